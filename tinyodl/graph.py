@@ -1,0 +1,143 @@
+"""The intermediate representation: one `Graph` for inference, training and code generation.
+
+A `Graph` is a list of nodes in execution order over named tensors. Gradient and update nodes are
+ordinary nodes, so scheduling, memory planning, cost and code generation know nothing about
+"training". Graphs are immutable; a pass is a function `Graph -> Graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Storage(StrEnum):
+    """Where a tensor lives on the device."""
+
+    ARENA = "arena"  # an activation or a gradient: alive for a part of one step
+    FLASH = "flash"  # a constant: frozen weights
+    PARAMETER = "parameter"  # learns: a copy in RAM, its initial value in flash
+    STATE = "state"  # starts at zero and survives steps: optimiser moments, gradient sums
+
+
+class Phase(StrEnum):
+    """The part of a training step that a node belongs to; the firmware counts each by itself."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a constant came from in the ONNX file, so that `export` can write it back.
+
+    `transform` turned the ONNX value into this tensor's value ("none" or "transpose", then a
+    product with `scale`); `export` applies the inverse.
+    `node` and `slot` name the consuming ONNX node's input (slot = index into its inputs; equal to
+    its number of inputs or more when the input was absent there, as a missing bias).
+    `folded` names ONNX nodes that were folded into the value (a BatchNormalization, the Add of a
+    bias): when the tensor has learned, `export` removes them.
+    """
+
+    node: str
+    slot: int
+    initializer: str | None = None
+    transform: str = "none"
+    scale: float = 1.0
+    folded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value: shape with the batch dimension of 1 as in ONNX, dtype float32 unless said."""
+
+    name: str
+    shape: tuple[int, ...]
+    storage: Storage = Storage.ARENA
+    dtype: str = "float32"
+    data: Array | None = field(default=None, compare=False)
+    origin: Origin | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation; `inputs` may hold "" for an absent optional input, as in ONNX."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    phase: Phase = Phase.FORWARD
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in execution order. `inputs` and `outputs` are tensor names."""
+
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @cached_property
+    def producer(self) -> dict[str, Node]:
+        """The node that writes each tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[Node, ...]]:
+        """The nodes that read each tensor, in execution order; `()` for those nobody reads."""
+        found: dict[str, list[Node]] = {name: [] for name in self.tensors}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                if name:
+                    found[name].append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of that name; KeyError if there is none."""
+        return self.tensors[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the tensor of that name."""
+        return self.tensors[name].shape
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> Graph:
+        """The same graph with these tensors added or replaced."""
+        return replace(self, tensors={**self.tensors, **{t.name: t for t in tensors}})
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Graph:
+        """The same graph with these nodes, and only the tensors that they or its edges name."""
+        kept = tuple(nodes)
+        used = {*self.inputs, *self.outputs}
+        for node in kept:
+            used.update(node.inputs, node.outputs)
+        return replace(
+            self, nodes=kept, tensors={n: t for n, t in self.tensors.items() if n in used}
+        )
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors with a value known at compile time."""
+        return {n: t for n, t in self.tensors.items() if t.data is not None}

@@ -1,0 +1,175 @@
+"""`tinyodl.json`: everything that the commands after `compile` need to know about a project.
+
+`flash`, `stream-train`, `evaluate`, `report` and `export` read this file and nothing that could
+disagree with it. The models are pydantic: a manifest that was edited by hand is checked on load.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinyodl.errors import UserError
+from tinyodl.graph import Phase, Storage
+from tinyodl.plan import UpdatePlan
+
+FILE_NAME = "tinyodl.json"
+MODEL_NAME = "model.onnx"
+FORMAT = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelRecord(_Record):
+    """The ONNX file the project was made from; a copy of it is `model.onnx` in the project."""
+
+    source: str  # file name only, never a path of the machine that compiled
+    sha256: str
+    input_name: str
+    input_shape: tuple[int, ...]  # with the batch dimension of 1
+    output_name: str
+    output_shape: tuple[int, ...]
+    macs: int
+
+
+class OriginRecord(_Record):
+    """Where a parameter lives in the ONNX file; see `tinyodl.graph.Origin`."""
+
+    node: str
+    slot: int
+    initializer: str | None
+    transform: str
+    scale: float
+    folded: tuple[str, ...]
+
+
+class ParameterRecord(_Record):
+    """A tensor that learns, or optimiser state; `index` is its number in the protocol."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    bytes: int
+    storage: Storage  # PARAMETER or STATE
+    origin: OriginRecord | None  # None for optimiser state
+
+
+class TensorRecord(_Record):
+    """A tensor in the arena: `bytes` at `offset`, alive from step `first` to step `last`.
+
+    Steps count the schedule from 0; -1 is the upload of the sample before the step.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    bytes: int
+    first: int
+    last: int
+    phase: Phase  # of the node that makes it
+
+
+class NodeRecord(_Record):
+    """One scheduled node."""
+
+    op: str
+    name: str
+    phase: Phase
+    macs: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class LayerRecord(_Record):
+    """A layer with parameters, as the plan table shows it."""
+
+    name: str  # the ONNX node's name
+    op: str
+    output_shape: tuple[int, ...]
+    parameters: int  # number of weights and biases
+    macs: int  # forward
+    updates: Literal["none", "bias", "weights"]  # "weights" includes the bias
+
+
+class MemoryRecord(_Record):
+    """Bytes by part; `total` is their sum."""
+
+    parts: dict[str, int]
+    total: int
+
+
+class ArenaRecord(_Record):
+    """The static arena: its size, the peak of live bytes (no plan can need less), its tensors."""
+
+    bytes: int
+    lower_bound: int
+    tensors: tuple[TensorRecord, ...]
+
+
+class MacsRecord(_Record):
+    forward: int
+    backward: int
+    update: int
+
+
+class Manifest(_Record):
+    """The whole file."""
+
+    format: int
+    tinyodl: str  # version that compiled it
+    model_id: str  # 16 hex digits, also in the firmware; differs whenever the firmware's network does
+    protocol: int
+    board: str
+    model: ModelRecord
+    plan: UpdatePlan
+    layers: tuple[LayerRecord, ...]
+    parameters: tuple[ParameterRecord, ...]
+    schedule: tuple[NodeRecord, ...]
+    arena: ArenaRecord
+    ram: MemoryRecord
+    flash: MemoryRecord
+    macs: MacsRecord
+
+    @property
+    def target_bytes(self) -> int:
+        """Bytes of a target vector for loss mse; 0 when the target is a class label."""
+        if self.plan.loss != "mse":
+            return 0
+        size = 4
+        for dimension in self.model.output_shape:
+            size *= dimension
+        return size
+
+
+def load(project: Path) -> Manifest:
+    """The manifest of a project directory; UserError when it is missing or not valid."""
+    path = project / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{project} is not a tinyodl project ({FILE_NAME}: {error.strerror}); "
+            "make one with `tinyodl compile MODEL.onnx --board NAME -o DIR`"
+        ) from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path}: {where}: {first['msg']}; compile the project again with this tinyodl"
+        ) from error
+    if manifest.format != FORMAT:
+        raise UserError(
+            f"{path}: format {manifest.format}, this tinyodl reads {FORMAT}; compile it again"
+        )
+    return manifest
+
+
+def dump(manifest: Manifest) -> str:
+    """The text of `tinyodl.json`, the same for the same manifest."""
+    return manifest.model_dump_json(indent=1) + "\n"
