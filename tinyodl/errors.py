@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TinyodlError(Exception):
-    """Base of everything tinyodl raises on purpose; the command line prints it without a traceback."""
+    """Base of everything tinyodl raises on purpose; printed without a traceback."""
 
     exit_code = 1
 

@@ -121,7 +121,7 @@ class Manifest(_Record):
 
     format: int
     tinyodl: str  # version that compiled it
-    model_id: str  # 16 hex digits, also in the firmware; differs whenever the firmware's network does
+    model_id: str  # 16 hex digits, also in the firmware; another network has another one
     protocol: int
     board: str
     model: ModelRecord

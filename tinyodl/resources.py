@@ -1,4 +1,4 @@
-"""Where the templates, board descriptions and examples lie: in a checkout, or in an installed wheel."""
+"""Where templates, board descriptions and examples lie: in a checkout or an installed wheel."""
 
 from __future__ import annotations
 

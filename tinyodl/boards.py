@@ -1,0 +1,99 @@
+"""Board descriptions: one TOML file per board in `boards/`, checked on load."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinyodl.errors import UserError
+from tinyodl.resources import BOARDS
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Region(_Record):
+    """A stretch of memory, in bytes."""
+
+    origin: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.origin + self.size
+
+
+class Store(_Record):
+    """Two flash slots for learned weights, each erased as a whole; outside the `flash` region."""
+
+    slots: tuple[int, int]  # addresses
+    slot_bytes: int
+
+
+class PlatformIo(_Record):
+    """Ids of the official platform and board, and how PlatformIO uploads by default."""
+
+    platform: str
+    board: str
+    upload_protocol: str | None = None
+
+
+class Serial(_Record):
+    """The serial link: baud rate, USB (vendor, product) ids of the board's bridge, and the pins."""
+
+    baud: int
+    usb_ids: tuple[tuple[int, int], ...] = ()
+    pins: str = ""
+
+
+class Energy(_Record):
+    """Run mode at the clock used. Energy from these figures is always marked "estimated"."""
+
+    supply_v: float
+    run_ma: float
+    source: str  # document, table, conditions
+
+
+class Board(_Record):
+    """One board. `port` names the folder of `templates/ports/`; sizes in bytes, clock in Hz."""
+
+    name: str
+    title: str
+    chip: str
+    port: Literal["nrf52840", "stm32f4", "host"]
+    cpu: str
+    clock_hz: int
+    flash: Region  # what the linker may use: without bootloader and store
+    ram: Region
+    store: Store | None
+    platformio: PlatformIo
+    serial: Serial | None
+    energy: Energy | None
+    virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
+    notes: str = ""
+
+
+def board_names() -> list[str]:
+    """The boards tinyodl knows, in alphabetical order."""
+    return sorted(path.stem for path in BOARDS.glob("*.toml"))
+
+
+def load_board(name: str) -> Board:
+    """The board of that name. Raises UserError that lists the boards there are."""
+    path = BOARDS / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(board_names())
+        raise UserError(f"board {name!r} is unknown; tinyodl knows {known}")
+    return read_board(path)
+
+
+def read_board(path: Path) -> Board:
+    """A board from a TOML file, whose stem is its name."""
+    try:
+        return Board.model_validate({"name": path.stem} | tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise UserError(f"{path}: {error}") from error

@@ -1,0 +1,11 @@
+"""Sizes that the firmware's fixed parts are built with, and the static RAM they take.
+
+The same numbers go into the generated `config.h` and into the memory prediction, so the two cannot
+disagree; a test compares the prediction with the linker map.
+"""
+
+from __future__ import annotations
+
+RECEIVE_RING = 1024  # bytes; a power of two
+MAX_BODY = 512  # bytes of a request's or reply's body
+STACK_BYTES = 2048  # reserved; the device reports its high-water mark
