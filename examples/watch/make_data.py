@@ -1,0 +1,77 @@
+"""Cut the watch example's files out of the recordings: `person{8,9,10}_{learn,test}.npz`.
+
+    python make_data.py watch_shoulder_6ch_stream.npz
+
+The source holds 140 recordings of ten people as one stream of sensor counts: `signal` (T, 6)
+int16, `scale` (6,) that turns counts into units, `rec_start` (141,) where each recording begins,
+and `y`, `subject` (140,) per recording. Persons 1 to 7 are what `watch_cnn_c7.onnx` was trained on;
+persons 8, 9 and 10 are new to it.
+
+Each recording is cut at its middle. Windows of 100 samples (2 s) at step 50 are taken from each
+half by itself, so no window crosses the middle and no sample is in both files: the first halves
+are for learning, the second halves for testing. Windows stay in the order of the recording.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+PERSONS = (8, 9, 10)
+WINDOW = 100  # samples at 50 Hz
+STEP = 50
+SIGNIFICANT_BITS = 16
+
+
+def windows(half: NDArray[np.int16]) -> list[NDArray[np.int16]]:
+    """Windows of shape (6, 100) over half a recording of shape (T, 6)."""
+    return [half[at : at + WINDOW].T for at in range(0, len(half) - WINDOW + 1, STEP)]
+
+
+def rounded(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """x to 16 significant bits, half away from zero.
+
+    The sensor has 16 bits, so nothing that it saw is lost (values move by at most about a quarter
+    of a count), and the files compress to five sixths of their size.
+    """
+    dropped = 24 - SIGNIFICANT_BITS
+    bits = x.view(np.uint32) + np.uint32(1 << (dropped - 1))
+    return (bits & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)).view(np.float32)
+
+
+def cut(source: Path) -> None:
+    """Write the six files beside this script."""
+    stream = np.load(source, allow_pickle=False)
+    card = json.loads((HERE / "normalisation.json").read_text())
+    mean, std = (np.array(card[key]).reshape(6, 1) for key in ("mean", "std"))
+    scale = stream["scale"].reshape(6, 1)
+    for person in PERSONS:
+        parts: dict[str, tuple[list[NDArray[np.int16]], list[int]]] = {
+            "learn": ([], []),
+            "test": ([], []),
+        }
+        for recording in np.flatnonzero(stream["subject"] == person):
+            begin, end = stream["rec_start"][recording : recording + 2]
+            middle = begin + (end - begin) // 2
+            for part, (low, high) in {"learn": (begin, middle), "test": (middle, end)}.items():
+                found = windows(stream["signal"][low:high])
+                parts[part][0].extend(found)
+                parts[part][1].extend([stream["y"][recording]] * len(found))
+        for part, (counts, labels) in parts.items():
+            x = ((np.stack(counts) * scale - mean) / std).astype(np.float32)
+            path = HERE / f"person{person}_{part}.npz"
+            np.savez_compressed(
+                path, x=rounded(x)[:, :, np.newaxis, :], y=np.array(labels, np.uint8)
+            )
+            print(f"{path.name}: {len(x)} windows, {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python make_data.py watch_shoulder_6ch_stream.npz")
+    cut(Path(sys.argv[1]))
