@@ -1,0 +1,19 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require_tool(name: str) -> str:
+    """The path of a program. Missing, it skips the test, or fails it where env CI is set."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    reason = f"{name} is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}; CI must run every test")
+    pytest.skip(reason)

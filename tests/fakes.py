@@ -1,0 +1,77 @@
+"""A small manifest made by hand, for tests of the parts that only read one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyodl import manifest as mf
+from tinyodl.graph import Phase, Storage
+from tinyodl.plan import UpdatePlan
+
+
+def manifest(
+    input_shape: tuple[int, ...] = (1, 2),
+    classes: int = 3,
+    *,
+    board: str = "nrf52840_dk",
+    **plan: Any,
+) -> mf.Manifest:
+    """One Gemm that learns, from `input_shape` (with batch) to `classes` outputs."""
+    shape = (classes, 2)
+    layer = mf.LayerRecord(
+        name="gemm",
+        op="Gemm",
+        output_shape=(1, classes),
+        parameters=3 * classes,
+        macs=2 * classes,
+        updates="weights",
+    )
+    tensors = (
+        mf.TensorRecord(
+            name="x", shape=input_shape, offset=0, bytes=8, first=-1, last=2, phase=Phase.FORWARD
+        ),
+        mf.TensorRecord(
+            name="logits", shape=(1, classes), offset=8, bytes=4 * classes, first=0, last=2,
+            phase=Phase.FORWARD,
+        ),
+        mf.TensorRecord(
+            name="logits.grad", shape=(1, classes), offset=8 + 4 * classes, bytes=4 * classes,
+            first=1, last=2, phase=Phase.BACKWARD,
+        ),
+    )  # fmt: skip
+    return mf.Manifest(
+        format=mf.FORMAT,
+        tinyodl="0.1.0",
+        model_id="00112233445566ff",
+        protocol=1,
+        board=board,
+        model=mf.ModelRecord(
+            source="small.onnx",
+            sha256="0" * 64,
+            input_name="x",
+            input_shape=input_shape,
+            output_name="logits",
+            output_shape=(1, classes),
+            macs=2 * classes,
+        ),
+        plan=UpdatePlan.model_validate({"layers": {"gemm": "weights"}} | plan),
+        layers=(layer,),
+        parameters=(
+            mf.ParameterRecord(
+                index=0, name="w", shape=shape, bytes=8 * classes, storage=Storage.PARAMETER,
+                origin=None,
+            ),
+        ),
+        schedule=(
+            mf.NodeRecord(op="Gemm", name="gemm", phase=Phase.FORWARD, macs=2 * classes,
+                          inputs=("x",), outputs=("logits",)),
+            mf.NodeRecord(op="CrossEntropy", name="loss", phase=Phase.BACKWARD, macs=0,
+                          inputs=("logits",), outputs=("logits.grad",)),
+            mf.NodeRecord(op="GemmUpdate", name="gemm.update", phase=Phase.UPDATE,
+                          macs=2 * classes, inputs=("logits.grad", "x"), outputs=()),
+        ),
+        arena=mf.ArenaRecord(bytes=32, lower_bound=32, tensors=tensors),
+        ram=mf.MemoryRecord(parts={"arena": 32, "parameters": 24, "stack": 2048}, total=2104),
+        flash=mf.MemoryRecord(parts={"code": 9000, "weights": 36}, total=9036),
+        macs=mf.MacsRecord(forward=2 * classes, backward=classes, update=2 * classes),
+    )  # fmt: skip

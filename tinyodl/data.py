@@ -1,0 +1,205 @@
+"""Samples from files: `.npz` with `x` and `y`, or `.csv` where the model's input is flat.
+
+`DATA.npz` holds `x` of shape (N, *model input without batch), any real numbers, and `y`: N class
+numbers for loss cross-entropy, or (N, *model output without batch) numbers for loss mse.
+
+`DATA.csv` holds one sample a row, separated by commas: the input's values, then the class number
+in the last column (for loss mse: the target's values in the last columns). A first row that is not
+numbers is a header.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinyodl.errors import DataError
+from tinyodl.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that fit a model.
+
+    `x`: float32 (N, *input). `y`: int64 (N,) class numbers, or float32 (N, *output) for mse.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def load(path: Path, manifest: Manifest) -> Samples:
+    """The samples of a file, checked against the model; DataError says what does not fit."""
+    if path.suffix.lower() == ".csv":
+        x, y = _read_csv(path, manifest)
+    else:
+        x, y = _read_npz(path)
+    return check(x, y, manifest, str(path))
+
+
+def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the data") -> Samples:
+    """Samples from arrays; `source` is what the message of a DataError begins with."""
+    inputs = check_x(x, manifest, source)
+    return Samples(inputs, _check_y(y, len(inputs), manifest, source), source)
+
+
+def check_x(x: ArrayLike, manifest: Manifest, source: str = "the data") -> NDArray[np.float32]:
+    """Inputs as float32 (N, *input); DataError when shape, type or a value does not fit."""
+    array = _real_numbers(x, f"{source}: x")
+    expected = manifest.model.input_shape[1:]
+    if array.ndim == 0 or array.shape[1:] != expected:
+        raise DataError(
+            f"{source}: x has shape {_shape(array.shape)}, "
+            f"the model needs {_shape(('N', *expected))}"
+        )
+    if len(array) == 0:
+        raise DataError(f"{source}: x is empty (shape {_shape(array.shape)})")
+    return _finite(array, f"{source}: x")
+
+
+def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArray[Any]:
+    array = np.asarray(y)
+    if manifest.plan.loss == "mse":
+        expected = (count, *manifest.model.output_shape[1:])
+        if array.shape != expected:
+            raise DataError(
+                f"{source}: y has shape {_shape(array.shape)}, loss mse needs {_shape(expected)}: "
+                "one target for each sample of x, shaped like the model's output"
+            )
+        return _finite(_real_numbers(array, f"{source}: y"), f"{source}: y")
+    if array.shape != (count,):
+        raise DataError(
+            f"{source}: y has shape {_shape(array.shape)}, needed is {_shape((count,))}: "
+            "one class number for each sample of x"
+        )
+    if array.dtype.kind not in "iub":
+        raise DataError(
+            f"{source}: y has type {array.dtype}, class numbers must be integers; "
+            "convert it with y.astype(int)"
+        )
+    classes = prod(manifest.model.output_shape)
+    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    if wrong.size:
+        raise DataError(
+            f"{source}: y[{wrong[0]}] is {array[wrong[0]]}, the model has classes 0 to "
+            f"{classes - 1}; {wrong.size} of {count} labels are out of range"
+        )
+    return array.astype(np.int64)
+
+
+def _real_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} has type {array.dtype}, needed are real numbers such as float32")
+    return array
+
+
+def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
+    """As float32; a number too large for it becomes infinite here and is refused as such."""
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(result).reshape(len(result), -1).all(axis=1))
+    if wrong.size:
+        row = int(wrong[0])
+        values = array[row].reshape(-1)
+        value = values[~np.isfinite(result[row].reshape(-1))][0]
+        raise DataError(
+            f"{what}[{row}] contains {value}, needed are finite float32 numbers; "
+            f"{wrong.size} of {len(result)} rows are affected"
+        )
+    return result
+
+
+# What zipfile, zlib and numpy raise on files that were cut short or damaged.
+_DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise DataError(
+                    f"{path}: not an .npz file; make one with numpy.savez(path, x=..., y=...)"
+                )
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return _member(archive, "x", path), _member(archive, "y", path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise DataError(f"{path}: damaged .npz file ({error})") from error
+
+
+def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    if key not in archive.files:
+        found = ", ".join(archive.files) or "nothing"
+        raise DataError(f"{path}: has no array named {key}; found {found}")
+    try:
+        return np.asarray(archive[key])
+    except _DAMAGE as error:
+        raise DataError(f"{path}: {key} cannot be read ({error})") from error
+
+
+def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+    shape = manifest.model.input_shape[1:]
+    if len(shape) != 1:
+        raise DataError(
+            f"{path}: the model's input has shape {_shape(('N', *shape))}; CSV is for flat inputs, "
+            "use .npz with x and y"
+        )
+    mse = manifest.plan.loss == "mse"
+    targets = prod(manifest.model.output_shape) if mse else 1
+    rows = _csv_rows(path, shape[0] + targets)
+    x, y = rows[:, : shape[0]], rows[:, shape[0] :]
+    if mse:
+        return x, y.reshape(-1, *manifest.model.output_shape[1:])
+    labels = y[:, 0]
+    wrong = np.flatnonzero((labels != np.floor(labels)) | ~(np.abs(labels) < 2**31))
+    if wrong.size:
+        raise DataError(
+            f"{path}: y[{wrong[0]}] is {labels[wrong[0]]}: the last column must hold class numbers"
+        )
+    return x, labels.astype(np.int64)
+
+
+def _csv_rows(path: Path, columns: int) -> NDArray[np.float64]:
+    rows: list[list[float]] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                try:
+                    row = [float(cell) for cell in cells]
+                except ValueError as error:
+                    if reader.line_num == 1:
+                        continue  # the header
+                    raise DataError(f"{path}: line {reader.line_num}: {error}") from error
+                if row and len(row) != columns:
+                    raise DataError(
+                        f"{path}: line {reader.line_num} has {len(row)} columns, needed are "
+                        f"{columns}: the input's values, then the label"
+                    )
+                if row:
+                    rows.append(row)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a CSV file of numbers ({error})") from error
+    return np.array(rows, dtype=np.float64).reshape(-1, columns)
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    """(3,) as "(3)", the way a person writes it."""
+    return "(" + ", ".join(str(size) for size in shape) + ")"
