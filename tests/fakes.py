@@ -1,4 +1,4 @@
-"""A small manifest made by hand, for tests of the parts that only read one."""
+"""Small records made by hand, for tests of the parts that only read them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from tinyodl import manifest as mf
 from tinyodl.graph import Phase, Storage
 from tinyodl.plan import UpdatePlan
+from tinyodl.runlog import RunRecord, Step
 
 
 def manifest(
@@ -75,3 +76,46 @@ def manifest(
         flash=mf.MemoryRecord(parts={"code": 9000, "weights": 36}, total=9036),
         macs=mf.MacsRecord(forward=2 * classes, backward=classes, update=2 * classes),
     )  # fmt: skip
+
+
+def record(**changes: Any) -> RunRecord:
+    """A finished run's record."""
+    fields: dict[str, Any] = {
+        "tinyodl": "0.1.0",
+        "status": "done",
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:05:05+00:00",
+        "project": "watch",
+        "model_id": "00112233445566ff",
+        "board": "nrf52840_dk",
+        "port": "virtual",
+        "data": "learn.npz",
+        "samples_in_data": 6,
+        "eval_data": None,
+        "epochs": 1,
+        "limit": None,
+        "shuffle": None,
+        "learning_rate": 0.01,
+        "clock_hz": 64_000_000,
+        "time_source": "modelled cycles of the virtual board",
+        "energy_source": "estimated: 3 V x 5 mA x time (a table)",
+        "linked": None,
+    }
+    return RunRecord.model_validate(fields | changes)
+
+
+def step(index: int, **changes: Any) -> Step:
+    """A step whose prediction is right when its index is even."""
+    fields: dict[str, Any] = {
+        "step": index,
+        "epoch": 0,
+        "sample": index,
+        "label": index % 3,
+        "predicted": index % 3 if index % 2 == 0 else (index + 1) % 3,
+        "loss": 1.0 / (index + 1),
+        "cycles": (1000 + index, 200, 300),
+        "instructions": (700, 100, 150),
+        "ms": 0.5,
+        "mj": 0.01,
+    }
+    return Step.model_validate(fields | changes)

@@ -1,0 +1,48 @@
+"""Time and energy name where they come from, and nothing estimated looks measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinyodl.boards import load_board
+from tinyodl.energy import meter
+
+NRF = load_board("nrf52840_dk")
+
+
+def test_energy_is_voltage_times_current_times_time() -> None:
+    assert NRF.energy is not None
+    second = meter(NRF, "serial", 0, NRF.clock_hz)
+    assert second.ms(NRF.clock_hz) == 1000
+    assert second.mj(NRF.clock_hz) == pytest.approx(NRF.energy.supply_v * NRF.energy.run_ma)
+
+
+def test_energy_says_that_it_is_estimated_and_from_what() -> None:
+    assert NRF.energy is not None
+    source = meter(NRF, "serial", 0, NRF.clock_hz).energy_source
+    assert source is not None
+    assert source.startswith("estimated") and NRF.energy.source in source
+
+
+@pytest.mark.parametrize(
+    ("link", "clock", "source"),
+    [
+        ("serial", 0, "DWT on the chip"),
+        ("serial", 1, "timer on the chip"),
+        ("virtual", 0, "modelled cycles of the virtual board"),
+        ("qemu", 1, "TIM2, QEMU: executed instructions"),
+        ("host", 2, "host clock, not the board's"),
+    ],
+)
+def test_time_names_its_clock(link: str, clock: int, source: str) -> None:
+    assert meter(NRF, link, clock, 64_000_000).time_source == source  # type: ignore[arg-type]
+
+
+def test_the_host_clock_gives_no_energy() -> None:
+    host = meter(NRF, "host", 2, 1_000_000_000)
+    assert host.mj(10**9) is None and host.energy_source is None
+
+
+def test_a_board_without_currents_gives_no_energy() -> None:
+    silent = NRF.model_copy(update={"energy": None})
+    assert meter(silent, "serial", 0, 64_000_000).mj(1) is None

@@ -1,0 +1,57 @@
+"""Time and energy of a step, from counted cycles and the board's profile; each names its source.
+
+Nothing here measures a current. Energy is supply voltage x run current x time with the figures of
+the board's TOML, and is always called "estimated".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinyodl.boards import Board
+
+Link = Literal["serial", "virtual", "qemu", "host"]
+
+_CLOCKS = {0: "DWT", 1: "timer", 2: "host clock"}  # port_clock_source() in lib/port/port.h
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Turns cycles into milliseconds and, where the board's currents are known, millijoules."""
+
+    clock_hz: int
+    time_source: str
+    power_mw: float | None
+    energy_source: str | None
+
+    def ms(self, cycles: float) -> float:
+        """Milliseconds of that many cycles."""
+        return cycles / self.clock_hz * 1e3
+
+    def mj(self, cycles: float) -> float | None:
+        """Millijoules of that many cycles; None where no power is known."""
+        return None if self.power_mw is None else self.power_mw * cycles / self.clock_hz
+
+
+def meter(board: Board, link: Link, clock_source: int, clock_hz: int) -> Meter:
+    """The meter for a board reached over `link`, whose firmware counts with that clock.
+
+    The host build's clock says nothing about the board, so it has no energy.
+    """
+    clock = _CLOCKS.get(clock_source, f"clock {clock_source}")
+    sources = {
+        "serial": f"{clock} on the chip",
+        "virtual": "modelled cycles of the virtual board",
+        "qemu": "TIM2, QEMU: executed instructions",
+        "host": "host clock, not the board's",
+    }
+    profile = board.energy
+    if profile is None or link == "host" or clock_source == 2:
+        return Meter(clock_hz, sources[link], None, None)
+    return Meter(
+        clock_hz,
+        sources[link],
+        profile.supply_v * profile.run_ma,
+        f"estimated: {profile.supply_v:g} V x {profile.run_ma:g} mA x time ({profile.source})",
+    )

@@ -1,0 +1,297 @@
+"""What a run leaves behind: a folder with `run.json`, `steps.jsonl` and a copy of the manifest.
+
+`steps.jsonl` gets one line a step, flushed as it goes; `run.json` is replaced as a whole. So a run
+that was cut off at any byte can still be read: an unfinished last line is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinyodl import manifest as manifest_file
+from tinyodl.errors import TinyodlError, UserError
+from tinyodl.manifest import Manifest
+
+RECORD_NAME = "run.json"
+STEPS_NAME = "steps.jsonl"
+FORMAT = 1
+PHASES = ("forward", "backward", "update")
+
+Status = Literal["running", "done", "interrupted", "failed"]
+
+
+class RunLogError(TinyodlError):
+    """The run's folder cannot be written: the disk is full, or the folder is gone."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evaluation(_Record):
+    """A pass over samples without learning. `confusion[label][predicted]` counts samples.
+
+    For loss mse there are no classes: accuracy and confusion are None.
+    """
+
+    samples: int
+    loss: float | None  # mean over the samples; None when it is not a finite number
+    accuracy: float | None
+    confusion: tuple[tuple[int, ...], ...] | None
+
+
+class Step(_Record):
+    """One training step: the prediction and the loss are those before the update.
+
+    `cycles` and `instructions` are of forward, backward and update; instructions are known on
+    virtual boards only.
+    """
+
+    step: int
+    epoch: int
+    sample: int  # row of the data file
+    label: int | None  # None for loss mse
+    predicted: int | None
+    loss: float | None  # None when it is not a finite number
+    cycles: tuple[int, int, int]
+    instructions: tuple[int, int, int] | None
+    ms: float
+    mj: float | None
+
+
+class Linked(_Record):
+    """Bytes that the linked firmware takes, and the compiler that made it."""
+
+    ram_bytes: int
+    flash_bytes: int
+    compiler: str
+
+
+class RunRecord(_Record):
+    """`run.json`. File names are as the user gave them; times are local, ISO 8601."""
+
+    format: int = FORMAT
+    tinyodl: str
+    status: Status
+    error: str | None = None
+    started: str
+    finished: str | None = None
+    project: str
+    model_id: str
+    board: str
+    port: str
+    data: str
+    samples_in_data: int
+    eval_data: str | None
+    epochs: int
+    limit: int | None
+    shuffle: int | None
+    learning_rate: float
+    clock_hz: int
+    time_source: str
+    energy_source: str | None
+    linked: Linked | None
+    before: Evaluation | None = None
+    after: Evaluation | None = None
+    stack_used: int | None = None
+    saved: bool = False  # the learned weights are in the board's store
+
+
+class RunSummary(_Record):
+    """A run in numbers. Cycles, instructions, ms and mJ are means per step.
+
+    `prequential_accuracy` is the share of samples predicted right before learning from them.
+    """
+
+    status: Status
+    samples: int
+    accuracy_before: float | None
+    accuracy_after: float | None
+    loss_before: float | None
+    loss_after: float | None
+    prequential_accuracy: float | None
+    mean_loss: float | None
+    cycles: dict[str, float] | None
+    instructions: dict[str, float] | None
+    ms_per_step: float | None
+    mj_per_step: float | None
+    time_source: str
+    energy_source: str | None
+    board: str
+    port: str
+    saved: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as read from its folder."""
+
+    folder: Path
+    record: RunRecord
+    manifest: Manifest
+    steps: tuple[Step, ...]
+
+    @property
+    def summary(self) -> RunSummary:
+        """The run in numbers, from the steps that were logged."""
+        return summarize(self.record, self.steps)
+
+
+class RunLog:
+    """Writes a run's folder. Every method raises RunLogError when the disk refuses."""
+
+    def __init__(self, folder: Path, record: RunRecord, manifest: Manifest) -> None:
+        self.folder = folder
+        self.record = record
+        self.steps: list[Step] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
+            self._lines = (folder / STEPS_NAME).open("w", encoding="utf-8")
+            self.update()
+        except OSError as error:
+            raise _refused(folder, error) from error
+
+    def step(self, step: Step) -> None:
+        """Append one step; when this returns, the operating system has it."""
+        try:
+            self._lines.write(step.model_dump_json() + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+        self.steps.append(step)
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of `run.json`."""
+        self.record = self.record.model_copy(update=changes)
+        try:
+            _replace(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+
+    def close(self) -> None:
+        """Close the files; the last word is whatever `update` wrote."""
+        try:
+            self._lines.close()
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+
+
+def now() -> str:
+    """The local time to the second, ISO 8601 with its offset."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def default_folder(project: Path) -> Path:
+    """`runs/<project>-<time>` below the current directory, a name that is not taken."""
+    name = f"{project.resolve().name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, count = Path("runs") / name, 1
+    while folder.exists():
+        count += 1
+        folder = Path("runs") / f"{name}-{count}"
+    return folder
+
+
+def claim(folder: Path) -> Path:
+    """The folder, if a run may be written there; UserError if one lies there already."""
+    if (folder / RECORD_NAME).exists() or (folder / STEPS_NAME).exists():
+        raise UserError(f"{folder} already holds a run; name another folder with --run")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder with --run")
+    return folder
+
+
+def read(folder: Path) -> Run:
+    """The run in a folder (or whose `run.json` is given); UserError when there is none."""
+    if folder.name == RECORD_NAME:
+        folder = folder.parent
+    path = folder / RECORD_NAME
+    try:
+        record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UserError(
+            f"{folder} holds no run ({RECORD_NAME}: {reason}); "
+            "`tinyodl stream-train` makes one and prints its path"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}") from error
+    return Run(folder, record, manifest_file.load(folder), _read_steps(folder / STEPS_NAME))
+
+
+def _read_steps(path: Path) -> tuple[Step, ...]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    lines = text.split(b"\n")
+    steps = []
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is cut off
+        try:
+            steps.append(Step.model_validate_json(line))
+        except ValidationError as error:
+            raise UserError(
+                f"{path}: line {number} is not a step: {error.errors()[0]['msg']}"
+            ) from error
+    return tuple(steps)
+
+
+def summarize(record: RunRecord, steps: Sequence[Step]) -> RunSummary:
+    """The run in numbers; of what was logged, when it ended early."""
+    labelled = [step for step in steps if step.label is not None]
+    losses = [step.loss for step in steps]
+    energies = [step.mj for step in steps]
+    return RunSummary(
+        status=record.status,
+        samples=len(steps),
+        accuracy_before=record.before.accuracy if record.before else None,
+        accuracy_after=record.after.accuracy if record.after else None,
+        loss_before=record.before.loss if record.before else None,
+        loss_after=record.after.loss if record.after else None,
+        prequential_accuracy=_mean([float(s.predicted == s.label) for s in labelled]),
+        mean_loss=_mean(losses),
+        cycles=_by_phase([step.cycles for step in steps]),
+        instructions=_by_phase([step.instructions for step in steps]),
+        ms_per_step=_mean([step.ms for step in steps]),
+        mj_per_step=_mean(energies),
+        time_source=record.time_source,
+        energy_source=record.energy_source,
+        board=record.board,
+        port=record.port,
+        saved=record.saved,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None when there are no values, or one of them is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _by_phase(counts: Sequence[tuple[int, int, int] | None]) -> dict[str, float] | None:
+    known = [count for count in counts if count is not None]
+    if not known or len(known) < len(counts):
+        return None
+    return {
+        phase: sum(count[index] for count in known) / len(known)
+        for index, phase in enumerate(PHASES)
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that at any moment either the old or the new text is there."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _refused(folder: Path, error: OSError) -> RunLogError:
+    return RunLogError(f"{folder}: the run cannot be logged: {error.strerror or error}")
