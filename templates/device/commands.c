@@ -1,0 +1,406 @@
+#include "commands.h"
+
+#include <string.h>
+
+#include "bytes.h"
+#include "config.h"
+#include "meter.h"
+#include "net.h"
+#include "port.h"
+#include "store.h"
+
+static struct {
+    uint32_t received[NET_BUFFER_OUTPUT]; /* bytes of the sample and of its target, in order */
+    uint32_t steps;                       /* samples that the weights have learned from */
+    uint32_t generation;                  /* of the store's state; 0: the store is empty */
+    uint32_t trained, evaluated, inferred; /* since boot */
+    uint8_t restored;                     /* the weights go back to a state from the store */
+    uint8_t output_valid;
+} session;
+
+/// Bodies ///
+
+static command_status fail(command_exchange *exchange, command_status status, uint32_t detail)
+{
+    exchange->detail = detail;
+    return status;
+}
+
+static void put(command_exchange *exchange, const void *from, uint32_t count)
+{
+    memcpy(exchange->reply + exchange->reply_length, from, count);
+    exchange->reply_length += count;
+}
+
+static void put_u16(command_exchange *exchange, uint32_t value)
+{
+    set_u16(exchange->reply + exchange->reply_length, (uint16_t)value);
+    exchange->reply_length += 2;
+}
+
+static void put_u32(command_exchange *exchange, uint32_t value)
+{
+    set_u32(exchange->reply + exchange->reply_length, value);
+    exchange->reply_length += 4;
+}
+
+static void put_u64(command_exchange *exchange, uint64_t value)
+{
+    put_u32(exchange, (uint32_t)value);
+    put_u32(exchange, (uint32_t)(value >> 32));
+}
+
+static void put_f32(command_exchange *exchange, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    put_u32(exchange, bits);
+}
+
+/// Who is there ///
+
+static const uint8_t magic[4] = {'T', 'O', 'D', 'L'};
+
+static command_status hello(command_exchange *exchange)
+{
+    static const char board[] = TINYODL_BOARD;
+
+    if (memcmp(exchange->body, magic, sizeof magic) != 0)
+        return fail(exchange, STATUS_RANGE, 0);
+    memset(session.received, 0, sizeof session.received); /* a new host knows of no sample */
+
+    put(exchange, magic, sizeof magic);
+    put_u16(exchange, PROTOCOL_VERSION);
+    put_u16(exchange, TINYODL_MAX_BODY);
+    put(exchange, net_model_id, sizeof net_model_id);
+    put_u32(exchange, port_clock_hz());
+    put_u16(exchange, (uint32_t)port_clock_source() | (uint32_t)session.restored << 8);
+    put_u16(exchange, NET_PARAMETERS);
+    put_u32(exchange, NET_INPUT_BYTES);
+    put_u32(exchange, NET_TARGET_BYTES);
+    put_u32(exchange, NET_OUTPUT_BYTES);
+    put_u32(exchange, NET_CLASSES);
+    put_u32(exchange, NET_STATE_BYTES);
+    put_u32(exchange, NET_BATCH);
+    put_u32(exchange, session.steps);
+    put_u32(exchange, session.generation);
+    put_u32(exchange, port_store_bytes());
+    put_u32(exchange, store_bytes_needed());
+    put_u32(exchange, port_stack_bytes());
+    put_u32(exchange, port_stack_used());
+    put_f32(exchange, net_learning_rate());
+    put(exchange, board, sizeof board - 1);
+    return STATUS_OK;
+}
+
+static command_status statistics(const link_counts *link, command_exchange *exchange)
+{
+    put_u64(exchange, meter_total(NET_FORWARD));
+    put_u64(exchange, meter_total(NET_BACKWARD));
+    put_u64(exchange, meter_total(NET_UPDATE));
+    put_u32(exchange, session.steps);
+    put_u32(exchange, session.trained);
+    put_u32(exchange, session.evaluated);
+    put_u32(exchange, session.inferred);
+    put_u32(exchange, link->frames);
+    put_u32(exchange, link->bad_frames);
+    put_u32(exchange, link->repeats);
+    put_u32(exchange, link->refused);
+    put_u32(exchange, port_stack_bytes());
+    put_u32(exchange, port_stack_used());
+    return STATUS_OK;
+}
+
+/// Samples ///
+
+static command_status write_buffer(command_exchange *exchange)
+{
+    uint8_t buffer = exchange->body[0];
+    uint32_t offset = get_u32(exchange->body + 4);
+    uint32_t count = exchange->length - 8;
+
+    if (buffer >= NET_BUFFER_OUTPUT)
+        return fail(exchange, STATUS_RANGE, NET_BUFFER_OUTPUT);
+    uint32_t bytes = net_buffers[buffer].bytes;
+    if (offset > bytes || count > bytes - offset)
+        return fail(exchange, STATUS_RANGE, bytes);
+    if (offset != 0 && offset != session.received[buffer])
+        return fail(exchange, STATUS_INCOMPLETE, session.received[buffer]);
+
+    memcpy((uint8_t *)net_buffers[buffer].data + offset, exchange->body + 8, count);
+    session.received[buffer] = offset + count;
+    session.output_valid = 0; /* it may lie where the sample goes */
+    return STATUS_OK;
+}
+
+static command_status read_buffer(command_exchange *exchange)
+{
+    uint8_t buffer = exchange->body[0];
+    uint32_t offset = get_u32(exchange->body + 4);
+    uint32_t count = get_u32(exchange->body + 8);
+
+    if (buffer >= NET_BUFFERS)
+        return fail(exchange, STATUS_RANGE, NET_BUFFERS);
+    uint32_t bytes = net_buffers[buffer].bytes;
+    if (count > TINYODL_MAX_BODY)
+        return fail(exchange, STATUS_RANGE, TINYODL_MAX_BODY);
+    if (offset > bytes || count > bytes - offset)
+        return fail(exchange, STATUS_RANGE, bytes);
+    uint32_t valid = bytes;
+    if (buffer < NET_BUFFER_OUTPUT)
+        valid = session.received[buffer];
+    else if (!session.output_valid)
+        valid = 0;
+    if (offset + count > valid)
+        return fail(exchange, STATUS_INCOMPLETE, valid);
+
+    put(exchange, (const uint8_t *)net_buffers[buffer].data + offset, count);
+    return STATUS_OK;
+}
+
+/// Steps ///
+
+static int is_missing(uint32_t buffer)
+{
+    return session.received[buffer] != net_buffers[buffer].bytes;
+}
+
+/* Is there a sample, with what this loss compares its output with? */
+static command_status check_labelled(command_exchange *exchange)
+{
+    uint32_t label = get_u32(exchange->body); /* negative ones become large */
+    if (NET_TARGET_BYTES == 0 && label >= (uint32_t)NET_CLASSES)
+        return fail(exchange, STATUS_RANGE, NET_CLASSES);
+    if (is_missing(NET_BUFFER_INPUT))
+        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
+    if (NET_TARGET_BYTES != 0 && is_missing(NET_BUFFER_TARGET))
+        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_TARGET]);
+    return STATUS_OK;
+}
+
+/* A step uses the arena for whatever it needs, so the sample is gone. */
+static void consume_sample(uint8_t output_valid)
+{
+    memset(session.received, 0, sizeof session.received);
+    session.output_valid = output_valid;
+}
+
+static void put_step(command_exchange *exchange, float loss)
+{
+    put_u32(exchange, (uint32_t)net_predicted());
+    put_f32(exchange, loss);
+    put_u32(exchange, meter_step(NET_FORWARD));
+    put_u32(exchange, meter_step(NET_BACKWARD));
+    put_u32(exchange, meter_step(NET_UPDATE));
+}
+
+static command_status infer(command_exchange *exchange)
+{
+    if (is_missing(NET_BUFFER_INPUT))
+        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
+    meter_start();
+    net_forward();
+    session.inferred++;
+    consume_sample(1);
+    put_u32(exchange, (uint32_t)net_predicted());
+    put_u32(exchange, meter_step(NET_FORWARD));
+    return STATUS_OK;
+}
+
+static command_status evaluate(command_exchange *exchange)
+{
+    command_status status = check_labelled(exchange);
+    if (status != STATUS_OK)
+        return status;
+    meter_start();
+    float loss = net_evaluate((int32_t)get_u32(exchange->body));
+    session.evaluated++;
+    consume_sample(1);
+    put_step(exchange, loss);
+    return STATUS_OK;
+}
+
+static command_status train(command_exchange *exchange)
+{
+    command_status status = check_labelled(exchange);
+    if (status != STATUS_OK)
+        return status;
+    meter_start();
+    float loss = net_train((int32_t)get_u32(exchange->body));
+    session.trained++;
+    session.steps++;
+    consume_sample(1);
+    put_step(exchange, loss);
+    return STATUS_OK;
+}
+
+static command_status flush(command_exchange *exchange)
+{
+    meter_start();
+    put_u32(exchange, net_flush());
+    put_u32(exchange, meter_step(NET_UPDATE));
+    consume_sample(0);
+    return STATUS_OK;
+}
+
+/// Parameters ///
+
+/* The parameter that the body begins with, or 0 when it is not all there from `offset` on. */
+static uint8_t *find_parameter(command_exchange *exchange, uint32_t offset, uint32_t count)
+{
+    const uint32_t parameters = NET_PARAMETERS;
+    uint32_t index = get_u16(exchange->body);
+    if (index >= parameters) {
+        exchange->detail = parameters;
+        return 0;
+    }
+    uint32_t bytes = net_parameters[index].bytes;
+    if (offset > bytes || count > bytes - offset) {
+        exchange->detail = bytes;
+        return 0;
+    }
+    return (uint8_t *)net_parameters[index].data + offset;
+}
+
+static command_status read_parameter(command_exchange *exchange)
+{
+    uint32_t offset = get_u32(exchange->body + 4);
+    uint32_t count = get_u32(exchange->body + 8);
+
+    if (count > TINYODL_MAX_BODY)
+        return fail(exchange, STATUS_RANGE, TINYODL_MAX_BODY);
+    const uint8_t *from = find_parameter(exchange, offset, count);
+    if (from == 0)
+        return STATUS_RANGE;
+    put(exchange, from, count);
+    return STATUS_OK;
+}
+
+static command_status write_parameter(command_exchange *exchange)
+{
+    uint32_t offset = get_u32(exchange->body + 4);
+    uint32_t count = exchange->length - 8;
+
+    uint8_t *to = find_parameter(exchange, offset, count);
+    if (to == 0)
+        return STATUS_RANGE;
+    memcpy(to, exchange->body + 8, count);
+    return STATUS_OK;
+}
+
+static command_status learning_rate(command_exchange *exchange)
+{
+    if (exchange->length != 0) {
+        if (exchange->length != 4)
+            return fail(exchange, STATUS_LENGTH, 4);
+        /* As a number of bits: infinity, NaN and everything negative are not below infinity. */
+        if (get_u32(exchange->body) >= 0x7f800000u)
+            return fail(exchange, STATUS_RANGE, 0x7f800000u);
+        net_set_learning_rate(get_f32(exchange->body));
+    }
+    put_f32(exchange, net_learning_rate());
+    return STATUS_OK;
+}
+
+static command_status reset(void)
+{
+    net_reset();
+    session.steps = 0;
+    session.restored = 0;
+    return STATUS_OK;
+}
+
+/// Store ///
+
+static command_status store_status(command_exchange *exchange, int result)
+{
+    if (result == STORE_OK)
+        return STATUS_OK;
+    if (result == STORE_NO_SPACE)
+        return fail(exchange, STATUS_NO_SPACE, store_bytes_needed());
+    return fail(exchange, result == STORE_EMPTY ? STATUS_EMPTY : STATUS_STORE, 0);
+}
+
+static command_status save(command_exchange *exchange)
+{
+    store_record record = {0, 0};
+    command_status status = store_status(exchange, store_save(session.steps, &record));
+    if (status != STATUS_OK)
+        return status;
+    session.generation = record.generation;
+    put_u32(exchange, record.generation);
+    return STATUS_OK;
+}
+
+static command_status restore(command_exchange *exchange)
+{
+    store_record record = {0, 0};
+    command_status status = store_status(exchange, store_restore(&record));
+    if (status != STATUS_OK)
+        return status;
+    session.restored = 1;
+    session.generation = record.generation;
+    session.steps = record.steps;
+    put_u32(exchange, record.generation);
+    put_u32(exchange, record.steps);
+    return STATUS_OK;
+}
+
+void commands_start(void)
+{
+    store_record record = {0, 0};
+    net_reset();
+    session.restored = store_restore(&record) == STORE_OK;
+    session.generation = record.generation;
+    session.steps = record.steps;
+}
+
+/// Which one ///
+
+/* The shortest and the longest body of each command, by its code. */
+static const struct {
+    uint16_t shortest, longest;
+} lengths[] = {
+    [COMMAND_HELLO] = {6, TINYODL_MAX_BODY}, /* later versions may say more */
+    [COMMAND_WRITE] = {9, TINYODL_MAX_BODY},
+    [COMMAND_READ] = {12, 12},
+    [COMMAND_INFER] = {0, 0},
+    [COMMAND_EVALUATE] = {4, 4},
+    [COMMAND_TRAIN] = {4, 4},
+    [COMMAND_FLUSH] = {0, 0},
+    [COMMAND_PARAMETER_READ] = {12, 12},
+    [COMMAND_PARAMETER_WRITE] = {9, TINYODL_MAX_BODY},
+    [COMMAND_LEARNING_RATE] = {0, 4},
+    [COMMAND_STATISTICS] = {0, 0},
+    [COMMAND_SAVE] = {0, 0},
+    [COMMAND_RESTORE] = {0, 0},
+    [COMMAND_RESET] = {0, 0},
+    [COMMAND_REBOOT] = {0, 0},
+};
+
+command_status command_run(uint8_t command, const link_counts *link, command_exchange *exchange)
+{
+    if (command == 0 || command >= sizeof lengths / sizeof lengths[0])
+        return fail(exchange, STATUS_UNKNOWN, 0);
+    if (exchange->length < lengths[command].shortest || exchange->length > lengths[command].longest)
+        return fail(exchange, STATUS_LENGTH, lengths[command].shortest);
+
+    switch ((command_code)command) {
+    case COMMAND_HELLO: return hello(exchange);
+    case COMMAND_WRITE: return write_buffer(exchange);
+    case COMMAND_READ: return read_buffer(exchange);
+    case COMMAND_INFER: return infer(exchange);
+    case COMMAND_EVALUATE: return evaluate(exchange);
+    case COMMAND_TRAIN: return train(exchange);
+    case COMMAND_FLUSH: return flush(exchange);
+    case COMMAND_PARAMETER_READ: return read_parameter(exchange);
+    case COMMAND_PARAMETER_WRITE: return write_parameter(exchange);
+    case COMMAND_LEARNING_RATE: return learning_rate(exchange);
+    case COMMAND_STATISTICS: return statistics(link, exchange);
+    case COMMAND_SAVE: return save(exchange);
+    case COMMAND_RESTORE: return restore(exchange);
+    case COMMAND_RESET: return reset();
+    case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
+    }
+    return STATUS_UNKNOWN;
+}

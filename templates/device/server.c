@@ -1,0 +1,133 @@
+#include "server.h"
+
+#include <string.h>
+
+#include "bytes.h"
+#include "commands.h"
+#include "frame.h"
+#include "port.h"
+
+enum {
+    FROM_DEVICE = 0x80,   /* in the command of a reply */
+    NO_SEQUENCE = 0xffff, /* in the reply to a frame whose own cannot be trusted */
+    CHUNK = 64,           /* bytes taken from the receive ring at a time */
+};
+
+/* The reply is kept as the frame that was sent, so that a repeated request is answered again
+ * without being carried out again. Error replies to requests that were not carried out are made on
+ * the stack: they must not take its place. */
+static struct {
+    frame_receiver receiver;
+    uint8_t reply[FRAME_BYTES(TINYODL_MAX_BODY)];
+    uint32_t reply_bytes;
+    uint32_t last_crc; /* of the last request that was carried out */
+    uint16_t last_sequence;
+    uint8_t greeted;
+    link_counts counts;
+} server;
+
+static void set_header(uint8_t *message, uint8_t command, uint8_t status, uint16_t sequence)
+{
+    message[0] = command | FROM_DEVICE;
+    message[1] = status;
+    set_u16(message + 2, sequence);
+}
+
+/* Says why a request was not carried out. */
+static void refuse(uint8_t command, uint16_t sequence, uint8_t status, uint32_t detail)
+{
+    uint8_t frame[FRAME_BYTES(4)];
+    set_header(frame + FRAME_ROOM, command, status, sequence);
+    set_u32(frame + FRAME_ROOM + FRAME_HEADER, detail);
+    port_send(frame, frame_encode(frame, FRAME_HEADER + 4));
+}
+
+static void carry_out(const uint8_t *message, uint32_t length)
+{
+    uint8_t command = message[0];
+    uint16_t sequence = get_u16(message + 2);
+    uint8_t *body = server.reply + FRAME_ROOM + FRAME_HEADER;
+    command_exchange exchange = {
+        .body = message + FRAME_HEADER,
+        .length = length - FRAME_HEADER,
+        .reply = body,
+    };
+
+    /* Bit 0x80 and a reserved byte that is not 0 belong to no request there is. */
+    command_status status = STATUS_UNKNOWN;
+    if (message[1] == 0)
+        status = command_run(command, &server.counts, &exchange);
+    if (status != STATUS_OK) {
+        if (command == COMMAND_HELLO) {
+            refuse(command, sequence, status, exchange.detail);
+            return; /* it does not set the sequence */
+        }
+        set_u32(body, exchange.detail);
+        exchange.reply_length = 4;
+    }
+
+    server.greeted = 1;
+    server.last_sequence = sequence;
+    server.last_crc = get_u32(message + length);
+    set_header(server.reply + FRAME_ROOM, command, (uint8_t)status, sequence);
+    server.reply_bytes = frame_encode(server.reply, FRAME_HEADER + exchange.reply_length);
+    port_send(server.reply, server.reply_bytes);
+    if (exchange.reboot)
+        port_reboot();
+}
+
+static void take_request(const uint8_t *message, uint32_t length)
+{
+    uint8_t command = message[0];
+    uint16_t sequence = get_u16(message + 2);
+    uint16_t expected = (uint16_t)(server.last_sequence + 1u);
+
+    server.counts.frames++;
+    if (server.greeted && sequence == server.last_sequence &&
+        get_u32(message + length) == server.last_crc) {
+        server.counts.repeats++;
+        port_send(server.reply, server.reply_bytes);
+    } else if (command == COMMAND_HELLO) {
+        carry_out(message, length);
+    } else if (!server.greeted) {
+        server.counts.refused++;
+        refuse(command, sequence, STATUS_NO_HELLO, 0);
+    } else if (sequence != expected) {
+        server.counts.refused++;
+        refuse(command, sequence, STATUS_SEQUENCE, expected);
+    } else {
+        carry_out(message, length);
+    }
+}
+
+void server_start(void)
+{
+    memset(&server, 0, sizeof server);
+    commands_start();
+}
+
+void server_poll(void)
+{
+    uint8_t chunk[CHUNK];
+    uint32_t count;
+    while ((count = port_receive(chunk, sizeof chunk)) > 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            int32_t length = frame_receive(&server.receiver, chunk[i]);
+            if (length > 0) {
+                take_request(server.receiver.message, (uint32_t)length);
+            } else if (length == FRAME_BAD) {
+                server.counts.bad_frames++;
+                refuse(0, NO_SEQUENCE, STATUS_BAD_FRAME, 0);
+            }
+        }
+    }
+}
+
+void server_run(void)
+{
+    server_start();
+    for (;;) {
+        server_poll();
+        port_idle();
+    }
+}

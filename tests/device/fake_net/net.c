@@ -1,0 +1,135 @@
+#include "net.h"
+
+#include <math.h>
+#include <string.h>
+
+const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
+
+static float arena[FAKE_INPUTS + 2 * NET_CLASSES];
+static float *const input = arena, *const output = arena + FAKE_INPUTS;
+#ifdef FAKE_MSE
+static float *const target = arena + FAKE_INPUTS + NET_CLASSES;
+#endif
+static float weight[NET_CLASSES][FAKE_INPUTS], bias[NET_CLASSES];
+static float gradient[NET_CLASSES][FAKE_INPUTS];
+static uint32_t collected;
+static float rate;
+
+const net_buffer net_buffers[NET_BUFFERS] = {
+    {arena, NET_INPUT_BYTES},
+    {arena + FAKE_INPUTS + NET_CLASSES, NET_TARGET_BYTES},
+    {arena + FAKE_INPUTS, NET_OUTPUT_BYTES},
+};
+const net_buffer net_parameters[NET_PARAMETERS] = {
+    {weight, sizeof weight},
+    {bias, sizeof bias},
+    {gradient, sizeof gradient},
+    {&collected, sizeof collected},
+};
+
+void net_reset(void)
+{
+    for (int k = 0; k < NET_CLASSES; k++) {
+        for (int i = 0; i < FAKE_INPUTS; i++)
+            weight[k][i] = 0.25f * (float)((k + 2 * i) % 5) - 0.5f;
+        bias[k] = 0.125f * (float)k;
+    }
+    memset(gradient, 0, sizeof gradient);
+    collected = 0;
+    rate = 0.5f;
+}
+
+void net_forward(void)
+{
+    float sum = 0, most;
+    net_mark(NET_FORWARD);
+    for (int k = 0; k < NET_CLASSES; k++) {
+        output[k] = bias[k];
+        for (int i = 0; i < FAKE_INPUTS; i++)
+            output[k] += weight[k][i] * input[i];
+    }
+    most = output[net_predicted()];
+#ifndef FAKE_MSE
+    for (int k = 0; k < NET_CLASSES; k++)
+        sum += output[k] = expf(output[k] - most);
+    for (int k = 0; k < NET_CLASSES; k++)
+        output[k] /= sum;
+#else
+    (void)sum;
+    (void)most;
+#endif
+    net_mark(NET_IDLE);
+}
+
+int32_t net_predicted(void)
+{
+    int32_t best = 0;
+    for (int32_t k = 1; k < NET_CLASSES; k++)
+        if (output[k] > output[best])
+            best = k;
+    return best;
+}
+
+static float difference(int k, int32_t label)
+{
+#ifdef FAKE_MSE
+    (void)label;
+    return (output[k] - target[k]) * 2.0f / NET_CLASSES;
+#else
+    return output[k] - (k == label ? 1.0f : 0.0f);
+#endif
+}
+
+float net_evaluate(int32_t label)
+{
+    net_forward();
+#ifdef FAKE_MSE
+    float loss = 0;
+    (void)label;
+    for (int k = 0; k < NET_CLASSES; k++)
+        loss += (output[k] - target[k]) * (output[k] - target[k]) / NET_CLASSES;
+    return loss;
+#else
+    return -logf(output[label]);
+#endif
+}
+
+uint32_t net_flush(void)
+{
+    uint32_t samples = collected;
+    net_mark(NET_UPDATE);
+    if (samples > 0)
+        for (int k = 0; k < NET_CLASSES; k++)
+            for (int i = 0; i < FAKE_INPUTS; i++)
+                weight[k][i] -= rate * gradient[k][i] / (float)samples;
+    memset(gradient, 0, sizeof gradient);
+    collected = 0;
+    net_mark(NET_IDLE);
+    return samples;
+}
+
+float net_train(int32_t label)
+{
+    float loss = net_evaluate(label);
+    net_mark(NET_BACKWARD);
+    for (int k = 0; k < NET_CLASSES; k++)
+        for (int i = 0; i < FAKE_INPUTS; i++)
+            gradient[k][i] += difference(k, label) * input[i];
+    for (int k = 0; k < NET_CLASSES; k++)
+        bias[k] -= rate * difference(k, label);
+    if (++collected == NET_BATCH)
+        net_flush();
+    net_mark(NET_IDLE);
+    memset(input, 0x5a, NET_INPUT_BYTES); /* as where the arena is used again */
+    return loss;
+}
+
+float net_learning_rate(void)
+{
+    return rate;
+}
+
+void net_set_learning_rate(float value)
+{
+    rate = value;
+}

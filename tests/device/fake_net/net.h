@@ -1,0 +1,53 @@
+/* A softmax regression with the interface that generated networks have: a stand-in for tests.
+ *
+ * FAKE_MSE makes it a linear regression with a target vector instead of a label.
+ */
+#ifndef NET_H
+#define NET_H
+
+#include <stdint.h>
+
+#ifndef FAKE_INPUTS
+#define FAKE_INPUTS 4
+#endif
+#ifndef FAKE_MODEL
+#define FAKE_MODEL 1
+#endif
+
+enum {
+    NET_CLASSES = 3,
+    NET_INPUT_BYTES = FAKE_INPUTS * 4,
+#ifdef FAKE_MSE
+    NET_TARGET_BYTES = NET_CLASSES * 4,
+#else
+    NET_TARGET_BYTES = 0,
+#endif
+    NET_OUTPUT_BYTES = NET_CLASSES * 4,
+    NET_PARAMETERS = 4, /* weight, bias, gradient sum, samples in it */
+    NET_STATE_BYTES = NET_CLASSES * NET_INPUT_BYTES + NET_CLASSES * 4 + NET_CLASSES * NET_INPUT_BYTES + 4,
+    NET_BATCH = 2,
+};
+
+extern const uint8_t net_model_id[8];
+
+typedef enum { NET_IDLE = 0, NET_FORWARD = 1, NET_BACKWARD = 2, NET_UPDATE = 3 } net_phase;
+void net_mark(net_phase phase);
+
+typedef struct {
+    void *data;
+    uint32_t bytes;
+} net_buffer;
+enum { NET_BUFFER_INPUT, NET_BUFFER_TARGET, NET_BUFFER_OUTPUT, NET_BUFFERS };
+extern const net_buffer net_buffers[NET_BUFFERS];
+extern const net_buffer net_parameters[NET_PARAMETERS];
+
+void net_reset(void);
+void net_forward(void);
+int32_t net_predicted(void);
+float net_evaluate(int32_t label);
+float net_train(int32_t label);
+uint32_t net_flush(void);
+float net_learning_rate(void);
+void net_set_learning_rate(float rate);
+
+#endif

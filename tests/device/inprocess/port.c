@@ -1,0 +1,166 @@
+/* A port for a server that a test drives as a library: memory is the line, memory is the flash.
+ *
+ * The flash belongs to the test, so it outlives this instance as flash outlives a reset. `power`
+ * is the number of flash operations (an erase, a word) until the power fails: that operation is
+ * done in part, as `torn` says, and nothing after it has any effect.
+ */
+#include <string.h>
+
+#include "port.h"
+#include "server.h"
+
+enum { SENT = 1 << 20 };
+
+static const uint8_t *arrived;
+static uint32_t arrived_bytes;
+static uint8_t sent[SENT];
+static uint32_t sent_bytes;
+static uint32_t cycles, reboots, torn;
+static uint8_t *flash;
+static uint32_t slot_bytes;
+static int64_t power = INT64_MAX;
+static uint32_t operations, reprogrammed;
+
+/// What the test calls ///
+
+void test_flash(uint8_t *memory, uint32_t bytes, int64_t operations_left, uint32_t torn_bits)
+{
+    flash = memory;
+    slot_bytes = bytes;
+    power = operations_left;
+    torn = torn_bits;
+}
+
+/* Gives the server `count` bytes; returns how many it sent, which lie at `*reply`. */
+uint32_t test_exchange(const uint8_t *bytes, uint32_t count, const uint8_t **reply)
+{
+    arrived = bytes;
+    arrived_bytes = count;
+    sent_bytes = 0;
+    server_poll();
+    *reply = sent;
+    return sent_bytes;
+}
+
+uint32_t test_reboots(void)
+{
+    return reboots;
+}
+
+uint32_t test_operations(void)
+{
+    return operations;
+}
+
+/* Words that were programmed without having been erased: NOR flash forbids it. */
+uint32_t test_reprogrammed(void)
+{
+    return reprogrammed;
+}
+
+/// Port ///
+
+void port_init(void)
+{
+}
+
+uint32_t port_receive(uint8_t *to, uint32_t capacity)
+{
+    uint32_t count = arrived_bytes < capacity ? arrived_bytes : capacity;
+    memcpy(to, arrived, count);
+    arrived += count;
+    arrived_bytes -= count;
+    return count;
+}
+
+void port_send(const uint8_t *from, uint32_t count)
+{
+    if (count > SENT - sent_bytes)
+        __builtin_trap();
+    memcpy(sent + sent_bytes, from, count);
+    sent_bytes += count;
+}
+
+void port_idle(void)
+{
+}
+
+uint32_t port_cycles(void)
+{
+    return cycles += 0x10000001u; /* wraps often */
+}
+
+uint32_t port_clock_hz(void)
+{
+    return 1000000u;
+}
+
+uint8_t port_clock_source(void)
+{
+    return 1;
+}
+
+void port_mark(uint32_t phase)
+{
+    (void)phase;
+}
+
+uint32_t port_store_bytes(void)
+{
+    return slot_bytes;
+}
+
+const uint8_t *port_store_slot(uint32_t slot)
+{
+    return flash + slot * slot_bytes;
+}
+
+int port_store_erase(uint32_t slot)
+{
+    uint8_t *at = flash + slot * slot_bytes;
+    operations++;
+    if (--power < 0)
+        return -1;
+    if (power == 0) { /* some cells are erased already, some not yet */
+        for (uint32_t i = 0; i < slot_bytes; i++)
+            at[i] |= (uint8_t)(torn >> i % 24);
+        return -1;
+    }
+    memset(at, 0xff, slot_bytes);
+    return 0;
+}
+
+int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i += 4) {
+        uint8_t *at = flash + slot * slot_bytes + offset + i;
+        uint32_t word, old;
+        memcpy(&word, (const uint8_t *)from + i, 4);
+        memcpy(&old, at, 4);
+        operations++;
+        if (--power < 0)
+            return -1;
+        if (old != 0xffffffffu)
+            reprogrammed++;
+        old &= power == 0 ? word | torn : word;
+        memcpy(at, &old, 4);
+        if (power == 0)
+            return -1;
+    }
+    return 0;
+}
+
+uint32_t port_stack_bytes(void)
+{
+    return 2048;
+}
+
+uint32_t port_stack_used(void)
+{
+    return 512;
+}
+
+void port_reboot(void)
+{
+    reboots++;
+}
