@@ -9,3 +9,7 @@ from __future__ import annotations
 RECEIVE_RING = 1024  # bytes; a power of two
 MAX_BODY = 512  # bytes of a request's or reply's body
 STACK_BYTES = 2048  # reserved; the device reports its high-water mark
+PROTOCOL = 1  # version of docs/protocol.md
+
+# Static RAM of lib/net beside the arena and the tensors it keeps: the learning rate and the like.
+_NET_RAM = 16

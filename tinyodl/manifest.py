@@ -53,6 +53,7 @@ class ParameterRecord(_Record):
     index: int
     name: str
     shape: tuple[int, ...]
+    dtype: str
     bytes: int
     storage: Storage  # PARAMETER or STATE
     origin: OriginRecord | None  # None for optimiser state

@@ -1,0 +1,28 @@
+/* Mean squared error of n values y against a target t, and its gradient.
+ *
+ *   loss = sum over i of (y[i] - t[i])^2 / n        gy[i] = 2 (y[i] - t[i]) / n
+ */
+#ifndef TINYODL_MEAN_SQUARED_ERROR_F32_H
+#define TINYODL_MEAN_SQUARED_ERROR_F32_H
+
+#include <stdint.h>
+
+static inline void mean_squared_error_f32(int32_t n, const float *y, const float *t, float *loss)
+{
+    float sum = 0.0f;
+    for (int32_t i = 0; i < n; i++) {
+        const float d = y[i] - t[i];
+        sum += d * d;
+    }
+    *loss = sum / (float)n;
+}
+
+/* gy may be y's or t's own memory. */
+static inline void mean_squared_error_gradient_f32(int32_t n, const float *y, const float *t, float *gy)
+{
+    for (int32_t i = 0; i < n; i++) {
+        gy[i] = 2.0f * (y[i] - t[i]) / (float)n;
+    }
+}
+
+#endif

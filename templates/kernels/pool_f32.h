@@ -1,0 +1,187 @@
+/* Pooling of float32 maps, batch 1, forward and backward.
+ *
+ * x (channels, in_height, in_width), y (channels, out_height, out_width)
+ */
+#ifndef TINYODL_POOL_F32_H
+#define TINYODL_POOL_F32_H
+
+#include <stdint.h>
+
+#include "conv_shape.h"
+
+typedef struct {
+    int32_t channels;
+    int32_t in_height, in_width;
+    int32_t out_height, out_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t pad_top, pad_left, pad_bottom, pad_right;
+    int32_t dilation_height, dilation_width;
+    int32_t count_include_pad;
+} pool_shape;
+
+/* Where the window of output row `oh` begins on the map, and which of its rows lie on it. */
+static inline int32_t pool_top(const pool_shape *s, int32_t oh)
+{
+    return oh * s->stride_height - s->pad_top;
+}
+
+static inline range pool_rows(const pool_shape *s, int32_t oh)
+{
+    return taps_on_map(pool_top(s, oh), s->dilation_height, s->kernel_height, s->in_height);
+}
+
+static inline int32_t pool_left(const pool_shape *s, int32_t ow)
+{
+    return ow * s->stride_width - s->pad_left;
+}
+
+static inline range pool_columns(const pool_shape *s, int32_t ow)
+{
+    return taps_on_map(pool_left(s, ow), s->dilation_width, s->kernel_width, s->in_width);
+}
+
+/// Maximum ///
+
+/* The index in the map of the first maximum of the window, in the order row, column. */
+static inline int32_t pool_first_maximum(const pool_shape *s, const float *x_map, int32_t oh,
+                                         int32_t ow)
+{
+    const range rows = pool_rows(s, oh);
+    const range columns = pool_columns(s, ow);
+    int32_t best = (pool_top(s, oh) + rows.first * s->dilation_height) * s->in_width +
+                   pool_left(s, ow) + columns.first * s->dilation_width;
+
+    for (int32_t kh = rows.first; kh < rows.end; kh++) {
+        const int32_t row = (pool_top(s, oh) + kh * s->dilation_height) * s->in_width;
+        for (int32_t kw = columns.first; kw < columns.end; kw++) {
+            const int32_t i = row + pool_left(s, ow) + kw * s->dilation_width;
+            if (x_map[i] > x_map[best]) {
+                best = i;
+            }
+        }
+    }
+    return best;
+}
+
+static inline void max_pool_f32(const pool_shape *s, const float *restrict x, float *restrict y)
+{
+    for (int32_t c = 0; c < s->channels; c++) {
+        for (int32_t oh = 0; oh < s->out_height; oh++) {
+            for (int32_t ow = 0; ow < s->out_width; ow++) {
+                *y++ = x[pool_first_maximum(s, x, oh, ow)];
+            }
+        }
+        x += s->in_height * s->in_width;
+    }
+}
+
+static inline void max_pool_gradient_f32(const pool_shape *s, const float *restrict gy,
+                                  const float *restrict x, float *restrict gx)
+{
+    const int32_t in_map = s->in_height * s->in_width;
+
+    for (int32_t c = 0; c < s->channels; c++) {
+        for (int32_t i = 0; i < in_map; i++) {
+            gx[i] = 0.0f;
+        }
+        for (int32_t oh = 0; oh < s->out_height; oh++) {
+            for (int32_t ow = 0; ow < s->out_width; ow++) {
+                gx[pool_first_maximum(s, x, oh, ow)] += *gy++;
+            }
+        }
+        x += in_map;
+        gx += in_map;
+    }
+}
+
+/// Average ///
+
+/* The number of values that the window's sum is divided by. With count_include_pad that is the
+ * window as far as it lies on the padded map. */
+static inline float pool_divisor(const pool_shape *s, int32_t oh, int32_t ow)
+{
+    range rows = pool_rows(s, oh);
+    range columns = pool_columns(s, ow);
+    if (s->count_include_pad) {
+        rows = taps_on_map(oh * s->stride_height, s->dilation_height, s->kernel_height,
+                           s->pad_top + s->in_height + s->pad_bottom);
+        columns = taps_on_map(ow * s->stride_width, s->dilation_width, s->kernel_width,
+                              s->pad_left + s->in_width + s->pad_right);
+    }
+    return (float)((rows.end - rows.first) * (columns.end - columns.first));
+}
+
+static inline void average_pool_f32(const pool_shape *s, const float *restrict x, float *restrict y)
+{
+    for (int32_t c = 0; c < s->channels; c++) {
+        for (int32_t oh = 0; oh < s->out_height; oh++) {
+            const range rows = pool_rows(s, oh);
+            for (int32_t ow = 0; ow < s->out_width; ow++) {
+                const range columns = pool_columns(s, ow);
+                float sum = 0.0f;
+                for (int32_t kh = rows.first; kh < rows.end; kh++) {
+                    const int32_t row = (pool_top(s, oh) + kh * s->dilation_height) * s->in_width;
+                    for (int32_t kw = columns.first; kw < columns.end; kw++) {
+                        sum += x[row + pool_left(s, ow) + kw * s->dilation_width];
+                    }
+                }
+                *y++ = sum / pool_divisor(s, oh, ow);
+            }
+        }
+        x += s->in_height * s->in_width;
+    }
+}
+
+static inline void average_pool_gradient_f32(const pool_shape *s, const float *restrict gy,
+                                      float *restrict gx)
+{
+    const int32_t in_map = s->in_height * s->in_width;
+
+    for (int32_t c = 0; c < s->channels; c++) {
+        for (int32_t i = 0; i < in_map; i++) {
+            gx[i] = 0.0f;
+        }
+        for (int32_t oh = 0; oh < s->out_height; oh++) {
+            const range rows = pool_rows(s, oh);
+            for (int32_t ow = 0; ow < s->out_width; ow++) {
+                const range columns = pool_columns(s, ow);
+                const float share = *gy++ / pool_divisor(s, oh, ow);
+                for (int32_t kh = rows.first; kh < rows.end; kh++) {
+                    const int32_t row = (pool_top(s, oh) + kh * s->dilation_height) * s->in_width;
+                    for (int32_t kw = columns.first; kw < columns.end; kw++) {
+                        gx[row + pool_left(s, ow) + kw * s->dilation_width] += share;
+                    }
+                }
+            }
+        }
+        gx += in_map;
+    }
+}
+
+/// Average over the whole map ///
+
+static inline void global_average_pool_f32(int32_t channels, int32_t positions, const float *restrict x,
+                                    float *restrict y)
+{
+    for (int32_t c = 0; c < channels; c++) {
+        float sum = 0.0f;
+        for (int32_t p = 0; p < positions; p++) {
+            sum += *x++;
+        }
+        y[c] = sum / (float)positions;
+    }
+}
+
+static inline void global_average_pool_gradient_f32(int32_t channels, int32_t positions,
+                                             const float *restrict gy, float *restrict gx)
+{
+    for (int32_t c = 0; c < channels; c++) {
+        const float share = gy[c] / (float)positions;
+        for (int32_t p = 0; p < positions; p++) {
+            *gx++ = share;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,97 @@
+"""A generated network compiled for the machine that runs the tests, called through ctypes.
+
+This is the very C that goes into the firmware, without the board around it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.graph import Graph
+from tinyodl.memory import plan_arena
+from tinyodl.plan import UpdatePlan
+from tinyodl.training import differentiate
+
+FLAGS = (
+    "-std=gnu11 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -fPIC -shared".split()
+)
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("bytes", ctypes.c_uint32)]
+
+
+class HostNet:
+    """One network: `x` and `target` go in, `forward`, `evaluate` and `train` run it."""
+
+    def __init__(self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",)) -> None:
+        self.training = differentiate(graph, plan)
+        self.arena = plan_arena(self.training)
+        network = render_network(self.training, self.arena, plan, source="test.onnx", version="0")
+        self.library = build(network, folder, compiler)
+        self.parameters = parameters(self.training)
+        self.output_shape = graph.shape(graph.outputs[0])
+        self.input_shape = graph.shape(graph.inputs[0])
+        for name in ("net_evaluate", "net_train"):
+            getattr(self.library, name).restype = ctypes.c_float
+        self.library.net_flush.restype = ctypes.c_uint32
+        self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
+        self.library.net_reset()
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self._write(0, x)
+        self.library.net_forward()
+        return self._read("net_buffers", 2).reshape(self.output_shape)
+
+    def evaluate(self, x: np.ndarray, label: int = 0, target: np.ndarray | None = None) -> float:
+        self._load(x, target)
+        return self.library.net_evaluate(label)
+
+    def train(self, x: np.ndarray, label: int = 0, target: np.ndarray | None = None) -> float:
+        self._load(x, target)
+        return self.library.net_train(label)
+
+    def flush(self) -> int:
+        return self.library.net_flush()
+
+    def predicted(self) -> int:
+        return self.library.net_predicted()
+
+    def parameter(self, name: str) -> np.ndarray:
+        index = [tensor.name for tensor in self.parameters].index(name)
+        return self._read("net_parameters", index).reshape(self.parameters[index].shape)
+
+    def _load(self, x: np.ndarray, target: np.ndarray | None) -> None:
+        self._write(0, x)
+        if target is not None:
+            self._write(1, target)
+
+    def _buffer(self, table: str, index: int) -> _Buffer:
+        return (_Buffer * (index + 1)).in_dll(self.library, table)[index]
+
+    def _write(self, index: int, value: np.ndarray) -> None:
+        raw = np.ascontiguousarray(value, np.float32).tobytes()
+        buffer = self._buffer("net_buffers", index)
+        assert buffer.bytes == len(raw)
+        ctypes.memmove(buffer.data, raw, len(raw))
+
+    def _read(self, table: str, index: int) -> np.ndarray:
+        buffer = self._buffer(table, index)
+        return np.frombuffer(ctypes.string_at(buffer.data, buffer.bytes), np.float32).copy()
+
+
+def build(network: Network, folder: Path, compiler=("gcc",)) -> ctypes.CDLL:
+    """Compile `lib/net` warning-free into a shared library."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in network.files.items():
+        (folder / name).write_text(text)
+    (folder / "mark.c").write_text('#include "net.h"\nvoid net_mark(net_phase p) { (void)p; }\n')
+    library = folder / "net.so"
+    sources = [folder / name for name in ("net.c", "weights.c", "mark.c")]
+    subprocess.run([*compiler, *FLAGS, "-o", library, *sources], check=True)
+    return ctypes.CDLL(str(library))

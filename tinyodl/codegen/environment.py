@@ -1,0 +1,24 @@
+"""The Jinja environment that all templates are rendered with."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tinyodl.codegen.literals import array_literal, dimensions, float_literal, grouped
+from tinyodl.resources import TEMPLATES
+
+
+def environment() -> Environment:
+    """Strict: a template that names something it was not given is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    made.filters.update(
+        literal=float_literal, literals=array_literal, grouped=grouped, dimensions=dimensions
+    )
+    return made

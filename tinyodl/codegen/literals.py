@@ -1,0 +1,66 @@
+"""Python values as C text, the same text for the same value on every run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinyodl.graph import Array
+
+_PER_LINE = 6
+
+# C keywords, and what the generated files and the headers they include define.
+_KEYWORDS = """
+    auto break case char const continue default do double else enum extern float for goto if
+    inline int long register restrict return short signed sizeof static struct switch typedef
+    union unsigned void volatile while asm typeof
+"""
+_DEFINED = "arena label pending main memcpy memset memcmp range learning_rate NULL"
+_RESERVED = frozenset(f"{_KEYWORDS} {_DEFINED}".split())
+
+
+def float_literal(value: float | np.floating[Any]) -> str:
+    """A float32 literal that reads back as the same bits; infinities as the builtin."""
+    single = np.float32(value)
+    if np.isinf(single):
+        return f"{'-' if single < 0 else ''}__builtin_inff()"
+    text = str(single)
+    return f"{text if any(c in text for c in '.e') else text + '.0'}f"
+
+
+def array_literal(values: Array) -> str:
+    """The elements of an array, a few per line, indented."""
+    literals = [float_literal(value) for value in np.asarray(values, np.float32).ravel()]
+    lines = [
+        "    " + ", ".join(literals[i : i + _PER_LINE]) for i in range(0, len(literals), _PER_LINE)
+    ]
+    return ",\n".join(lines)
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """A valid and unique C identifier for each name, as close to the name as C allows."""
+    given: dict[str, str] = {}
+    taken = set(_RESERVED)
+    for name in names:
+        stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
+        if stem[0].isdigit() or stem.startswith(("net_", "port_", "NET_")):
+            stem = f"t_{stem}"
+        unique, count = stem, 2
+        while unique in taken or unique.endswith(("_f32", "_shape", "_learner", "_initial")):
+            unique, count = f"{stem}_{count}", count + 1
+        taken.add(unique)
+        given[name] = unique
+    return given
+
+
+def grouped(number: int) -> str:
+    """1234567 as 1,234,567."""
+    return f"{number:,}"
+
+
+def dimensions(shape: tuple[int, ...]) -> str:
+    """A shape as (1, 6, 1, 100)."""
+    return "(" + ", ".join(str(size) for size in shape) + ")"

@@ -1,0 +1,225 @@
+"""Training graph + arena plan -> `net.h`, `net.c`, `weights.c` and the kernels they include."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+
+from tinyodl.codegen.environment import environment
+from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers
+from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.memory import ArenaPlan
+from tinyodl.ops import OPERATORS, Argument, Learner, Ref, Struct, Symbol
+from tinyodl.plan import UpdatePlan
+from tinyodl.resources import TEMPLATES
+from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, state_name
+
+_INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Network:
+    """The generated network: its files by name, and the id that the firmware answers with."""
+
+    files: dict[str, str]
+    model_id: bytes  # 8 bytes
+
+
+def parameters(graph: Graph) -> list[Tensor]:
+    """What the device keeps between steps, in the order of the protocol: parameters, then state."""
+    tensors = graph.tensors.values()
+    return [t for t in tensors if t.storage is Storage.PARAMETER] + [
+        t for t in tensors if t.storage is Storage.STATE
+    ]
+
+
+def render_network(
+    graph: Graph, arena: ArenaPlan, plan: UpdatePlan, *, source: str, version: str
+) -> Network:
+    """Render `lib/net`. `source` is the name of the ONNX file, for the comments."""
+    names = _Names.of(graph)
+    learners = _learners(graph, plan, names)
+    kernels = {k for n in graph.nodes if (k := OPERATORS[n.op].kernel)}
+    if learners:
+        kernels.add("learner_f32.h")
+    sections = _sections(graph, names)
+    used = _used_tensors(graph)
+    context: dict[str, Any] = {
+        "source": source,
+        "version": version,
+        "plan": plan,
+        "graph": graph,
+        "arena": arena,
+        "c": names.tensor,
+        "kernels": sorted(kernels),
+        "structs": names.structs,
+        "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
+        "learned": [t for t in graph.tensors.values() if t.storage is Storage.PARAMETER],
+        "state": [t for t in graph.tensors.values() if t.storage is Storage.STATE],
+        "kept": parameters(graph),
+        "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
+        "learners": learners,
+        "input": graph.tensor(graph.inputs[0]),
+        "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
+        "output": graph.tensor(graph.outputs[0]),
+        "loss": LOSS,
+        "pending": PENDING if PENDING in graph.tensors else None,
+        **sections,
+    }
+    context |= _learner_context(plan, learners)
+    jinja = environment()
+    files = {
+        name: jinja.get_template(f"net/{name}.j2").render(context)
+        for name in ("net.c", "weights.c", "weights.h")
+    }
+    _add_kernels(files, kernels, jinja, context)
+    digest = hashlib.sha256("".join(files[name] for name in sorted(files)).encode()).digest()
+    context["model_id"] = digest[:8]
+    files["net.h"] = jinja.get_template("net/net.h.j2").render(context)
+    return Network(files, digest[:8])
+
+
+def _add_kernels(
+    files: dict[str, str], kernels: Iterable[str], jinja: Environment, context: dict[str, Any]
+) -> None:
+    """Add kernel files, and whatever they include, to `files`."""
+    folder = TEMPLATES / "kernels"
+    for kernel in sorted(kernels):
+        if kernel in files:
+            continue
+        if (folder / f"{kernel}.j2").exists():
+            files[kernel] = jinja.get_template(f"kernels/{kernel}.j2").render(context)
+        else:
+            files[kernel] = (folder / kernel).read_text("utf-8")
+        _add_kernels(files, _INCLUDE.findall(files[kernel]), jinja, context)
+
+
+@dataclass
+class _Names:
+    """The C names of tensors, and of the constant structs that kernel calls share."""
+
+    tensor: dict[str, str]
+    structs: dict[Struct, str]
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Names:
+        return cls(identifiers(graph.tensors), {})
+
+    def argument(self, argument: Argument, node: Node) -> str:
+        """An argument as C text; a struct seen for the first time is named after its node."""
+        match argument:
+            case Ref(""):
+                return "NULL"
+            case Ref(name):
+                return self.tensor[name]
+            case Learner(parameter):
+                return f"&{self.tensor[parameter]}_learner"
+            case Symbol(name):
+                return name
+            case Struct():
+                if argument not in self.structs:
+                    layer = node.name.split(".")[0]
+                    stem = identifiers([layer])[layer]
+                    name, count = f"{stem}_shape", 2
+                    while name in self.structs.values():
+                        name, count = f"{stem}_{count}_shape", count + 1
+                    self.structs[argument] = name
+                return f"&{self.structs[argument]}"
+            case float():
+                return float_literal(argument)
+            case int():
+                return str(argument)
+
+
+def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
+    """The calls of forward, loss, backward and of the update at the end of a batch."""
+    found: dict[str, list[dict[str, Any]]] = {
+        "forward": [],
+        "loss_calls": [],
+        "backward": [],
+        "apply": [],
+    }
+    batched = PENDING in graph.tensors
+    before_loss = True
+    previous = Phase.BACKWARD
+    for step, node in enumerate(graph.nodes):
+        call = OPERATORS[node.op].call
+        if node.name == LOSS:
+            before_loss = False
+        if call is None:
+            continue
+        made = call(node, graph)
+        arguments = ", ".join(names.argument(a, node) for a in made.arguments)
+        at_end = node.op == "Update" or (batched and node.op == "AdamTick")
+        if node.name == LOSS:
+            section = "loss_calls"
+        elif before_loss:
+            section = "forward"
+        else:
+            section = "apply" if at_end else "backward"
+        mark = section == "backward" and node.phase is not previous
+        if section == "backward":
+            previous = node.phase
+        found[section].append(
+            {
+                "comment": _comment(step, node, graph),
+                "text": f"{made.function}({arguments});",
+                "mark": f"NET_{node.phase.name}" if mark else "",
+            }
+        )
+    return found
+
+
+def _comment(step: int, node: Node, graph: Graph) -> str:
+    shapes = [dimensions(graph.shape(name)) for name in node.outputs]
+    macs = OPERATORS[node.op].macs(node, graph)
+    cost = f", {grouped(macs)} MACs" if macs else ""
+    made = f" -> {', '.join(shapes)}" if shapes else ""
+    reads = " ".join(dimensions(graph.shape(name)) for name in node.inputs[:2] if name)
+    return f"{step}: {node.op} {node.name}: {reads}{made}{cost}"
+
+
+def _used_tensors(graph: Graph) -> set[str]:
+    """Arena tensors that a kernel call or a function of net.c names."""
+    used = {graph.outputs[0], LOSS}
+    for node in graph.nodes:
+        call = OPERATORS[node.op].call
+        if call:
+            arguments = call(node, graph).arguments
+            used.update(a.tensor for a in arguments if isinstance(a, Ref) and a.tensor)
+    return {name for name in used if graph.tensor(name).storage is Storage.ARENA}
+
+
+def _learners(graph: Graph, plan: UpdatePlan, names: _Names) -> list[dict[str, Any]]:
+    """For each parameter that a gradient reaches: its learner's name and fields."""
+    found = []
+    for tensor in graph.tensors.values():
+        if tensor.storage is not Storage.PARAMETER:
+            continue
+        fields = {"value": names.tensor[tensor.name]}
+        for state in (*STATES[plan.optimizer], SUM):
+            held = state_name(tensor.name, state)
+            if held in graph.tensors:
+                fields[state] = names.tensor[held]
+        found.append({"name": f"{names.tensor[tensor.name]}_learner", "fields": fields})
+    return found
+
+
+def _learner_context(plan: UpdatePlan, learners: list[dict[str, Any]]) -> dict[str, Any]:
+    """Constants of the optimiser as float32 literals, and which kinds of learner there are."""
+    return {
+        "sums": any(SUM in learner["fields"] for learner in learners),
+        "fused": any(SUM not in learner["fields"] for learner in learners),
+        "momentum": float_literal(plan.momentum),
+        "beta1": float_literal(plan.beta1),
+        "beta2": float_literal(plan.beta2),
+        "one_minus_beta1": float_literal(np.float32(1.0 - plan.beta1)),
+        "one_minus_beta2": float_literal(np.float32(1.0 - plan.beta2)),
+        "epsilon": float_literal(plan.epsilon),
+    }

@@ -1,0 +1,283 @@
+"""The pipeline from an ONNX file to a project: import, choose, differentiate, place, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from pydantic import ValidationError
+
+from tinyodl import __version__, firmware
+from tinyodl.boards import Board, load_board
+from tinyodl.codegen import render_project, write_project
+from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.errors import DoesNotFitError, UserError
+from tinyodl.frontend import import_model, model_bytes
+from tinyodl.graph import Graph, Phase, Storage
+from tinyodl.manifest import (
+    FORMAT,
+    ArenaRecord,
+    LayerRecord,
+    MacsRecord,
+    Manifest,
+    MemoryRecord,
+    ModelRecord,
+    NodeRecord,
+    OriginRecord,
+    ParameterRecord,
+    TensorRecord,
+)
+from tinyodl.memory import ArenaPlan, plan_arena
+from tinyodl.ops import OPERATORS
+from tinyodl.plan import Loss, Optimizer, UpdatePlan, load_plan
+from tinyodl.select import SCHEMES, choose
+from tinyodl.training import differentiate
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Everything `compile` worked out, before anything is written."""
+
+    graph: Graph  # the training graph
+    arena: ArenaPlan
+    network: Network
+    manifest: Manifest
+    board: Board
+
+
+class Options(TypedDict, total=False):
+    """How the network learns; the defaults are those of `UpdatePlan` and the scheme "last".
+
+    `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
+    training rule then counts instead of the other options.
+    """
+
+    update: str
+    loss: Loss
+    optimizer: Optimizer
+    learning_rate: float
+    batch: int
+    seed: int
+
+
+def compile_model(
+    model: Path,
+    board: str,
+    out: Path,
+    *,
+    ram: int | None = None,
+    flash: int | None = None,
+    **options: Unpack[Options],
+) -> Manifest:
+    """Compile an ONNX file into a PlatformIO project in `out`, and return its manifest.
+
+    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError, or
+    DoesNotFitError; then nothing is written.
+    """
+    made = compilation(model, load_board(board), options)
+    check_fit(made, ram, flash)
+    files = render_project(made.manifest, made.network, made.board, model_bytes(model))
+    write_project(files, out)
+    return made.manifest
+
+
+def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
+    """What `compile_model` would put into the manifest; nothing is written.
+
+    A model that does not fit is no error here: the caller compares the manifest with the board.
+    """
+    return compilation(model, load_board(board), options).manifest
+
+
+def _plan(graph: Graph, options: Options) -> UpdatePlan:
+    update = options.get("update", "last")
+    if update not in SCHEMES:
+        return load_plan(Path(update))
+    rule = {name: value for name, value in options.items() if name != "update"}
+    try:
+        return UpdatePlan.model_validate({"layers": choose(graph, update), **rule})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
+
+
+def compilation(model: Path, board: Board, options: Options) -> Compilation:
+    """Run the pipeline up to the text of the network and the manifest."""
+    graph = import_model(model)
+    plan = _plan(graph, options)
+    training = differentiate(graph, plan)
+    arena = plan_arena(training)
+    network = render_network(training, arena, plan, source=model.name, version=__version__)
+    manifest = _manifest(model, graph, training, plan, arena, network, board)
+    return Compilation(training, arena, network, manifest, board)
+
+
+def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
+    """Raise DoesNotFitError, naming what is largest and what would help, unless it fits."""
+    board, manifest = made.board, made.manifest
+    ram_limit = min(board.ram.size, ram or board.ram.size)
+    flash_limit = min(board.flash.size, flash or board.flash.size)
+    if manifest.ram.total > ram_limit:
+        at_peak = sorted(made.arena.blocks, key=lambda block: -block.nbytes)[:3]
+        largest = ", ".join(f"{b.tensors[0]} ({b.nbytes:,} B)" for b in at_peak)
+        parts = ", ".join(f"{name} {size:,}" for name, size in manifest.ram.parts.items())
+        raise DoesNotFitError(
+            f"{manifest.model.source} needs {manifest.ram.total:,} B of RAM ({parts}), "
+            f"{board.name} has {ram_limit:,} B; the largest tensors are {largest}; "
+            f"{_ram_advice(manifest)}"
+        )
+    if manifest.flash.total > flash_limit:
+        parts = ", ".join(f"{name} {size:,}" for name, size in manifest.flash.parts.items())
+        raise DoesNotFitError(
+            f"{manifest.model.source} needs about {manifest.flash.total:,} B of flash ({parts}), "
+            f"{board.name} has {flash_limit:,} B for the program; "
+            "take a smaller model or a board with more flash"
+        )
+
+
+def _ram_advice(manifest: Manifest) -> str:
+    learning = [layer for layer in manifest.layers if layer.updates != "none"]
+    if len(learning) > 1:
+        return "let fewer layers learn (--update last), or take a board with more RAM"
+    if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
+        return "use --optimizer sgd with --batch 1, or take a board with more RAM"
+    return "take a smaller input or model, or a board with more RAM"
+
+
+def _manifest(
+    path: Path,
+    graph: Graph,
+    training: Graph,
+    plan: UpdatePlan,
+    arena: ArenaPlan,
+    network: Network,
+    board: Board,
+) -> Manifest:
+    macs = dict.fromkeys(Phase, 0)
+    for node in training.nodes:
+        macs[node.phase] += OPERATORS[node.op].macs(node, training)
+    name_in, name_out = graph.inputs[0], graph.outputs[0]
+    return Manifest(
+        format=FORMAT,
+        tinyodl=__version__,
+        model_id=network.model_id.hex(),
+        protocol=firmware.PROTOCOL,
+        board=board.name,
+        model=ModelRecord(
+            source=path.name,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            input_name=name_in,
+            input_shape=graph.shape(name_in),
+            output_name=name_out,
+            output_shape=graph.shape(name_out),
+            macs=macs[Phase.FORWARD],
+        ),
+        plan=plan,
+        layers=_layers(graph, plan),
+        parameters=_parameters(training),
+        schedule=tuple(
+            NodeRecord(
+                op=node.op,
+                name=node.name,
+                phase=node.phase,
+                macs=OPERATORS[node.op].macs(node, training),
+                inputs=node.inputs,
+                outputs=node.outputs,
+            )
+            for node in training.nodes
+        ),
+        arena=_arena(training, arena),
+        ram=_ram(training, arena, board),
+        flash=_flash(training, board),
+        macs=MacsRecord(
+            forward=macs[Phase.FORWARD],
+            backward=macs[Phase.BACKWARD],
+            update=macs[Phase.UPDATE],
+        ),
+    )
+
+
+def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:
+    found = []
+    for node in graph.nodes:
+        operator = OPERATORS[node.op]
+        if not operator.layer:
+            continue
+        held = [node.inputs[slot] for slot in operator.layer if node.inputs[slot]]
+        found.append(
+            LayerRecord(
+                name=node.name,
+                op=node.op,
+                output_shape=graph.shape(node.outputs[0]),
+                parameters=sum(graph.tensor(name).size for name in held),
+                macs=operator.macs(node, graph),
+                updates=plan.layers.get(node.name, "none"),
+            )
+        )
+    return tuple(found)
+
+
+def _parameters(training: Graph) -> tuple[ParameterRecord, ...]:
+    return tuple(
+        ParameterRecord(
+            index=index,
+            name=tensor.name,
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            bytes=tensor.nbytes,
+            storage=tensor.storage,
+            origin=OriginRecord(**vars(tensor.origin)) if tensor.origin else None,
+        )
+        for index, tensor in enumerate(parameters(training))
+    )
+
+
+def _arena(training: Graph, arena: ArenaPlan) -> ArenaRecord:
+    first_phase: Mapping[str, Phase] = {
+        name: training.producer[name].phase if name in training.producer else Phase.FORWARD
+        for name in arena.lifetimes
+    }
+    return ArenaRecord(
+        bytes=arena.nbytes,
+        lower_bound=arena.lower_bound,
+        tensors=tuple(
+            TensorRecord(
+                name=name,
+                shape=training.shape(name),
+                offset=arena.offsets[name],
+                bytes=training.tensor(name).nbytes,
+                first=first,
+                last=last,
+                phase=first_phase[name],
+            )
+            for name, (first, last) in sorted(arena.lifetimes.items(), key=lambda i: (i[1], i[0]))
+        ),
+    )
+
+
+def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
+    def held(storage: Storage) -> int:
+        return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
+
+    parts = {
+        "arena": arena.nbytes,
+        "parameters": held(Storage.PARAMETER),
+        "optimizer": held(Storage.STATE),
+        "buffers": firmware.buffer_bytes(board.port),
+        "stack": firmware.STACK_BYTES,
+    }
+    return MemoryRecord(parts=parts, total=sum(parts.values()))
+
+
+def _flash(training: Graph, board: Board) -> MemoryRecord:
+    weights = sum(
+        t.nbytes
+        for t in training.tensors.values()
+        if t.storage in (Storage.FLASH, Storage.PARAMETER)
+    )
+    kernels = {k for n in training.nodes if (k := OPERATORS[n.op].kernel)}
+    parts = {"weights": weights, "code": firmware.code_bytes(board.port, kernels)}
+    return MemoryRecord(parts=parts, total=sum(parts.values()))

@@ -1,0 +1,61 @@
+"""Relu and Clip: elementwise, in place, with gradients taken from the output alone.
+
+    Relu: y = max(x, 0)                  gx = gy where y > 0, else 0
+    Clip: y = min(max(x, min), max)      gx = gy where min < y < max, else 0
+
+At the exact bounds Clip passes no gradient, as PyTorch's hardtanh and ReLU6.
+Attributes of Clip: min, max (floats, infinite where absent).
+"""
+
+from __future__ import annotations
+
+from tinyodl.graph import Graph, Node
+from tinyodl.ops.operator import (
+    Backward,
+    Call,
+    Operator,
+    Ref,
+    no_macs,
+    register,
+    same_shape,
+)
+
+
+def _relu_call(node: Node, graph: Graph) -> Call:
+    x, y = node.inputs[0], node.outputs[0]
+    return Call("relu_f32", (graph.tensor(x).size, Ref(x), Ref(y)))
+
+
+def _relu_gradient(backward: Backward, node: Node, gy: str) -> None:
+    (x,), (y,) = node.inputs, node.outputs
+    backward.add(x, backward.emit("ReluGradient", node, (gy, y), like=x))
+
+
+def _relu_gradient_call(node: Node, graph: Graph) -> Call:
+    gy, y = node.inputs
+    return Call("relu_gradient_f32", (graph.tensor(y).size, Ref(gy), Ref(y), Ref(node.outputs[0])))
+
+
+def _clip_call(node: Node, graph: Graph) -> Call:
+    x, y = node.inputs[0], node.outputs[0]
+    bounds = (float(node.attrs["min"]), float(node.attrs["max"]))
+    return Call("clip_f32", (graph.tensor(x).size, *bounds, Ref(x), Ref(y)))
+
+
+def _clip_gradient(backward: Backward, node: Node, gy: str) -> None:
+    (x,), (y,) = node.inputs, node.outputs
+    backward.add(x, backward.emit("ClipGradient", node, (gy, y), like=x))
+
+
+def _clip_gradient_call(node: Node, graph: Graph) -> Call:
+    gy, y = node.inputs
+    bounds = (float(node.attrs["min"]), float(node.attrs["max"]))
+    operands = (Ref(gy), Ref(y), Ref(node.outputs[0]))
+    return Call("clip_gradient_f32", (graph.tensor(y).size, *bounds, *operands))
+
+
+_KERNEL = "activation_f32.h"
+register(Operator("Relu", _relu_call, _KERNEL, same_shape, no_macs, _relu_gradient, in_place=(0,)))
+register(Operator("Clip", _clip_call, _KERNEL, same_shape, no_macs, _clip_gradient, in_place=(0,)))
+register(Operator("ReluGradient", _relu_gradient_call, _KERNEL, in_place=(0,)))
+register(Operator("ClipGradient", _clip_gradient_call, _KERNEL, in_place=(0,)))

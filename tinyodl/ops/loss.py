@@ -1,0 +1,67 @@
+"""Losses of one sample: softmax cross-entropy on logits, and the mean squared error.
+
+    CrossEntropy      loss = log sum exp z - z[label]        gz = softmax(z) - onehot(label)
+    MeanSquaredError  loss = mean (y - t)^2                  gy = 2 (y - t) / n
+
+The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
+"""
+
+from __future__ import annotations
+
+from tinyodl.graph import Graph, Node
+from tinyodl.ops.operator import (
+    Call,
+    Operator,
+    Ref,
+    ShapeTuple,
+    Symbol,
+    register,
+)
+
+
+def _scalar(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
+    return (1,)
+
+
+def _cross_entropy(function: str, node: Node, graph: Graph) -> Call:
+    z = node.inputs[0]
+    return Call(function, (graph.tensor(z).size, Ref(z), Symbol("label"), Ref(node.outputs[0])))
+
+
+def _squared_error(function: str, node: Node, graph: Graph) -> Call:
+    y, target = node.inputs
+    return Call(function, (graph.tensor(y).size, Ref(y), Ref(target), Ref(node.outputs[0])))
+
+
+register(
+    Operator(
+        "CrossEntropy",
+        shape=_scalar,
+        call=lambda n, g: _cross_entropy("cross_entropy_f32", n, g),
+        kernel="cross_entropy_f32.h",
+    )
+)
+register(
+    Operator(
+        "CrossEntropyGradient",
+        call=lambda n, g: _cross_entropy("cross_entropy_gradient_f32", n, g),
+        kernel="cross_entropy_f32.h",
+        in_place=(0,),
+    )
+)
+register(
+    Operator(
+        "MeanSquaredError",
+        shape=_scalar,
+        call=lambda n, g: _squared_error("mean_squared_error_f32", n, g),
+        kernel="mean_squared_error_f32.h",
+    )
+)
+register(
+    Operator(
+        "MeanSquaredErrorGradient",
+        call=lambda n, g: _squared_error("mean_squared_error_gradient_f32", n, g),
+        kernel="mean_squared_error_f32.h",
+        in_place=(0, 1),
+    )
+)

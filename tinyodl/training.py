@@ -1,0 +1,194 @@
+"""Graph + UpdatePlan -> training Graph: forward, loss, backward and update nodes in one list.
+
+Reverse-mode automatic differentiation at compile time. A walk from the loss to the first layer that
+learns asks each operator for its gradient rule; gradients that nobody needs are never made, and
+gradients that meet are added. Each parameter's gradient node follows the input gradient of the same
+layer, because a fused update changes the weight that the input gradient reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tinyodl.errors import ModelError, UserError
+from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.ops import OPERATORS
+from tinyodl.plan import UpdatePlan
+
+TARGET = "target"
+LOSS = "loss"
+PENDING = "optimizer.pending"
+ADAM_CORRECTION = "optimizer.bias_correction"
+
+# What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
+STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
+SUM = "sum"
+
+
+def state_name(parameter: str, state: str) -> str:
+    """The name of the tensor that holds `state` ("velocity", "m", "v", "sum") of a parameter."""
+    return f"{parameter}.{state}"
+
+
+def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
+    """The training graph of `graph` under `plan`.
+
+    Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
+    when an operator between the loss and a learning layer has no gradient.
+    """
+    graph = _mark_parameters(graph, plan)
+    predicted = graph.outputs[0]
+    target: tuple[str, ...] = ()
+    kind = "MeanSquaredError"
+    if plan.loss == "cross-entropy":
+        kind = "CrossEntropy"
+        predicted = _logits(graph)
+    else:
+        target = (TARGET,)
+        shape = graph.shape(predicted)
+        graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
+    loss = Node(kind, LOSS, (predicted, *target), (LOSS,), phase=Phase.BACKWARD)
+    graph = graph.with_tensors([Tensor(LOSS, (1,))])
+    graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
+    if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
+        return graph
+
+    walk = _Walk(graph, plan, _needing_gradient(graph))
+    if plan.optimizer == "adam" and plan.batch == 1:
+        walk.tick()
+    walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
+    walk.backward()
+    return walk.result()
+
+
+def _logits(graph: Graph) -> str:
+    """The tensor that softmax cross-entropy works on: what a final Softmax reads, or the output."""
+    name = graph.outputs[0]
+    while (node := graph.producer.get(name)) and node.op in ("Softmax", "Reshape"):
+        if node.op == "Softmax":
+            rows = graph.tensor(name).size // graph.shape(name)[-1]
+            return node.inputs[0] if rows == 1 else graph.outputs[0]
+        name = node.inputs[0]
+    return graph.outputs[0]
+
+
+def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
+    layers = {n.name: n for n in graph.nodes if OPERATORS[n.op].layer}
+    changed: dict[str, Tensor] = {}
+    for name, updates in plan.layers.items():
+        if name not in layers:
+            known = ", ".join(layers)
+            raise UserError(f"the plan names layer {name!r}, which is not in the model: {known}")
+        node = layers[name]
+        weight, bias = (node.inputs[slot] for slot in OPERATORS[node.op].layer or ())
+        if updates == "bias" and not bias:
+            raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
+        learning = {"none": (), "bias": (bias,), "weights": (weight, bias)}[updates]
+        for parameter in filter(None, learning):
+            changed[parameter] = replace(graph.tensor(parameter), storage=Storage.PARAMETER)
+    return graph.with_tensors(changed.values())
+
+
+def _needing_gradient(graph: Graph) -> frozenset[str]:
+    """Parameters that learn, and whatever depends on them."""
+    needing = {n for n, t in graph.tensors.items() if t.storage is Storage.PARAMETER}
+    for node in graph.nodes:
+        if needing.intersection(node.inputs):
+            needing.update(node.outputs)
+    return frozenset(needing)
+
+
+@dataclass
+class _Walk:
+    """The state of one walk from the loss backwards; implements `tinyodl.ops.Backward`."""
+
+    graph: Graph
+    plan: UpdatePlan
+    needing: frozenset[str]
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    contributions: dict[str, list[str]] = field(default_factory=dict)
+
+    def wants(self, tensor: str) -> bool:
+        return tensor in self.needing
+
+    def emit(self, op: str, node: Node, inputs: tuple[str, ...], like: str) -> str:
+        shape = self.graph.shape(like)
+        name = self._fresh(f"{like}.gradient")
+        attrs = {**node.attrs, "shape": shape} if op == "Reshape" else node.attrs
+        made = Node(op, f"{node.name}.{op}", inputs, (name,), attrs, Phase.BACKWARD)
+        self.tensors[name] = Tensor(name, shape)
+        self.nodes.append(made)
+        return name
+
+    def add(self, tensor: str, gradient: str) -> None:
+        self.contributions.setdefault(tensor, []).append(gradient)
+
+    def learn(self, op: str, node: Node, parameter: str, inputs: tuple[str, ...]) -> None:
+        states = [self._state(parameter, suffix) for suffix in STATES[self.plan.optimizer]]
+        summed = self.plan.batch > 1 or len(self.graph.consumers[parameter]) > 1
+        if summed:
+            states.append(self._state(parameter, SUM))
+        phase = Phase.BACKWARD if summed else Phase.UPDATE
+        operands = (*inputs, parameter, *states)
+        self.nodes.append(Node(op, f"{node.name}.{op}", operands, (), node.attrs, phase))
+
+    def tick(self) -> None:
+        """Adam's bias corrections, once before the first update of a step."""
+        self.tensors[ADAM_CORRECTION] = Tensor(ADAM_CORRECTION, (2,), Storage.STATE)
+        self.nodes.append(
+            Node("AdamTick", "optimizer.tick", (ADAM_CORRECTION,), (), phase=Phase.UPDATE)
+        )
+
+    def backward(self) -> None:
+        """Visit the forward nodes in reverse order, the loss left out."""
+        for node in reversed(self.graph.nodes[:-1]):
+            gradient = self._sum(node.outputs[0])
+            if gradient is None or not self.needing.intersection(node.inputs):
+                continue
+            rule = OPERATORS[node.op].gradient
+            if rule is None:
+                raise ModelError(
+                    f"node {node.name!r}: {node.op} has no gradient, and a layer before it learns; "
+                    "freeze the layers before it"
+                )
+            rule(self, node, gradient)
+
+    def result(self) -> Graph:
+        """The forward nodes followed by what the walk made, with updates of summed gradients."""
+        summed = [n.removesuffix(f".{SUM}") for n in self.tensors if n.endswith(f".{SUM}")]
+        if self.plan.batch > 1:
+            self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
+            if self.plan.optimizer == "adam":
+                self.tick()
+        for parameter in summed:
+            suffixes = (*STATES[self.plan.optimizer], SUM)
+            states = tuple(state_name(parameter, suffix) for suffix in suffixes)
+            self.nodes.append(
+                Node("Update", f"{parameter}.Update", (parameter, *states), (), phase=Phase.UPDATE)
+            )
+        graph = self.graph.with_tensors(self.tensors.values())
+        return replace(graph, nodes=(*graph.nodes, *self.nodes))
+
+    def _sum(self, tensor: str) -> str | None:
+        """The gradient of `tensor`: its contributions added in the order they came."""
+        gradients = self.contributions.get(tensor, [])
+        if not gradients:
+            return None
+        total = gradients[0]
+        for gradient in gradients[1:]:
+            fan_out = Node("Add", f"{tensor}.fan_out", (), ())
+            total = self.emit("Add", fan_out, (total, gradient), like=tensor)
+        return total
+
+    def _state(self, parameter: str, suffix: str) -> str:
+        name = state_name(parameter, suffix)
+        self.tensors[name] = Tensor(name, self.graph.shape(parameter), Storage.STATE)
+        return name
+
+    def _fresh(self, name: str) -> str:
+        taken = {**self.graph.tensors, **self.tensors}
+        unique, count = name, 2
+        while unique in taken:
+            unique, count = f"{name}.{count}", count + 1
+        return unique
