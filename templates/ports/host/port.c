@@ -77,17 +77,17 @@ const uint8_t *port_store_slot(uint32_t slot)
 int port_store_erase(uint32_t slot)
 {
     memset(flash + slot * SLOT_BYTES, 0xff, SLOT_BYTES);
-    return 0;
+    return PORT_STORE_OK;
 }
 
 int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
 {
     const uint8_t *bytes = from;
     if (offset > SLOT_BYTES || count > SLOT_BYTES - offset || offset % 4 != 0 || count % 4 != 0)
-        return -1;
+        return PORT_STORE_RANGE;
     for (uint32_t i = 0; i < count; i++)
         flash[slot * SLOT_BYTES + offset + i] &= bytes[i]; /* programming only clears bits */
-    return 0;
+    return PORT_STORE_OK;
 }
 
 /// Serial line ///
@@ -145,7 +145,7 @@ uint32_t port_cycles(void)
 
 uint8_t port_clock_source(void)
 {
-    return 2;
+    return PORT_CLOCK_HOST;
 }
 
 void port_mark(uint32_t phase)

@@ -1,0 +1,58 @@
+"""How a board is reached: which transport `--port` means, and which serial device is the board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serial.tools import list_ports
+
+from tinyodl import manifest
+from tinyodl.boards import Board, load_board
+from tinyodl.device.transport import SerialTransport, Transport
+from tinyodl.errors import UserError
+
+DEFAULT_BAUD = 115200
+
+
+def connect(project: Path, port: str | None = None) -> Transport:
+    """The line to the board that runs a project's firmware.
+
+    `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device
+    or a pyserial URL. Without it: the host build for board "host", else the one serial device
+    whose USB ids fit the board. Raises UserError when that is not exactly one, BoardError when
+    the line cannot be opened.
+    """
+    board = load_board(manifest.load(project).board)
+    if port is None and board.port == "host":
+        port = "host"
+    if port == "virtual":
+        from tinyodl import virtual  # its engine is an optional extra
+
+        return virtual.boot(project, board)
+    if port == "qemu":
+        from tinyodl import virtual
+
+        return virtual.boot_qemu(project, board)
+    if port == "host":
+        from tinyodl.virtual import host
+
+        return host.boot(project, board)
+    baud = board.serial.baud if board.serial else DEFAULT_BAUD
+    return SerialTransport(port or find_port(board), baud)
+
+
+def find_port(board: Board) -> str:
+    """The one serial device whose USB ids fit a board; UserError when that is not exactly one."""
+    found = sorted(list_ports.comports(), key=lambda device: device.device)
+    ids = board.serial.usb_ids if board.serial else ()
+    fitting = [device.device for device in found if (device.vid, device.pid) in ids]
+    if len(fitting) == 1:
+        return str(fitting[0])
+    options = [f"--port {name}" for name in ("DEVICE", *board.virtual)]
+    how = f"choose with {' or '.join(options)}"
+    if fitting:
+        raise UserError(
+            f"{len(fitting)} serial devices may be the {board.title}: {', '.join(fitting)}; {how}"
+        )
+    others = ", ".join(f"{device.device} ({device.description})" for device in found) or "none"
+    raise UserError(f"no serial device is a {board.title} (found: {others}); {how}")

@@ -1,0 +1,282 @@
+"""What the messages mean: commands, statuses and the layouts of bodies; see `docs/protocol.md`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import Any
+
+from tinyodl.errors import BoardError
+
+VERSION = 1
+MAGIC = b"TODL"
+FROM_DEVICE = 0x80
+
+_HEADER = Struct("<BBH")
+_HELLO = Struct("<4sHH8sIBBH12If")
+_STATISTICS = Struct("<3Q10I")
+_STEP = Struct("<ifIII")
+_RESTORED = Struct("<II")
+_NUMBER = Struct("<I")
+_RATE = Struct("<f")
+_WRITE = Struct("<B3xI")
+_READ = Struct("<B3xII")
+_PARAMETER_WRITE = Struct("<HHI")
+_PARAMETER_READ = Struct("<HHII")
+
+WRITE_OVERHEAD = 8  # bytes of a WRITE or PARAMETER_WRITE body in front of the data
+
+
+class Command(IntEnum):
+    """The first byte of a request."""
+
+    HELLO = 1
+    WRITE = 2
+    READ = 3
+    INFER = 4
+    EVALUATE = 5
+    TRAIN = 6
+    FLUSH = 7
+    PARAMETER_READ = 8
+    PARAMETER_WRITE = 9
+    LEARNING_RATE = 10
+    STATISTICS = 11
+    SAVE = 12
+    RESTORE = 13
+    RESET = 14
+    REBOOT = 15
+
+
+class Status(IntEnum):
+    """The second byte of a reply; a reply whose status is not OK carries a u32 detail."""
+
+    OK = 0
+    BAD_FRAME = 1
+    NO_HELLO = 2
+    SEQUENCE = 3
+    UNKNOWN = 4
+    LENGTH = 5
+    RANGE = 6
+    INCOMPLETE = 7
+    NO_SPACE = 8
+    EMPTY = 9
+    STORE = 10
+
+
+class Buffer(IntEnum):
+    """What WRITE and READ address."""
+
+    INPUT = 0
+    TARGET = 1
+    OUTPUT = 2
+
+
+class ClockSource(IntEnum):
+    """What counts a board's cycles."""
+
+    DWT = 0
+    TIMER = 1
+    HOST = 2
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A message from the device. `command` is the request's, 0 where that did not arrive."""
+
+    command: int
+    status: Status
+    sequence: int
+    body: bytes
+
+    @property
+    def detail(self) -> int:
+        """The number that comes with a status other than OK."""
+        return int.from_bytes(self.body[:4], "little")
+
+
+def request(command: Command, sequence: int, body: bytes = b"") -> bytes:
+    """The message of a request."""
+    return _HEADER.pack(command, 0, sequence) + body
+
+
+def parse_reply(message: bytes) -> Reply | None:
+    """The reply in a message; None when it is not one."""
+    if len(message) < _HEADER.size:
+        return None
+    command, status, sequence = _HEADER.unpack_from(message)
+    if not command & FROM_DEVICE or status not in set(Status):
+        return None
+    return Reply(command & ~FROM_DEVICE, Status(status), sequence, message[_HEADER.size :])
+
+
+def hello_body() -> bytes:
+    """The magic and the version this host speaks."""
+    return MAGIC + VERSION.to_bytes(2, "little")
+
+
+def write_body(buffer: Buffer, offset: int, data: bytes) -> bytes:
+    return _WRITE.pack(buffer, offset) + data
+
+
+def read_body(buffer: Buffer, offset: int, count: int) -> bytes:
+    return _READ.pack(buffer, offset, count)
+
+
+def label_body(label: int) -> bytes:
+    return label.to_bytes(4, "little", signed=True)
+
+
+def parameter_write_body(index: int, offset: int, data: bytes) -> bytes:
+    return _PARAMETER_WRITE.pack(index, 0, offset) + data
+
+
+def parameter_read_body(index: int, offset: int, count: int) -> bytes:
+    return _PARAMETER_READ.pack(index, 0, offset, count)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who the board is. Sizes in bytes; `clock_hz` is of the counter that counts cycles."""
+
+    version: int
+    max_body: int
+    model_id: str  # 16 hex digits, as in the manifest
+    clock_hz: int
+    clock_source: ClockSource
+    restored: bool  # the weights go back to a state from the store
+    parameters: int
+    input_bytes: int
+    target_bytes: int
+    output_bytes: int
+    classes: int
+    state_bytes: int
+    batch: int
+    steps: int  # samples that the weights have learned from
+    generation: int  # of the state in the store; 0 when it holds none
+    slot_bytes: int
+    slot_needed: int
+    stack_reserved: int
+    stack_used: int
+    learning_rate: float
+    board: str
+
+
+@dataclass(frozen=True)
+class StepReply:
+    """A step: what the network said before it learned, and cycles of the counter per phase."""
+
+    predicted: int
+    loss: float
+    cycles_forward: int
+    cycles_backward: int
+    cycles_update: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Cycles and counts since boot, except `steps`: what the weights have learned from."""
+
+    cycles_forward: int
+    cycles_backward: int
+    cycles_update: int
+    steps: int
+    trained: int
+    evaluated: int
+    inferred: int
+    frames: int
+    bad_frames: int
+    repeats: int
+    refused: int
+    stack_reserved: int
+    stack_used: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state in the store."""
+
+    generation: int
+    steps: int
+
+
+def parse_version(body: bytes) -> int:
+    """The device's protocol version, which lies at the same place in every version."""
+    if body[: len(MAGIC)] != MAGIC or len(body) < len(MAGIC) + 2:
+        raise BoardError("what answers does not speak tinyodl's protocol; is it another device?")
+    return int.from_bytes(body[4:6], "little")
+
+
+def parse_hello(body: bytes) -> Hello:
+    fields = _unpack(_HELLO, body[: _HELLO.size])
+    _magic, version, max_body, model_id, clock_hz, clock_source, restored, *rest = fields
+    values: tuple[Any, ...] = (
+        version,
+        max_body,
+        model_id.hex(),
+        clock_hz,
+        ClockSource(min(clock_source, ClockSource.HOST)),
+        bool(restored),
+        *rest,
+        body[_HELLO.size :].decode("ascii", "replace"),
+    )
+    return Hello(*values)
+
+
+def parse_step(body: bytes) -> StepReply:
+    return StepReply(*_unpack(_STEP, body))
+
+
+def parse_statistics(body: bytes) -> Statistics:
+    return Statistics(*_unpack(_STATISTICS, body))
+
+
+def parse_restored(body: bytes) -> Saved:
+    return Saved(*_unpack(_RESTORED, body))
+
+
+def parse_number(body: bytes) -> int:
+    """The first u32: the generation after SAVE, the samples applied by FLUSH."""
+    number: int = _unpack(_NUMBER, body[: _NUMBER.size])[0]
+    return number
+
+
+def rate_body(rate: float) -> bytes:
+    return _RATE.pack(rate)
+
+
+def parse_rate(body: bytes) -> float:
+    rate: float = _unpack(_RATE, body)[0]
+    return rate
+
+
+def _unpack(layout: Struct, body: bytes) -> tuple[Any, ...]:
+    if len(body) != layout.size:
+        raise BoardError(
+            f"the board sent {len(body)} bytes where protocol {VERSION} has {layout.size}; "
+            "flash it with `tinyodl flash DIR`"
+        )
+    return layout.unpack(body)
+
+
+_SENTENCES = {
+    Status.NO_HELLO: "the board has restarted during the session; start the session again",
+    Status.SEQUENCE: "the board expects request {detail}; does another program use it?",
+    Status.UNKNOWN: "the firmware does not know this command; flash it with `tinyodl flash DIR`",
+    Status.LENGTH: "the board takes a body of at least {detail} bytes here",
+    Status.RANGE: "the board's limit is {detail}",
+    Status.INCOMPLETE: "the board has {detail} bytes of it; upload the sample before each step",
+    Status.NO_SPACE: "its store needs slots of {detail} bytes, and this board's are smaller",
+    Status.EMPTY: "the board's store holds nothing for this model; save first",
+    Status.STORE: "the board's flash does not hold what was written to it",
+}
+
+
+class RefusedError(BoardError):
+    """The board answered with a status other than OK; nothing has changed on it."""
+
+    def __init__(self, command: Command, reply: Reply) -> None:
+        self.status = reply.status
+        self.detail = reply.detail
+        sentence = _SENTENCES.get(reply.status, "the board refuses").format(detail=reply.detail)
+        super().__init__(f"{command.name}: {sentence} (status {reply.status.name})")

@@ -1,0 +1,128 @@
+"""The host build: a project's firmware as a program of this machine, its serial line two pipes."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tinyodl.boards import Board
+from tinyodl.errors import BoardError, ToolError, UserError
+
+PROGRAM = Path(".pio/build/host/program")  # where PlatformIO's native platform puts it
+STORE = Path("store.host.bin")  # the flash of the host build, beside the manifest
+FLAGS = (
+    *("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno"),
+    *("-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror"),
+)
+CLOSE_SECONDS = 2.0
+
+
+class HostTransport:
+    """A running host build. Its store is the file `store`, if one is given."""
+
+    def __init__(self, program: Path, store: Path | None = None) -> None:
+        """Starts the program. Raises BoardError when it cannot be started."""
+        self.name = f"host build {program.name}"
+        environment = {name: value for name, value in os.environ.items() if name != "TINYODL_STORE"}
+        if store is not None:
+            environment["TINYODL_STORE"] = str(store)
+        try:
+            self._process = subprocess.Popen(
+                [program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the session, which still wants to save
+            )
+        except OSError as error:
+            raise BoardError(
+                f"{program} does not start: {error.strerror}; build it again"
+            ) from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._to = self._process.stdin
+        self._from = self._process.stdout
+
+    def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._to.write(left) :]
+        except (OSError, ValueError) as error:
+            raise self._gone() from error
+
+    def read(self, timeout: float) -> bytes:
+        if self._from.closed:
+            raise self._gone()
+        ready, _, _ = select.select([self._from], [], [], max(timeout, 0.0))
+        if not ready:
+            return b""
+        data = os.read(self._from.fileno(), 65536)
+        if not data:
+            raise self._gone()
+        return data
+
+    def close(self) -> None:
+        """Closes the line, at which the program ends; ends it by force when it does not."""
+        self._to.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._from.close()
+
+    def _gone(self) -> BoardError:
+        try:
+            code = self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return BoardError(f"{self.name} has closed its line; start the session again")
+        return BoardError(f"{self.name} has ended with exit code {code}; start the session again")
+
+
+def boot(project: Path, board: Board) -> HostTransport:
+    """Starts the program that PlatformIO built; what it saves stays in a file of the project.
+
+    Raises UserError when the project is for another board or has not been built.
+    """
+    if board.port != "host":
+        raise UserError(
+            f"{project} is for board {board.name}, not for this machine; "
+            "compile with --board host to use --port host"
+        )
+    program = project / PROGRAM
+    if not program.is_file():
+        raise UserError(f"{project} has not been built; run `tinyodl flash {project}` first")
+    return HostTransport(program.resolve(), (project / STORE).resolve())
+
+
+def compiler() -> list[str]:
+    """The command of a C compiler for this machine. Raises ToolError when there is none."""
+    for name in ("cc", "gcc", "clang"):
+        if path := shutil.which(name):
+            return [path]
+    if find_spec("ziglang") is None:
+        raise ToolError(
+            "no C compiler for this machine: install gcc or clang, or `pip install ziglang`"
+        )
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+def build(project: Path, program: Path, command: Sequence[str] | None = None) -> None:
+    """Compiles a project for board "host" without PlatformIO, with its flags.
+
+    `command` is the compiler with options of its own. Raises ToolError with what it said.
+    """
+    libraries = [project / "lib" / name for name in ("net", "device", "port")]
+    sources = [project / "src/main.c", *(s for lib in libraries for s in sorted(lib.glob("*.c")))]
+    includes = [f"-I{library}" for library in libraries]
+    line = [*(command or compiler()), *FLAGS, *includes, *map(str, sources)]
+    done = subprocess.run([*line, "-o", str(program), "-lm"], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ToolError(f"the host build of {project} failed:\n{done.stderr.strip()}")
