@@ -109,7 +109,9 @@ class RunSummary(_Record):
     `prequential_accuracy` is the share of samples predicted right before learning from them.
     """
 
+    run: str  # the folder
     status: Status
+    error: str | None
     samples: int
     accuracy_before: float | None
     accuracy_after: float | None
@@ -140,7 +142,7 @@ class Run:
     @property
     def summary(self) -> RunSummary:
         """The run in numbers, from the steps that were logged."""
-        return summarize(self.record, self.steps)
+        return summarize(self.record, self.steps, self.folder)
 
 
 class RunLog:
@@ -244,13 +246,15 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def summarize(record: RunRecord, steps: Sequence[Step]) -> RunSummary:
+def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
     losses = [step.loss for step in steps]
     energies = [step.mj for step in steps]
     return RunSummary(
+        run=str(folder),
         status=record.status,
+        error=record.error,
         samples=len(steps),
         accuracy_before=record.before.accuracy if record.before else None,
         accuracy_after=record.after.accuracy if record.after else None,

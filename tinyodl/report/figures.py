@@ -1,0 +1,55 @@
+"""How numbers are written for people, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+
+UNKNOWN = "-"
+
+
+def percent(share: float | None) -> str:
+    """0.8384 as "83.8 %"."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def points(before: float | None, after: float | None) -> str:
+    """The gain in percentage points with its sign, as "+6.2"."""
+    if before is None or after is None:
+        return UNKNOWN
+    return f"{100 * (after - before):+.1f}"
+
+
+def mean_percent(shares: list[float]) -> str:
+    """Mean and sample standard deviation, as "89.5 ± 2.3 %"."""
+    if len(shares) < 2:
+        return percent(mean(shares) if shares else None)
+    return f"{100 * mean(shares):.1f} ± {100 * stdev(shares):.1f} %"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Three significant digits without an exponent: 0.0123, 1.23, 12.3, 1,230."""
+    if value is None:
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text else f"{value:.{digits - 1}e}"
+
+
+def count(value: float | None) -> str:
+    """1234567 as "1,234,567"; means are rounded."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def size(number: int | None) -> str:
+    """Bytes, exactly below 10 KiB and to a tenth of a KiB above."""
+    if number is None:
+        return UNKNOWN
+    return f"{number:,} B" if number < 10 * 1024 else f"{number / 1024:,.1f} KiB"
+
+
+def shape(dimensions: tuple[int, ...]) -> str:
+    """(1, 16, 1, 50) as "1x16x1x50"."""
+    return "x".join(str(dimension) for dimension in dimensions) or "scalar"

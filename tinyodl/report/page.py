@@ -1,0 +1,183 @@
+"""One self-contained HTML page: style sheet and drawings inside, nothing fetched, no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from tinyodl import __version__
+from tinyodl.boards import Board, board_names, load_board
+from tinyodl.errors import TinyodlError
+from tinyodl.manifest import Manifest, MemoryRecord
+from tinyodl.report import curves, figures, groups, memory_map
+from tinyodl.resources import TEMPLATES
+from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+
+_NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as the page shows it; `color` is its series in the style sheet."""
+
+    name: str
+    color: int
+    run: Run
+    summary: RunSummary
+    phases: tuple[tuple[str, float], ...]  # name, share of the cycles of a step
+    phase_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix; `heat[label][predicted]` is the share of that label's samples."""
+
+    title: str
+    evaluation: Evaluation
+    heat: tuple[tuple[float, ...], ...]
+    numbers: bool
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a memory, as a share of the whole."""
+
+    name: str
+    bytes: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ProjectView:
+    """A project's network and memory."""
+
+    manifest: Manifest
+    board: Board | None
+    drawing: Markup
+    ram: tuple[Share, ...]
+    flash: tuple[Share, ...]
+
+
+def write_report(runs: Sequence[Run], path: Path) -> None:
+    """Write the page about these runs. Raises TinyodlError when the file cannot be written."""
+    _write(path, report_html(runs))
+
+
+def write_plan(manifest: Manifest, path: Path) -> None:
+    """Write the page about a plan: layers, memory map, RAM and flash by part."""
+    title = f"{manifest.model.source} on {manifest.board}"
+    _write(path, _render(f"Plan: {title}", [], [_project(manifest)]))
+
+
+def report_html(runs: Sequence[Run]) -> str:
+    """The page as text; the same text for the same runs."""
+    manifests = list({run.manifest.model_dump_json(): run.manifest for run in runs}.values())
+    models = " and ".join(dict.fromkeys(manifest.model.source for manifest in manifests))
+    places = " and ".join(dict.fromkeys(manifest.board for manifest in manifests))
+    return _render(f"{models} on {places}", runs, [_project(manifest) for manifest in manifests])
+
+
+def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES / "report"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = groups.names(runs)
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        version=__version__,
+        style=Markup((TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")),
+        figures=figures,
+        runs=[
+            _run(run, name, index)
+            for index, (run, name) in enumerate(zip(runs, names, strict=True))
+        ],
+        spreads=groups.spreads(runs),
+        curves=[Markup(svg) for svg in _curves(runs, names) if svg],
+        matrices=_matrices(runs, names),
+        projects=projects,
+        phases=PHASES,
+    )
+
+
+def _curves(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    return [
+        curves.draw(
+            "Right before learning from it, %", curves.accuracy_curves(runs, names), top=100
+        ),
+        curves.draw("Loss before the update", curves.loss_curves(runs, names)),
+    ]
+
+
+def _run(run: Run, name: str, index: int) -> RunView:
+    summary = run.summary
+    cycles = summary.cycles or {}
+    total = sum(cycles.values()) or 1
+    return RunView(
+        name,
+        index % curves.SERIES_COLORS,
+        run,
+        summary,
+        tuple((phase, count / total) for phase, count in cycles.items()),
+        {phase: 1e3 * count / run.record.clock_hz for phase, count in cycles.items()},
+    )
+
+
+def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:
+    """Before, once where several runs began alike, then after each run."""
+    found: dict[Evaluation, Matrix] = {}
+    after = []
+    for run, name in zip(runs, names, strict=True):
+        before = run.record.before
+        if before is not None and before not in found:
+            title = "before" if len(runs) == 1 else f"before ({name})"
+            found[before] = _matrix(title, before)
+        if run.record.after is not None:
+            title = "after" if len(runs) == 1 else f"after {name}"
+            after.append(_matrix(title, run.record.after))
+    before_all = list(found.values())
+    if len(before_all) == 1 and len(runs) > 1:
+        before_all = [_matrix("before, all runs", before_all[0].evaluation)]
+    return [matrix for matrix in [*before_all, *after] if matrix.evaluation.confusion]
+
+
+def _matrix(title: str, evaluation: Evaluation) -> Matrix:
+    counts = evaluation.confusion or ()
+    heat = tuple(tuple(count / max(sum(row), 1) for count in row) for row in counts)
+    return Matrix(title, evaluation, heat, len(counts) <= _NUMBERS_UP_TO)
+
+
+def _project(manifest: Manifest) -> ProjectView:
+    board = load_board(manifest.board) if manifest.board in board_names() else None
+    return ProjectView(
+        manifest,
+        board,
+        Markup(memory_map.draw(manifest)),
+        _shares(manifest.ram, board.ram.size if board else manifest.ram.total),
+        _shares(manifest.flash, board.flash.size if board else manifest.flash.total),
+    )
+
+
+def _shares(memory: MemoryRecord, whole: int) -> tuple[Share, ...]:
+    whole = max(whole, memory.total, 1)
+    parts = [Share(name, size, size / whole) for name, size in memory.parts.items() if size]
+    free = whole - memory.total
+    return (*parts, Share("free", free, free / whole)) if free else tuple(parts)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TinyodlError(
+            f"{path}: the page cannot be written: {error.strerror or error}"
+        ) from error

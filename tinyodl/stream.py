@@ -1,0 +1,368 @@
+"""`Session`: a board and its project, ready to be trained, evaluated and exported from Python.
+
+with Session("build/watch", port="virtual") as session:
+    summary = session.train(x, y, shuffle=0, eval=(x_test, y_test))
+    print(summary.accuracy_before, summary.accuracy_after)
+    session.export("learned.onnx")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinyodl import __version__, data, runlog
+from tinyodl import manifest as manifest_file
+from tinyodl.boards import load_board
+from tinyodl.data import Samples
+from tinyodl.device.client import Client
+from tinyodl.device.connect import connect
+from tinyodl.energy import Link, Meter, meter
+from tinyodl.errors import BoardError, UserError
+from tinyodl.graph import Storage
+from tinyodl.interrupt import Interrupted, Wish, interruptible
+from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
+
+Stage = Literal["before", "learning", "after"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a session is: `done` of `total` samples of a stage, with the share right so far."""
+
+    stage: Stage
+    done: int
+    total: int
+    accuracy: float | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A sample's place in the stream."""
+
+    step: int
+    epoch: int
+    sample: int
+
+
+class Session:
+    """A connection to the board that runs a project's firmware.
+
+    `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
+    a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
+
+    Raises UserError for a project or port that cannot be used, and BoardError, here and in every
+    method that talks to the board, when it is silent or runs other firmware.
+    """
+
+    def __init__(self, project: str | Path, port: str | None = None) -> None:
+        self.project = Path(project)
+        self.manifest = manifest_file.load(self.project)
+        self.board = load_board(self.manifest.board)
+        self._transport = connect(self.project, port)
+        try:
+            self.client = Client(self._transport, self.manifest)
+            self.hello = self.client.hello()
+        except BaseException:
+            self._transport.close()
+            raise
+        self.port = port or self._transport.name
+        self.meter: Meter = meter(
+            self.board,
+            _link(port, self.board.port),
+            self.hello.clock_source,
+            self.hello.clock_hz,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the board."""
+        self._transport.close()
+
+    # Without learning
+
+    def infer(self, x: ArrayLike) -> NDArray[np.float32]:
+        """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
+        inputs = data.check_x(x, self.manifest)
+        return np.concatenate([self.client.infer(sample) for sample in inputs])
+
+    def evaluate(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        source: str = "the data",
+        progress: OnProgress | None = None,
+    ) -> Evaluation:
+        """Accuracy, confusion matrix and mean loss over samples; nothing is learned.
+
+        x: (N, *input). y: (N,) class numbers, or (N, *output) for loss mse. `source` is what a
+        DataError calls the data.
+        """
+        samples = data.check(x, y, self.manifest, source)
+        return self._evaluate(samples, "after", Wish(), progress)
+
+    def _evaluate(
+        self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
+    ) -> Evaluation:
+        classes = 0 if self._mse else math.prod(self.manifest.model.output_shape)
+        confusion = np.zeros((classes, classes), dtype=int)
+        loss, right = 0.0, 0
+        for index in range(len(samples)):
+            wish.check()
+            reply = self.client.evaluate(samples.x[index], self._target(samples, index))
+            loss += reply.loss
+            if classes:
+                confusion[samples.y[index], reply.predicted] += 1
+                right += reply.predicted == samples.y[index]
+            if progress:
+                accuracy = right / (index + 1) if classes else None
+                progress(Progress(stage, index + 1, len(samples), accuracy))
+        return Evaluation(
+            samples=len(samples),
+            loss=_finite(loss / len(samples)),
+            accuracy=right / len(samples) if classes else None,
+            confusion=tuple(map(tuple, confusion.tolist())) if classes else None,
+        )
+
+    # Learning
+
+    def train(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 1,
+        limit: int | None = None,
+        shuffle: int | None = None,
+        learning_rate: float | None = None,
+        eval: tuple[ArrayLike, ArrayLike] | None = None,
+        run: str | Path | None = None,
+        source: str = "arrays",
+        eval_source: str = "arrays",
+        progress: OnProgress | None = None,
+    ) -> RunSummary:
+        """Stream labelled samples to the board, one training step each, and log every step.
+
+        x: (N, *input). y: (N,) class numbers, or (N, *output) for loss mse. Samples go in the
+        order given, or with `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new
+        permutation each epoch; `limit` ends each epoch after so many samples. `learning_rate`
+        replaces the compiled one for this run. With `eval` = (x, y) the board is evaluated on
+        those before and after.
+
+        At the end the weights are saved in the board's store. The run is logged in the folder
+        `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
+        saved, the run is marked "interrupted", and the summary is of what was learned so far.
+
+        Raises DataError for samples that do not fit, UserError when the loss stops being a finite
+        number, BoardError naming the step when the board fails, and RunLogError when the log
+        cannot be written; the log then keeps what was done and says how it ended.
+        """
+        samples = data.check(x, y, self.manifest, source)
+        tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
+        for name, value in {"epochs": epochs, "limit": limit}.items():
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}, needed is at least 1")
+        if shuffle is not None and shuffle < 0:
+            raise UserError(f"shuffle is {shuffle}, a seed is not negative")
+        folder = runlog.claim(Path(run) if run else runlog.default_folder(self.project))
+        rate = self.client.learning_rate(
+            self.manifest.plan.learning_rate if learning_rate is None else learning_rate
+        )
+        record = RunRecord(
+            tinyodl=__version__,
+            status="running",
+            started=runlog.now(),
+            project=self.project.resolve().name,
+            model_id=self.manifest.model_id,
+            board=self.manifest.board,
+            port=self.port,
+            data=source,
+            samples_in_data=len(samples),
+            eval_data=eval_source if tested else None,
+            epochs=epochs,
+            limit=limit,
+            shuffle=shuffle,
+            learning_rate=rate,
+            clock_hz=self.meter.clock_hz,
+            time_source=self.meter.time_source,
+            energy_source=self.meter.energy_source,
+            linked=None,
+        )
+        log = RunLog(folder, record, self.manifest)
+        order = _order(len(samples), epochs, limit, shuffle)
+        try:
+            with interruptible() as wish:
+                self._run(log, samples, list(order), tested, wish, progress)
+        except Interrupted:
+            log.update(status="interrupted", saved=bool(log.steps) and self._save())
+        except RunLogError as error:
+            kept = " and are saved in the board's store" if self._save() else ""
+            raise RunLogError(
+                f"{error}; the weights of {len(log.steps)} steps are on the board{kept}"
+            ) from error
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            log.update(
+                status="interrupted" if stopped else "failed",
+                error=str(error) or type(error).__name__,
+                finished=runlog.now(),
+            )
+            raise
+        log.update(finished=runlog.now())
+        log.close()
+        return runlog.summarize(log.record, log.steps, folder)
+
+    def _run(
+        self,
+        log: RunLog,
+        samples: Samples,
+        order: list[_Place],
+        tested: Samples | None,
+        wish: Wish,
+        progress: OnProgress | None,
+    ) -> None:
+        if tested is not None:
+            log.update(before=self._evaluate(tested, "before", wish, progress))
+        right = 0
+        for place in order:
+            wish.check()
+            step = self._learn(samples, place, len(order))
+            log.step(step)
+            if step.loss is None:
+                raise self._diverged(place.step)
+            right += step.label is not None and step.predicted == step.label
+            if progress:
+                accuracy = None if self._mse else right / (place.step + 1)
+                progress(Progress("learning", place.step + 1, len(order), accuracy))
+        self.client.flush()
+        log.update(saved=self._save(), stack_used=self.client.statistics().stack_used)
+        if tested is not None:
+            log.update(after=self._evaluate(tested, "after", wish, progress))
+        log.update(status="done")
+
+    def _learn(self, samples: Samples, place: _Place, total: int) -> Step:
+        counted = self._instructions()
+        try:
+            reply = self.client.train(samples.x[place.sample], self._target(samples, place.sample))
+        except BoardError as error:
+            raise BoardError(
+                f"step {place.step + 1} of {total} (sample {place.sample} of {samples.source}): "
+                f"{error}"
+            ) from error
+        now = self._instructions()
+        cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
+        spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
+        return Step(
+            step=place.step,
+            epoch=place.epoch,
+            sample=place.sample,
+            label=None if self._mse else int(samples.y[place.sample]),
+            predicted=None if self._mse else reply.predicted,
+            loss=_finite(reply.loss),
+            cycles=cycles,
+            instructions=cast("tuple[int, int, int] | None", spent),
+            ms=self.meter.ms(sum(cycles)),
+            mj=self.meter.mj(sum(cycles)),
+        )
+
+    def _diverged(self, step: int) -> UserError:
+        """The board must not keep weights that are not numbers: take it back to good ones."""
+        if self.client.hello().generation:
+            self.client.restore()
+            back = "the weights in its store"
+        else:
+            self.client.reset()
+            back = "the weights of the ONNX file"
+        return UserError(
+            f"the loss at step {step + 1} is not a finite number: the learning rate is too high "
+            f"for this model and data; give a smaller --lr (the board is back at {back})"
+        )
+
+    def save(self) -> bool:
+        """Save the weights in the board's store; False where the board has none or too small a one.
+
+        The board takes them up again when it starts.
+        """
+        return self._save()
+
+    def _save(self) -> bool:
+        if self.hello.slot_bytes < self.hello.slot_needed:
+            return False
+        self.client.save()
+        return True
+
+    def reset(self) -> None:
+        """Go back to the weights of the ONNX file; the store stays as it is."""
+        self.client.reset()
+
+    # What was learned
+
+    def export(self, path: str | Path) -> None:
+        """Write an ONNX file with the weights as the board has them now."""
+        from tinyodl.frontend.export import export_model
+
+        parameters = {
+            record.name: self.client.read_parameter(record.index)
+            for record in self.manifest.parameters
+            if record.storage is Storage.PARAMETER
+        }
+        export_model(self.project, self.manifest, parameters, Path(path))
+
+    # Details
+
+    @property
+    def _mse(self) -> bool:
+        return self.manifest.plan.loss == "mse"
+
+    def _target(self, samples: Samples, index: int) -> int | NDArray[np.float32]:
+        return samples.y[index] if self._mse else int(samples.y[index])
+
+    def _instructions(self) -> tuple[int, ...] | None:
+        """Instructions so far by phase; only virtual boards can tell."""
+        counters = getattr(self._transport, "counters", None)
+        if counters is None:
+            return None
+        counts = counters()
+        return tuple(counts[phase].instructions for phase in PHASES)
+
+
+def _order(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[_Place]:
+    random = None if shuffle is None else np.random.default_rng(shuffle)
+    step = 0
+    for epoch in range(epochs):
+        rows = np.arange(count) if random is None else random.permutation(count)
+        for row in rows[:limit]:
+            yield _Place(step, epoch, int(row))
+            step += 1
+
+
+def _link(port: str | None, family: str) -> Link:
+    if port in ("virtual", "qemu", "host"):
+        return cast(Link, port)
+    return "host" if port is None and family == "host" else "serial"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
