@@ -1,0 +1,7 @@
+"""ONNX -> Graph, and learned weights back into ONNX."""
+
+from tinyodl.frontend.build import import_model
+from tinyodl.frontend.export import export_model
+from tinyodl.frontend.load import load_model, model_bytes
+
+__all__ = ["export_model", "import_model", "load_model", "model_bytes"]

@@ -1,0 +1,236 @@
+"""ONNX -> Graph: imports the nodes in the order of the file, then runs the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from tinyodl.errors import ModelError
+from tinyodl.frontend import constants
+from tinyodl.frontend.load import load_model, opset_of
+from tinyodl.frontend.operators import IMPORTERS
+from tinyodl.frontend.passes import PASSES
+from tinyodl.frontend.problems import Problem, UnknownInput, Unsupported, model_error
+from tinyodl.frontend.scope import (
+    ADD_CONSTANT,
+    BATCH_NORMALIZATION,
+    IDENTITY,
+    OPAQUE,
+    OnnxNode,
+    Scope,
+    live_nodes,
+    node_names,
+)
+from tinyodl.graph import Array, Graph, Node, Tensor
+from tinyodl.ops import output_shape
+
+_ON_CONSTANTS = constants.FOLDABLE | {"Constant", "Shape", "Size"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph, and the ONNX values behind it that are constant."""
+
+    graph: Graph
+    constants: Mapping[str, Array]
+
+
+def import_model(path: Path) -> Graph:
+    """The network in an ONNX file as a Graph, ready for training and code generation.
+
+    Constants are float32 in flash and know their origin; inputs and outputs keep their names, nodes
+    theirs (`<op>_<index>` where they have none), in the order of the file. BatchNormalization and
+    added constants are folded into the layer before them. Raises ModelError; one that lists every
+    node at fault when the model uses what is not supported.
+    """
+    return import_checked(load_model(path), str(path)).graph
+
+
+def import_checked(model: onnx.ModelProto, source: str) -> Imported:
+    """`import_model` for a model from `load_model`; `source` names it in errors."""
+    opset = opset_of(model)
+    names = node_names(model.graph)
+    scope, problems = _import_nodes(model, names, opset, source)
+    graph = Graph(
+        tuple(scope.nodes),
+        scope.tensors,
+        tuple(v.name for v in model.graph.input if v.name not in scope.initializers),
+        tuple(v.name for v in model.graph.output),
+    )
+    for run in PASSES:
+        graph = run(graph)
+    problems += _leftovers(graph)
+    if problems:
+        order = {name: index for index, name in enumerate(names)}
+        problems.sort(key=lambda problem: order.get(problem.node, -1))
+        raise model_error(source, opset, problems, sorted(IMPORTERS))
+    _check(graph, model, source)
+    return Imported(graph, scope.constants)
+
+
+def _import_nodes(
+    model: onnx.ModelProto, names: tuple[str, ...], opset: int, source: str
+) -> tuple[Scope, list[Problem]]:
+    proto = model.graph
+    live = live_nodes(proto)
+    scope = Scope(
+        initializers=frozenset(tensor.name for tensor in proto.initializer),
+        read=frozenset(name for index in live for name in proto.node[index].input)
+        | {value.name for value in proto.output},
+        names={name for node in proto.node for name in (*node.input, *node.output)},
+        node_names=set(names),
+    )
+    try:
+        scope.constants.update(constants.initializers(proto))
+    except Unsupported as problem:
+        raise ModelError(
+            f"{source}: {problem.what}; supported: {problem.supported}, export it again"
+        ) from problem
+    for value in proto.input:
+        if value.name not in scope.initializers:
+            shape = _static_shape(value)
+            if shape is None or prod(shape) > 1 << 26:
+                raise ModelError(f"{source}: input '{value.name}' is too large: {shape}")
+            scope.add(Tensor(value.name, shape))
+    inferred = {value.name: _static_shape(value) for value in proto.value_info}
+    problems = []
+    for index in live:
+        try:
+            _import_node(proto.node[index], names[index], opset, scope)
+        except UnknownInput:
+            pass  # the node that it depends on is already among the problems
+        except Unsupported as problem:
+            op = proto.node[index].op_type
+            problems.append(Problem(names[index], op, problem.what, problem.supported))
+            _stand_in(proto.node[index], names[index], scope, inferred)
+    return scope, problems
+
+
+def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> None:
+    """Fold a node on constants, or let its importer append what it becomes."""
+    op = proto.op_type
+    if proto.domain not in ("", "ai.onnx"):
+        raise Unsupported(f"operator of the domain '{proto.domain}'")
+    if op not in IMPORTERS and op not in _ON_CONSTANTS:
+        raise Unsupported("unknown operator")
+    node = _decoded(proto, name, opset)
+    if op == "Constant":
+        scope.constants[node.outputs[0]] = constants.constant_node(node)
+        return
+    if op in ("Shape", "Size") and node.input(0) in scope.tensors:
+        shape = scope.tensors[node.inputs[0]].shape
+        value = constants.shape_node(node, shape) if op == "Shape" else np.int64(prod(shape))
+        scope.constants[node.outputs[0]] = np.asarray(value)
+        return
+    given = {slot: scope.constants.get(slot) for slot in node.inputs if slot}
+    known = {slot: value for slot, value in given.items() if value is not None}
+    if op in constants.FOLDABLE and len(known) == len(given):
+        scope.constants[node.outputs[0]] = constants.evaluate(node, proto, known)
+    elif op in IMPORTERS:
+        IMPORTERS[op](node, scope)
+    elif any(slot not in scope.tensors and slot not in scope.constants for slot in given):
+        raise UnknownInput
+    else:
+        raise Unsupported("its inputs are not constants", "this operator on constants")
+
+
+def _decoded(proto: onnx.NodeProto, name: str, opset: int) -> OnnxNode:
+    attrs = {}
+    for attribute in proto.attribute:
+        if attribute.ref_attr_name:
+            raise Unsupported(f"attribute {attribute.name} refers to a function's", "its value")
+        try:
+            value = onnx.helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise Unsupported(f"attribute {attribute.name} has no known type", "one") from error
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        attrs[attribute.name] = text
+    return OnnxNode(name, proto.op_type, tuple(proto.input), tuple(proto.output), attrs, opset)
+
+
+def _stand_in(
+    proto: onnx.NodeProto,
+    name: str,
+    scope: Scope,
+    inferred: Mapping[str, tuple[int, ...] | None],
+) -> None:
+    """Let the nodes after one that cannot be imported be looked at, where its shapes are known."""
+    outputs = [name for name in proto.output if inferred.get(name)]
+    if outputs and not any(name in scope.tensors for name in outputs):
+        inputs = tuple(name for name in proto.input if name in scope.tensors)
+        scope.nodes.append(Node(OPAQUE, name, inputs, tuple(outputs)))
+        for output in outputs:
+            scope.add(Tensor(output, inferred[output] or ()))
+
+
+def _leftovers(graph: Graph) -> list[Problem]:
+    """The temporary nodes that no pass could remove."""
+    problems = []
+    for node in graph.nodes:
+        before = graph.producer.get(node.inputs[0]) if node.inputs else None
+        place = f"after {before.op} node '{before.name}'" if before else "on the network's input"
+        if node.op == BATCH_NORMALIZATION:
+            problems.append(
+                Problem(
+                    node.name,
+                    "BatchNormalization",
+                    f"it stands {place} and cannot be folded",
+                    "directly after a Conv, Gemm or MatMul whose output nothing else reads",
+                )
+            )
+        elif node.op == ADD_CONSTANT:
+            problems.append(
+                Problem(
+                    node.name,
+                    "Add",
+                    f"it adds a constant {place} and cannot be folded",
+                    "two computed tensors; a constant for each channel directly after a Conv, "
+                    "Gemm or MatMul whose output nothing else reads",
+                )
+            )
+        elif node.op == IDENTITY:
+            problems.append(
+                Problem(
+                    node.name, "Identity", "it only copies the input", "a network that computes"
+                )
+            )
+    return problems
+
+
+def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
+    """What every later room takes for granted, and that ONNX's shape inference agrees."""
+    output = graph.outputs[0]
+    if graph.inputs[0] not in graph.tensors or not graph.consumers.get(graph.inputs[0]):
+        raise ModelError(f"{source}: its output '{output}' does not depend on its input")
+    if output not in graph.producer:
+        raise ModelError(f"{source}: its output '{output}' is not computed from its input")
+    for value in (*model.graph.value_info, *model.graph.output):
+        inferred = _static_shape(value)
+        tensor = graph.tensors.get(value.name)
+        if inferred is not None and tensor is not None and tensor.shape != inferred:
+            raise ModelError(
+                f"{source}: tensor '{value.name}' has the shape {inferred} by ONNX's rules and "
+                f"{tensor.shape} by tinyodl's; this is a fault of tinyodl, please report the model"
+            )
+    names = [node.name for node in graph.nodes]
+    wrong = [n.name for n in graph.nodes if output_shape(n, graph) != graph.shape(n.outputs[0])]
+    if wrong or len(set(names)) != len(names):
+        raise ModelError(
+            f"{source}: the imported graph contradicts itself at {wrong or names}; "
+            "this is a fault of tinyodl, please report the model"
+        )
+
+
+def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    """The shape of a tensor when every dimension is known."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    shape = tuple(dimension.dim_value for dimension in kind.shape.dim)
+    return shape if all(size > 0 for size in shape) else None

@@ -1,0 +1,109 @@
+"""Values that are known at compile time: initializers, Constant nodes, and what follows from them.
+
+Exporters compute shapes and prepare weights with small chains of nodes on constants. These are
+evaluated by ONNX's own reference implementation, within bounds on the size of what they make.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from tinyodl.frontend.problems import Unsupported
+from tinyodl.frontend.scope import MAX_ELEMENTS, OnnxNode
+from tinyodl.graph import Array
+
+_ELEMENTWISE = frozenset(
+    ("Add", "Cast", "Div", "Equal", "Floor", "Identity", "Mul", "Neg", "Sqrt", "Sub", "Where")
+)
+_REARRANGING = frozenset(
+    ("Concat", "Gather", "ReduceProd", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
+FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape"}
+
+
+def initializers(graph: onnx.GraphProto) -> dict[str, Array]:
+    """The graph's initializers. Raises Unsupported naming one that cannot be read."""
+    return {tensor.name: array(tensor) for tensor in graph.initializer}
+
+
+def array(tensor: onnx.TensorProto) -> Array:
+    """The value of a TensorProto. Raises Unsupported."""
+    if any(size < 0 for size in tensor.dims) or prod(tensor.dims) > MAX_ELEMENTS:
+        raise Unsupported(
+            f"the tensor '{tensor.name}' has the shape {list(tensor.dims)}",
+            f"up to {MAX_ELEMENTS} elements",
+        )
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    except Exception as error:  # numpy, protobuf and onnx raise what they like
+        raise Unsupported(
+            f"the tensor '{tensor.name}' cannot be read ({error})", "complete tensors"
+        ) from error
+
+
+def constant_node(node: OnnxNode) -> Array:
+    """The value of a Constant node."""
+    for name, value in node.attrs.items():
+        if name == "value" and isinstance(value, onnx.TensorProto):
+            return array(value)
+        if name in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if name in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    raise Unsupported(f"it holds {', '.join(node.attrs) or 'nothing'}", "a tensor or numbers")
+
+
+def shape_node(node: OnnxNode, shape: tuple[int, ...]) -> Array:
+    """The value of a Shape node on an input of known shape."""
+    start = node.integer("start", 0)
+    end = node.integer("end", len(shape))
+    return np.asarray(shape[start:end], np.int64)
+
+
+def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) -> Array:
+    """The single output of a foldable node on constants."""
+    bound = _bound(node.op, list(inputs.values()))
+    if bound > MAX_ELEMENTS:
+        raise Unsupported(f"it may make {bound} elements of constants", f"up to {MAX_ELEMENTS}")
+    try:
+        graph = onnx.helper.make_graph(
+            [proto],
+            "constants",
+            [
+                onnx.helper.make_tensor_value_info(
+                    name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+                )
+                for name, value in inputs.items()
+            ],
+            [onnx.helper.make_empty_tensor_value_info(node.outputs[0])],
+        )
+        opset = onnx.helper.make_opsetid("", node.opset)
+        model = onnx.helper.make_model(graph, opset_imports=[opset])
+        with np.errstate(all="ignore"):
+            (result,) = ReferenceEvaluator(model).run(None, inputs)
+        return np.asarray(result)
+    except Exception as error:
+        raise Unsupported(
+            f"its constant value cannot be computed ({' '.join(str(error).split())[:200]})",
+            "valid operations on constants",
+        ) from error
+
+
+def _bound(op: str, inputs: list[Array]) -> int:
+    """At most so many elements come out."""
+    if op in _ELEMENTWISE:
+        try:
+            return prod(np.broadcast_shapes(*(value.shape for value in inputs)))
+        except ValueError:
+            return 0  # the evaluation says what is wrong
+    if op == "ConstantOfShape":
+        return prod(abs(int(size)) for size in inputs[0].reshape(-1)[:16])
+    if op == "Gather" and len(inputs) > 1:
+        return inputs[0].size * max(inputs[1].size, 1)
+    return sum(value.size for value in inputs)

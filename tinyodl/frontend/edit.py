@@ -1,0 +1,129 @@
+"""Changes to an ONNX graph in place that leave every node and initializer they do not name as is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from tinyodl.frontend.scope import live_nodes
+from tinyodl.graph import Array
+
+BIAS_SLOT = 2  # of Conv and Gemm
+
+
+def write_constant(graph: onnx.GraphProto, node: onnx.NodeProto, slot: int, value: Array) -> None:
+    """Make `value` the constant in an input slot of `node`.
+
+    An initializer of the same shape that nobody else reads is replaced; else a new one is added and
+    the node reads that.
+    """
+    name = node.input[slot] if slot < len(node.input) else ""
+    for initializer in graph.initializer:
+        if (
+            initializer.name == name
+            and tuple(initializer.dims) == value.shape
+            and _readers(graph)[name] == 1
+        ):
+            _fill(initializer, value)
+            return
+    added = fresh_name(graph, f"{name or _made(node)}.learned")
+    _fill(graph.initializer.add(name=added), value)
+    while len(node.input) <= slot:
+        node.input.append("")
+    node.input[slot] = added
+
+
+def add_bias(graph: onnx.GraphProto, node: onnx.NodeProto, value: Array) -> None:
+    """Put an Add of a constant behind a node; what read the node reads the sum."""
+    output = node.output[0]
+    inner = fresh_name(graph, f"{output}.product")
+    node.output[0] = inner
+    bias = fresh_name(graph, f"{output}.bias")
+    _fill(graph.initializer.add(name=bias), value)
+    place = next(index for index, other in enumerate(graph.node) if other is node) + 1
+    name = f"{node.name}.bias" if node.name else ""
+    graph.node.insert(place, onnx.helper.make_node("Add", [inner, bias], [output], name=name))
+
+
+def remove_node(graph: onnx.GraphProto, node: onnx.NodeProto, source: str) -> None:
+    """Take out a node that passes on what it computes from `source`.
+
+    Its output keeps its name and is made by the node before, so that its readers stay as they are.
+    """
+    output = node.output[0]
+    graph.node.remove(node)
+    for other in graph.node:
+        for names in (other.input, other.output):
+            for index, name in enumerate(names):
+                if name == source:
+                    names[index] = output
+
+
+def drop_newly_unused(graph: onnx.GraphProto, before: onnx.GraphProto) -> None:
+    """Remove nodes, initializers and shapes that the changes since `before` left without use."""
+    was_live = {tuple(before.node[index].output) for index in live_nodes(before)}
+    live = set(live_nodes(graph))
+    for index in reversed(range(len(graph.node))):
+        if index not in live and tuple(graph.node[index].output) in was_live:
+            del graph.node[index]
+    were_read, read = _readers(before), _readers(graph)
+    outputs = {name for node in graph.node for name in node.output}
+    gone = {name for name in were_read if name not in read and name not in outputs}
+    for values in (graph.initializer, graph.input, graph.value_info):
+        for index in reversed(range(len(values))):
+            if values[index].name in gone:
+                del values[index]
+
+
+def fresh_name(graph: onnx.GraphProto, name: str) -> str:
+    """A value name that the graph does not use yet: this one, or with a number behind it."""
+    used = {value for node in graph.node for value in (*node.input, *node.output)}
+    used.update(each.name for each in (*graph.initializer, *graph.input, *graph.output))
+    candidate, number = name, 1
+    while candidate in used:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
+
+
+def set_float(node: onnx.NodeProto, name: str, value: float) -> None:
+    """Set a float attribute."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            attribute.f = value
+            return
+    node.attribute.append(onnx.helper.make_attribute(name, value))
+
+
+def _made(node: onnx.NodeProto) -> str:
+    return node.name or node.output[0]
+
+
+def _readers(graph: onnx.GraphProto) -> Counter[str]:
+    """How often each value is read, subgraphs and the graph's outputs included."""
+    count = Counter(value.name for value in graph.output)
+    for node in graph.node:
+        count.update(_read_by(node))
+    return count
+
+
+def _read_by(node: onnx.NodeProto) -> Iterable[str]:
+    yield from node.input
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            yield from _readers(body)
+
+
+def _fill(tensor: onnx.TensorProto, value: Array) -> None:
+    name, doc = tensor.name, tensor.doc_string
+    tensor.Clear()
+    tensor.name = name
+    if doc:
+        tensor.doc_string = doc
+    tensor.dims.extend(value.shape)
+    tensor.data_type = onnx.TensorProto.FLOAT
+    tensor.raw_data = np.ascontiguousarray(value, "<f4").tobytes()

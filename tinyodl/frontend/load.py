@@ -1,0 +1,179 @@
+"""Reads an ONNX file and makes sure that it is one that the rest of the frontend can trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx.checker
+import onnx.external_data_helper
+import onnx.inliner
+import onnx.shape_inference
+
+from tinyodl.errors import ModelError
+
+OLDEST_OPSET = 11
+NEWEST_OPSET = 25
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """The checked model with batch 1, its local functions inlined and the shapes inferred.
+
+    A symbolic batch dimension is bound to 1. Raises ModelError, which names the file and the
+    remedy, when the file is missing, not ONNX, truncated, refused by the ONNX checker or by strict
+    shape inference, of an opset outside 11..25, or when it has not exactly one float32 input of
+    static shape and one output.
+    """
+    model = read_model(path)
+    _bind_batch(model, path)
+    try:
+        return onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        )
+    except Exception as error:  # onnx raises whatever its C++ half threw
+        raise ModelError(
+            f"{path}: the shapes in the network do not fit together: {_one_line(error)}; "
+            "export the model again"
+        ) from error
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The checked model as it is in the file, external data read in, local functions inlined."""
+    model = _parse(path, _read(path))
+    _read_external_data(model, path)
+    _check_opset(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise ModelError(
+            f"{path}: the ONNX checker refuses it: {_one_line(error)}; export the model again"
+        ) from error
+    if model.graph.sparse_initializer:
+        name = model.graph.sparse_initializer[0].values.name
+        raise ModelError(f"{path}: initializer '{name}' is sparse; export it as a dense tensor")
+    if model.functions:
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:
+            raise ModelError(
+                f"{path}: its local functions cannot be inlined: {_one_line(error)}; "
+                "export the model without them"
+            ) from error
+    return model
+
+
+def model_bytes(path: Path) -> bytes:
+    """What a project keeps as its copy of the model: the file's own bytes.
+
+    A model with external data becomes one self-contained file. Raises ModelError.
+    """
+    data = _read(path)
+    model = _parse(path, data)
+    if _read_external_data(model, path):
+        return bytes(model.SerializeToString(deterministic=True))
+    return data
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operator set; 0 when the model imports none."""
+    versions = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS]
+    return max(versions, default=0)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: {error.strerror or error}; give the path of an ONNX file"
+        ) from error
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise ModelError(
+            f"{path}: not an ONNX file, or a truncated one; export or copy it again"
+        ) from error
+    if not model.HasField("graph"):
+        raise ModelError(f"{path}: not an ONNX model: it holds no graph; export the model again")
+    return model
+
+
+def _read_external_data(model: onnx.ModelProto, path: Path) -> bool:
+    """Read weights kept in files beside the model; False when there are none."""
+    tensors = list(model.graph.initializer)
+    if not any(map(onnx.external_data_helper.uses_external_data, tensors)):
+        return False
+    try:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise ModelError(
+            f"{path}: its weights are kept in another file, which cannot be read: "
+            f"{_one_line(error)}; put that file beside the model, or export without external data"
+        ) from error
+    return True
+
+
+def _check_opset(model: onnx.ModelProto, path: Path) -> None:
+    opset = opset_of(model)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        found = f"uses ONNX opset {opset}" if opset else "does not say which ONNX opset it uses"
+        raise ModelError(
+            f"{path}: {found}, supported are {OLDEST_OPSET} to {NEWEST_OPSET}; export it "
+            "with opset 17, or convert it with onnx.version_converter"
+        )
+
+
+def _bind_batch(model: onnx.ModelProto, path: Path) -> None:
+    """Give the input its static shape with batch 1, and forget shapes that were inferred before."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise ModelError(
+            f"{path}: has {len(inputs)} inputs ({', '.join(value.name for value in inputs)}) and "
+            f"{len(model.graph.output)} outputs "
+            f"({', '.join(value.name for value in model.graph.output)}); supported is one of each, "
+            "export the part of the network with one input and one output"
+        )
+    _bind_input(inputs[0], path)
+    del model.graph.value_info[:]  # may hold the symbolic batch; inferred again
+    for dimension in model.graph.output[0].type.tensor_type.shape.dim:
+        if dimension.HasField("dim_param"):
+            dimension.Clear()
+
+
+def _bind_input(value: onnx.ValueInfoProto, path: Path) -> None:
+    kind = value.type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        held = onnx.TensorProto.DataType.keys()
+        found = held[kind.elem_type].lower() if 0 <= kind.elem_type < len(held) else "unknown"
+        raise ModelError(
+            f"{path}: input '{value.name}' is {found}; supported is float32, export a float model"
+        )
+    dimensions = kind.shape.dim
+    if not dimensions:
+        raise ModelError(
+            f"{path}: input '{value.name}' has no shape; export with a sample of the right shape"
+        )
+    batch = dimensions[0].dim_value
+    if batch > 1:
+        raise ModelError(
+            f"{path}: input '{value.name}' has a batch of {batch}; export with batch 1 "
+            "or a symbolic batch dimension"
+        )
+    dimensions[0].dim_value = 1
+    for index, dimension in enumerate(dimensions):
+        if dimension.dim_value <= 0:
+            named = f" ('{dimension.dim_param}')" if dimension.dim_param else ""
+            raise ModelError(
+                f"{path}: input '{value.name}' has the dynamic dimension {index}{named}; only the "
+                "batch may be dynamic, export with a fixed size"
+            )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

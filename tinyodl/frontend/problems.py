@@ -1,0 +1,52 @@
+"""What a model uses that tinyodl does not support: found node by node, reported all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinyodl.errors import ModelError
+
+
+class Unsupported(Exception):  # noqa: N818  a finding about one node; it never leaves the frontend
+    """This node cannot be imported: what it uses, and what would be supported ("" for nothing)."""
+
+    def __init__(self, what: str, supported: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.supported = supported
+
+
+class UnknownInput(Exception):  # noqa: N818
+    """Nothing can be said about this node: a node before it could not be imported."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One node that cannot be imported."""
+
+    node: str
+    op: str
+    what: str
+    supported: str = ""
+
+
+def model_error(
+    source: str, opset: int, problems: Sequence[Problem], operators: Sequence[str]
+) -> ModelError:
+    """One error with every problem, in the order of the file; nodes with the same one in a line."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for problem in problems:
+        kind = (problem.op, problem.what, problem.supported)
+        groups.setdefault(kind, []).append(f"'{problem.node}'")
+    count = "1 node is" if len(problems) == 1 else f"{len(problems)} nodes are"
+    lines = [f"{source} (opset {opset}): {count} not supported"]
+    for (op, what, supported), names in groups.items():
+        line = f"  {op} {', '.join(names)}: {what}"
+        lines.append(f"{line}; supported: {supported}" if supported else line)
+    lines.append(f"supported operators: {', '.join(operators)}")
+    if any(problem.op in ("QuantizeLinear", "DequantizeLinear") for problem in problems):
+        lines.append("the model is quantised; give the float32 model that it was made from")
+    else:
+        lines.append("replace or remove these nodes in the original network and export it again")
+    return ModelError("\n".join(lines))
