@@ -59,7 +59,7 @@ def manifest(
         layers=(layer,),
         parameters=(
             mf.ParameterRecord(
-                index=0, name="w", shape=shape, bytes=8 * classes, storage=Storage.PARAMETER,
+                index=0, name="w", shape=shape, dtype="float32", bytes=8 * classes, storage=Storage.PARAMETER,
                 origin=None,
             ),
         ),

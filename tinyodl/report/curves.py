@@ -30,18 +30,22 @@ class Curve:
 
 
 def window(steps: int) -> int:
-    """Steps that one point of a curve averages: a tenth of the run, 10 to 100."""
-    return max(10, min(100, steps // 10))
+    """Steps that one point of a curve averages: a fifth of the run, 10 to 100."""
+    return max(10, min(100, steps // 5))
 
 
 def rolling_mean(values: Sequence[float | None], width: int) -> tuple[float | None, ...]:
-    """Means over the last `width` values, over fewer at the beginning; None if one is unknown."""
+    """Means over the last `width` values; None if one of them is unknown.
+
+    At the beginning, where there are fewer, a mean takes at least half of that many.
+    """
+    least = min(width, len(values)) // 2
     sums = [0.0, *accumulate(value or 0.0 for value in values)]
     gaps = [0, *accumulate(value is None for value in values)]
     means: list[float | None] = []
     for end in range(1, len(values) + 1):
         begin = max(end - width, 0)
-        known = gaps[end] == gaps[begin]
+        known = gaps[end] == gaps[begin] and end >= least
         means.append((sums[end] - sums[begin]) / (end - begin) if known else None)
     return tuple(means)
 

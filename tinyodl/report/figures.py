@@ -27,15 +27,15 @@ def mean_percent(shares: list[float]) -> str:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """Three significant digits without an exponent: 0.0123, 1.23, 12.3, 1,230."""
+    """Three significant digits without an exponent: 0.0123, 0.300, 12.3, 1,234."""
     if value is None:
         return UNKNOWN
     if value == 0:
         return "0"
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{value:.{digits - 1}e}"
+    text = f"{value:#.{digits}g}"
+    return f"{value:.{digits - 1}e}" if "e" in text else text.rstrip(".")
 
 
 def count(value: float | None) -> str:

@@ -15,7 +15,7 @@ from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.report import curves, figures, groups, memory_map
 from tinyodl.resources import TEMPLATES
-from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary, summarize
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -28,8 +28,27 @@ class RunView:
     color: int
     run: Run
     summary: RunSummary
-    phases: tuple[tuple[str, float], ...]  # name, share of the cycles of a step
-    phase_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PhaseView:
+    """A part of a step, in means per step; `share` is of the step's cycles."""
+
+    name: str
+    share: float
+    cycles: float
+    instructions: float | None
+    ms: float
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """The steps of one run, or of several runs of the same firmware on the same board."""
+
+    name: str
+    phases: tuple[PhaseView, ...]
+    ms: float
+    mj: float | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,11 @@ class ProjectView:
     ram: tuple[Share, ...]
     flash: tuple[Share, ...]
 
+    @property
+    def place(self) -> str:
+        """The board's name for people."""
+        return self.board.title if self.board else self.manifest.board
+
 
 def write_report(runs: Sequence[Run], path: Path) -> None:
     """Write the page about these runs. Raises TinyodlError when the file cannot be written."""
@@ -69,16 +93,17 @@ def write_report(runs: Sequence[Run], path: Path) -> None:
 
 def write_plan(manifest: Manifest, path: Path) -> None:
     """Write the page about a plan: layers, memory map, RAM and flash by part."""
-    title = f"{manifest.model.source} on {manifest.board}"
-    _write(path, _render(f"Plan: {title}", [], [_project(manifest)]))
+    project = _project(manifest)
+    _write(path, _render(f"Plan: {manifest.model.source} on {project.place}", [], [project]))
 
 
 def report_html(runs: Sequence[Run]) -> str:
     """The page as text; the same text for the same runs."""
     manifests = list({run.manifest.model_dump_json(): run.manifest for run in runs}.values())
     models = " and ".join(dict.fromkeys(manifest.model.source for manifest in manifests))
-    places = " and ".join(dict.fromkeys(manifest.board for manifest in manifests))
-    return _render(f"{models} on {places}", runs, [_project(manifest) for manifest in manifests])
+    projects = [_project(manifest) for manifest in manifests]
+    places = " and ".join(dict.fromkeys(project.place for project in projects))
+    return _render(f"{models} on {places}", runs, projects)
 
 
 def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str:
@@ -97,9 +122,10 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         style=Markup((TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")),
         figures=figures,
         runs=[
-            _run(run, name, index)
+            RunView(name, index % curves.SERIES_COLORS, run, run.summary)
             for index, (run, name) in enumerate(zip(runs, names, strict=True))
         ],
+        phase_rows=_phase_rows(runs, names),
         spreads=groups.spreads(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
@@ -117,18 +143,33 @@ def _curves(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _run(run: Run, name: str, index: int) -> RunView:
-    summary = run.summary
-    cycles = summary.cycles or {}
-    total = sum(cycles.values()) or 1
-    return RunView(
-        name,
-        index % curves.SERIES_COLORS,
-        run,
-        summary,
-        tuple((phase, count / total) for phase, count in cycles.items()),
-        {phase: 1e3 * count / run.record.clock_hz for phase, count in cycles.items()},
-    )
+def _phase_rows(runs: Sequence[Run], names: Sequence[str]) -> list[PhaseRow]:
+    """A row for each firmware and board: what the order of the samples is does not matter here."""
+    alike: dict[object, list[tuple[Run, str]]] = {}
+    for run, name in zip(runs, names, strict=True):
+        if run.steps:
+            key = (run.record.model_id, run.record.board, run.record.port, run.record.clock_hz)
+            alike.setdefault(key, []).append((run, name))
+    rows = []
+    for members in alike.values():
+        first = members[0][0]
+        everything = [step for run, _ in members for step in run.steps]
+        mean = summarize(first.record, everything, first.folder)
+        assert mean.cycles is not None and mean.ms_per_step is not None
+        total = sum(mean.cycles.values()) or 1
+        phases = tuple(
+            PhaseView(
+                phase,
+                cycles / total,
+                cycles,
+                None if mean.instructions is None else mean.instructions[phase],
+                1e3 * cycles / first.record.clock_hz,
+            )
+            for phase, cycles in mean.cycles.items()
+        )
+        label = members[0][1] if len(members) == 1 else f"mean of {len(members)} runs"
+        rows.append(PhaseRow(label, phases, mean.ms_per_step, mean.mj_per_step))
+    return rows
 
 
 def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:
