@@ -69,12 +69,18 @@ class Board(_Record):
     clock_hz: int
     flash: Region  # what the linker may use: without bootloader and store
     ram: Region
-    store: Store | None
+    store: Store | None = None
     platformio: PlatformIo
-    serial: Serial | None
-    energy: Energy | None
+    serial: Serial | None = None
+    energy: Energy | None = None
+    settings: dict[str, int] = {}  # what the port must know about the board: PORT_... in config.h
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""
+
+    @property
+    def port_folders(self) -> tuple[str, ...]:
+        """The folders of `templates/ports/` that make up `lib/port`: processor, chip family."""
+        return (self.port,) if self.port == "host" else ("cortex_m4", self.port)
 
 
 def board_names() -> list[str]:

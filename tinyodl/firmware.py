@@ -13,3 +13,18 @@ PROTOCOL = 1  # version of docs/protocol.md
 
 # Static RAM of lib/net beside the arena and the tensors it keeps: the learning rate and the like.
 _NET_RAM = 16
+
+# How all C is compiled, for every board and for the host: these flags are a part of the numeric
+# contract (no contraction, no fast-math), so that the same stream gives the same bits everywhere.
+C_FLAGS = (
+    "-std=gnu11",
+    "-O2",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
+FPU_FLAGS = ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")  # boards with a Cortex-M4F

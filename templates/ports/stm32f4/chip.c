@@ -1,0 +1,82 @@
+/* STM32F4: pins, marker pins, start and restart. */
+
+#include <stdint.h>
+
+#include "chip.h"
+#include "cortex_m4.h"
+#include "port.h"
+#include "stm32f4_registers.h"
+
+/// Pins ///
+
+static void set_field(volatile uint32_t *reg, uint32_t lsb, uint32_t width, uint32_t value)
+{
+    uint32_t mask = ((1u << width) - 1u) << lsb;
+    *reg = (*reg & ~mask) | value << lsb;
+}
+
+static void enable_port(uint32_t port)
+{
+    RCC_AHB1ENR |= RCC_AHB1ENR__GPIOAEN << port;
+    (void)RCC_AHB1ENR; /* the clock runs two cycles later (RM0090 section 7.3.10, errata) */
+}
+
+void pin_output(uint32_t pin)
+{
+    enable_port(pin / 16);
+    set_field(&GPIO_MODER(pin / 16), 2 * (pin % 16), 2, GPIO_MODER__OUTPUT);
+}
+
+void pin_alternate(uint32_t pin, uint32_t function)
+{
+    uint32_t port = pin / 16, bit = pin % 16;
+    enable_port(port);
+    if (bit < 8) {
+        set_field(&GPIO_AFRL(port), 4 * bit, 4, function);
+    } else {
+        set_field(&GPIO_AFRH(port), 4 * (bit - 8), 4, function);
+    }
+    set_field(&GPIO_OSPEEDR(port), 2 * bit, 2, GPIO_OSPEEDR__HIGH);
+    set_field(&GPIO_PUPDR(port), 2 * bit, 2, GPIO_PUPDR__PULL_UP);
+    set_field(&GPIO_MODER(port), 2 * bit, 2, GPIO_MODER__ALTERNATE);
+}
+
+/// Marker pins: PC0 is bit 0 of the phase, PC1 bit 1 ///
+
+enum { MARK_PORT = 2, MARK_PIN = 16 * MARK_PORT };
+
+void port_mark(uint32_t phase)
+{
+    GPIO_BSRR(MARK_PORT) = (phase & 3u) | (~phase & 3u) << 16;
+}
+
+static void outputs_init(void)
+{
+    pin_output(MARK_PIN);
+    pin_output(MARK_PIN + 1);
+    pin_output(PORT_LED);
+}
+
+void port_show_fault(uint32_t on)
+{
+    outputs_init();
+    port_mark(on ? 3 : 0);
+    GPIO_BSRR(PORT_LED / 16) = 1u << (PORT_LED % 16 + (on ? 0 : 16));
+}
+
+/// Life ///
+
+void port_init(void)
+{
+    clock_init();
+    cycles_init();
+    outputs_init();
+    port_mark(0);
+    serial_init();
+}
+
+void port_reboot(void)
+{
+    serial_drain();
+    port_system_reset();
+}

@@ -1,0 +1,27 @@
+#ifndef CHIP_H
+#define CHIP_H
+
+/* Between the files of this port. */
+
+#include <stdint.h>
+
+/// Clocks ///
+
+void clock_init(void);
+uint32_t clock_core_hz(void);
+uint32_t clock_apb1_hz(void);
+uint32_t clock_apb1_timers_hz(void);
+uint32_t clock_apb2_hz(void);
+
+/// Pins: numbered 16 * port + pin, so PA5 is 5 and PB6 is 22 ///
+
+void pin_output(uint32_t pin);
+void pin_alternate(uint32_t pin, uint32_t function);
+
+/// Parts of port_init() and port_reboot() ///
+
+void cycles_init(void);
+void serial_init(void);
+void serial_drain(void);
+
+#endif

@@ -1,0 +1,205 @@
+"""Building and uploading a generated project.
+
+A board's firmware is built by PlatformIO: with the user's own PlatformIO installation where that
+has everything, else with tinyodl's stand-ins (see `standins`), and never with a download that
+nobody asked for. The host's program is built by the host's compiler directly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyodl.boards import Board
+from tinyodl.errors import ToolError
+from tinyodl.firmware import C_FLAGS
+from tinyodl.pio.compilers import COMPILER_VARIABLE, find_arm_compiler, find_host_compiler
+from tinyodl.pio.measure import Build, measure
+from tinyodl.pio.standins import cache_directory, core_directory
+from tinyodl.pio.uploaders import standin_upload
+
+Progress = Callable[[str], None]
+
+_TIMEOUT_S = 900
+_SHOWN_LINES = 30
+
+
+def build(project: Path, board: Board, *, progress: Progress | None = None) -> Build:
+    """Build `project` for `board`; the ELF is `.pio/build/<board>/firmware.elf` in it.
+
+    `progress` is called with each line of the build's output. Raises ToolError with the compiler's
+    message when the code does not compile, with the remedy when a tool is missing.
+    """
+    if board.port == "host":
+        return _build_host(project, board, progress)
+    setup = _setup(project, board, ["buildprog"])
+    _run_platformio(setup, project, board, ["buildprog"], None, progress)
+    return measure(_elf(project, board), setup.compiler)
+
+
+def upload(
+    project: Path, board: Board, port: str | None = None, *, progress: Progress | None = None
+) -> None:
+    """Write the firmware to a board, building it first if need be.
+
+    `port` is a serial device, for boards whose boot loader needs one. Raises ToolError when no
+    uploader is found, or with its message when it fails.
+    """
+    if board.port == "host":
+        raise ToolError(f"{board.name} is this computer: there is nothing to upload to")
+    setup = _setup(project, board, ["upload"])
+    if setup.standins:
+        command = standin_upload(project, board, port)
+        setup.environment["TINYODL_UPLOAD"] = shlex.join(command).replace("$", "$$")
+    _run_platformio(setup, project, board, ["upload"], port, progress)
+
+
+def _elf(project: Path, board: Board) -> Path:
+    return project / ".pio" / "build" / board.name / "firmware.elf"
+
+
+# PlatformIO
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """How to run PlatformIO: its environment, the compiler's name, stand-ins or the user's own."""
+
+    environment: dict[str, str]
+    compiler: str
+    standins: bool
+
+
+def _setup(project: Path, board: Board, targets: list[str]) -> _Setup:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        # A directory set for another project must not move this one's firmware.
+        if not (name.startswith("PLATFORMIO_") and name.endswith("_DIR"))
+        or name == "PLATFORMIO_CORE_DIR"
+    }
+    environment |= {
+        "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
+        "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "3650",
+        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not os.environ.get(COMPILER_VARIABLE) and _user_has_all(
+        project, board, targets, environment
+    ):
+        return _Setup(environment, "PlatformIO's toolchain-gccarmnoneeabi", standins=False)
+    compiler = find_arm_compiler()
+    environment["PLATFORMIO_CORE_DIR"] = str(core_directory())
+    environment["TINYODL_ARM_GCC"] = " ".join(f'"{part}"' for part in compiler.command)
+    zig_cache = str(cache_directory() / "zig")
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", zig_cache)
+    environment.setdefault("ZIG_LOCAL_CACHE_DIR", zig_cache)
+    return _Setup(environment, compiler.title, standins=True)
+
+
+def _user_has_all(
+    project: Path, board: Board, targets: list[str], environment: dict[str, str]
+) -> bool:
+    """Whether the user's PlatformIO can do this without a download."""
+    core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
+    if not any(core.glob(f"platforms/{board.platformio.platform}*/platform.json")):
+        return False
+    script = Path(__file__).with_name("probe.py")
+    command = [sys.executable, str(script), str(project.resolve()), board.name, *targets]
+    answer = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if answer.returncode != 0:
+        return False
+    missing: list[str] = json.loads(answer.stdout.splitlines()[-1])["missing"]
+    return not missing
+
+
+def _run_platformio(
+    setup: _Setup,
+    project: Path,
+    board: Board,
+    targets: list[str],
+    port: str | None,
+    progress: Progress | None,
+) -> None:
+    command = [sys.executable, "-m", "platformio", "run", "-d", str(project), "-e", board.name]
+    command += ["--disable-auto-clean"]
+    for target in targets:
+        command += ["-t", target]
+    if port:
+        command += ["--upload-port", port]
+    lines, code = _run(command, setup.environment, progress)
+    if code != 0:
+        raise ToolError(
+            f"PlatformIO could not {'upload to' if 'upload' in targets else 'build'} "
+            f"{board.name} ({setup.compiler}):\n{_essence(lines)}"
+        )
+
+
+def _run(
+    command: list[str], environment: dict[str, str], progress: Progress | None
+) -> tuple[list[str], int]:
+    """Run a command, line by line; its output and exit code."""
+    lines = []
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if progress:
+                progress(line.rstrip())
+        return lines, process.wait(timeout=_TIMEOUT_S)
+
+
+def _essence(lines: list[str]) -> str:
+    """The part of a failed build's output that says why: from the first error on."""
+    said = [line for line in lines if line.strip()]
+    for index, line in enumerate(said):
+        if "error" in line.lower() or "undefined reference" in line:
+            start = max(index - 1, 0)
+            return "\n".join(said[start : start + _SHOWN_LINES])
+    return "\n".join(said[-_SHOWN_LINES:])
+
+
+# The host
+
+
+def _build_host(project: Path, board: Board, progress: Progress | None) -> Build:
+    compiler = find_host_compiler()
+    sources = sorted(
+        path.relative_to(project).as_posix()
+        for folder in ("src", "lib/net", "lib/device", "lib/port")
+        for path in (project / folder).glob("*.c")
+    )
+    elf = _elf(project, board)
+    elf.parent.mkdir(parents=True, exist_ok=True)
+    new = elf.with_suffix(f".{os.getpid()}.new")
+    includes = [f"-Ilib/{name}" for name in ("net", "device", "port")]
+    command = [*compiler, *C_FLAGS, *includes, *sources, "-o", str(new.resolve())]
+    title = " ".join(Path(part).name for part in compiler)
+    if progress:
+        progress(f"Compiling {len(sources)} files with {title}")
+    answer = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if answer.returncode != 0:
+        new.unlink(missing_ok=True)
+        lines = (answer.stdout + answer.stderr).splitlines()
+        raise ToolError(f"{title} could not build {board.name}:\n{_essence(lines)}")
+    shutil.move(new, elf)
+    return measure(elf, title)

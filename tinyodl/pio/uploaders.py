@@ -1,0 +1,71 @@
+"""Uploading without PlatformIO's tool packages: with an uploader that is on PATH."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from tinyodl.boards import Board
+from tinyodl.errors import ToolError
+
+_OPENOCD_TARGETS = {"nrf52840": "nrf52.cfg", "stm32f4": "stm32f4x.cfg"}
+_PYOCD_TARGETS = {
+    "nrf52840": "nrf52840",
+    "stm32f405rg": "stm32f405rg",
+    "stm32f446re": "stm32f446re",
+}
+_PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap.cfg"}
+
+# Through a board's own boot loader, and so through no probe.
+_BOOT_LOADERS = {"sam-ba": "bossac", "dfu": "dfu-util"}
+
+
+def standin_upload(project: Path, board: Board, port: str | None) -> list[str]:
+    """The command that writes the project's firmware to the board.
+
+    Raises ToolError that names what to install, or asks for the port where one is needed.
+    """
+    folder = (project / ".pio" / "build" / board.name).resolve()
+    elf, image = str(folder / "firmware.elf"), str(folder / "firmware.bin")
+    protocol = board.platformio.upload_protocol or ""
+    if tool := _BOOT_LOADERS.get(protocol):
+        path = _require(tool, board)
+        if protocol == "dfu":
+            return [path, "-a", "0", "-s", f"{board.flash.origin:#x}:leave", "-D", image]
+        if port is None:
+            raise ToolError(
+                f"{board.name} is uploaded to through its boot loader's serial port; "
+                "name it with --port"
+            )
+        return [path, "--port", Path(port).name, "--write", "--erase", "-U", "--reset", image]
+    if path := shutil.which("openocd") or "":
+        return [
+            path,
+            *("-f", f"interface/{_PROBES[protocol]}", "-c", "transport select " + _wire(protocol)),
+            *("-f", f"target/{_OPENOCD_TARGETS[board.port]}"),
+            *("-c", f"program {{{elf}}} verify reset exit"),
+        ]
+    if find_spec("pyocd"):
+        target = _PYOCD_TARGETS[board.chip]
+        return [sys.executable, "-m", "pyocd", "flash", "-W", "-t", target, elf]
+    raise ToolError(
+        f"nothing to upload to {board.name} with: neither openocd on PATH nor pyocd in this "
+        "Python; pip install pyocd, or install openocd, or let PlatformIO fetch its own uploader "
+        f"once with `pio run -d {project} -t upload`"
+    )
+
+
+def _wire(protocol: str) -> str:
+    return "hla_swd" if protocol == "stlink" else "swd"
+
+
+def _require(tool: str, board: Board) -> str:
+    path = shutil.which(tool)
+    if path is None:
+        raise ToolError(
+            f"{tool}, which uploads to {board.name}, is not on PATH; install it, or let PlatformIO "
+            "fetch its own once with `pio run -t upload` in the project"
+        )
+    return path

@@ -1,0 +1,53 @@
+"""`arm-none-eabi-gcc` for a Cortex-M4F, played by Zig's C compiler: run as a script by SCons.
+
+It takes the options that PlatformIO gives to GCC, leaves out what clang does not know or Zig does
+by itself, and becomes `zig cc`. It imports nothing of tinyodl, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+TARGET = (
+    "-target",
+    "thumb-freestanding-eabihf",
+    "-mcpu=cortex_m4+vfp4d16sp",  # plain cortex_m4 has no FPU
+    "-fno-sanitize=undefined",  # Zig's default; its traps are not part of the firmware
+    "-fno-stack-protector",
+)
+
+# The target above says these, or Zig's own run-time library and lack of start files do.
+_LEFT_OUT = {"-mthumb", "-nostartfiles", "-nostdlib", "-lgcc", "-lc", "-lm"}
+_LEFT_OUT_PREFIXES = ("-mcpu=", "-mfpu=", "-mfloat-abi=", "--specs", "-Wl,-Map", "-Wl,--relax")
+
+# clang's -O2 unrolls and vectorises for machines with far more registers and cache.
+_REPLACED = {"-O2": "-Os", "-O3": "-Os", "-Wl,--gc-sections,--relax": "-Wl,--gc-sections"}
+
+
+def arguments(given: list[str]) -> list[str]:
+    """The options for `zig cc` that mean what these mean to arm-none-eabi-gcc."""
+    kept = [
+        _REPLACED.get(option, option)
+        for option in given
+        if option not in _LEFT_OUT and not option.startswith(_LEFT_OUT_PREFIXES)
+    ]
+    # A freestanding target knows no memcpy; without this, copies of four bytes become calls.
+    small_copies = ["-fbuiltin"] if "-c" in kept else []
+    return ["cc", *TARGET, *small_copies, *kept]
+
+
+def main() -> int:
+    package = find_spec("ziglang")
+    if package is None or package.origin is None:
+        print("zig_as_gcc: ziglang is not installed for this Python", file=sys.stderr)
+        return 1
+    zig = Path(package.origin).with_name("zig.exe" if os.name == "nt" else "zig")
+    return subprocess.call([str(zig), *arguments(sys.argv[1:])])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
