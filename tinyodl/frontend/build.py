@@ -213,7 +213,9 @@ def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
     for value in (*model.graph.value_info, *model.graph.output):
         inferred = _static_shape(value)
         tensor = graph.tensors.get(value.name)
-        if inferred is not None and tensor is not None and tensor.shape != inferred:
+        if inferred is None or tensor is None or tensor.data is not None:
+            continue
+        if tensor.shape != inferred:
             raise ModelError(
                 f"{source}: tensor '{value.name}' has the shape {inferred} by ONNX's rules and "
                 f"{tensor.shape} by tinyodl's; this is a fault of tinyodl, please report the model"

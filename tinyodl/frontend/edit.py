@@ -1,4 +1,4 @@
-"""Changes to an ONNX graph in place that leave every node and initializer they do not name as is."""
+"""Changes to an ONNX graph in place: nodes and initializers that they do not name stay as is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_bias(graph: onnx.GraphProto, node: onnx.NodeProto, value: Array) -> None
     node.output[0] = inner
     bias = fresh_name(graph, f"{output}.bias")
     _fill(graph.initializer.add(name=bias), value)
-    place = next(index for index, other in enumerate(graph.node) if other is node) + 1
+    place = 1 + next(i for i, other in enumerate(graph.node) if inner in other.output)
     name = f"{node.name}.bias" if node.name else ""
     graph.node.insert(place, onnx.helper.make_node("Add", [inner, bias], [output], name=name))
 

@@ -1,8 +1,8 @@
 """Learned weights back into the ONNX file that a project was compiled from.
 
-What did not learn stays byte for byte as it was: nodes, initializers, metadata. A layer that learned
-after a BatchNormalization was folded into it is written in its folded form, all its constants at
-once, and the BatchNormalization is removed.
+What did not learn stays byte for byte as it was: nodes, initializers, metadata. A layer that
+learned after a BatchNormalization was folded into it is written in its folded form, all its
+constants at once, and the BatchNormalization is removed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from tinyodl.frontend.scope import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 
+_INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
+
 
 def export_model(
     project: Path, manifest: Manifest, parameters: Mapping[str, Array], out: Path
 ) -> None:
     """Write the project's model with learned values to `out`, all of it or nothing.
 
-    `parameters` maps names of `manifest.parameters` to float32 values in the IR's layout; those that
-    are missing, or equal to the original, leave their initializers untouched. Where nothing learned,
-    the file is a copy. Raises ModelError when the project's model.onnx is not the one that was
-    compiled, or a value does not fit or is not finite, UserError when `out` cannot be written.
+    `parameters` maps names of `manifest.parameters` to float32 values in the IR's layout; those
+    that are missing, or equal to the original, leave their initializers untouched. Where nothing
+    learned, the file is a copy. Raises ModelError when the project's model.onnx is not the one that
+    was compiled, or a value does not fit or is not finite, UserError when `out` cannot be written.
     """
     path = project / MODEL_NAME
     try:
@@ -52,7 +54,8 @@ def export_model(
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)
-        _write_back(model, imported, changed)
+        _write_back(model.graph, imported, changed)
+        model.ir_version = max(model.ir_version, _INITIALIZERS_BY_THEMSELVES)
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     _write_file(out, data)
@@ -113,13 +116,12 @@ def _folded(changed: Mapping[str, tuple[Tensor, Array]]) -> set[str]:
 
 
 def _write_back(
-    model: onnx.ModelProto, imported: Imported, changed: Mapping[str, tuple[Tensor, Array]]
+    graph: onnx.GraphProto, imported: Imported, changed: Mapping[str, tuple[Tensor, Array]]
 ) -> None:
-    graph = model.graph
     before = onnx.GraphProto()
     before.CopyFrom(graph)
     nodes = dict(zip(node_names(graph), graph.node, strict=True))
-    for name in _folded(changed):
+    for name in sorted(_folded(changed)):
         node = nodes[name]
         source = next(value for value in node.input if value not in imported.constants)
         edit.remove_node(graph, node, source)

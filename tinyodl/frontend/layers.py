@@ -18,7 +18,7 @@ from tinyodl.frontend.scope import (
     Scope,
 )
 from tinyodl.frontend.windows import windows
-from tinyodl.graph import Tensor
+from tinyodl.graph import Array, Tensor
 
 
 def conv(node: OnnxNode, scope: Scope) -> None:
@@ -76,10 +76,10 @@ def gemm(node: OnnxNode, scope: Scope) -> None:
             full = np.broadcast_to(bias, (1, outputs)).reshape(outputs)
         except ValueError:
             raise Unsupported(f"C has the shape {bias.shape}", f"({outputs},)") from None
-    transform = "none" if transposed else "transpose"
-    w = scope.parameter(
-        node, 1, _scaled(weight if transposed else weight.T, alpha), transform, alpha
-    )
+    if transposed:
+        w = scope.parameter(node, 1, _scaled(weight, alpha), "none", alpha)
+    else:
+        w = scope.parameter(node, 1, _scaled(weight.T, alpha), "transpose", alpha)
     b = scope.parameter(node, 2, _scaled(full, beta), "none", beta) if bias is not None else ""
     scope.emit("Gemm", node.name, (scope.view(node, x.name, row), w, b), node.outputs[0])
 
@@ -192,5 +192,5 @@ def _factor(node: OnnxNode, name: str) -> float:
     return value
 
 
-def _scaled(value: np.ndarray, scale: float) -> np.ndarray:  # type: ignore[type-arg]
+def _scaled(value: Array, scale: float) -> Array:
     return value if scale == 1.0 else value * np.float32(scale)
