@@ -75,6 +75,8 @@ def _pads(node: OnnxNode, axes: Sequence[_Axis]) -> list[tuple[int, int]]:
     if auto == "VALID":
         return [(0, 0)] * len(axes)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
+        if any(axis.dilation > 1 for axis in axes):  # runtimes refuse it, or do not agree
+            raise Unsupported(f"auto_pad is {auto} with dilations", "explicit pads with dilations")
         totals = [
             max((-(-axis.size // axis.stride) - 1) * axis.stride + axis.reach - axis.size, 0)
             for axis in axes
