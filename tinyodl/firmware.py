@@ -11,6 +11,10 @@ MAX_BODY = 512  # bytes of a request's or reply's body
 STACK_BYTES = 2048  # reserved; the device reports its high-water mark
 PROTOCOL = 1  # version of docs/protocol.md
 
+# Static RAM of lib/device and main.c: the request, the reply that is kept, counts and meters. A test
+# compares it with what the compilers make of them.
+DEVICE_RAM = 2 * MAX_BODY + 144
+
 # Static RAM of lib/net beside the arena and the tensors it keeps: the learning rate and the like.
 _NET_RAM = 16
 
@@ -28,3 +32,6 @@ C_FLAGS = (
     "-Werror",
 )
 FPU_FLAGS = ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")  # boards with a Cortex-M4F
+
+# .data and .bss of lib/port beside the receive ring and the stack, in bytes; tests measure them.
+PORT_RAM = {"nrf52840": 16, "stm32f4": 28, "host": 8}

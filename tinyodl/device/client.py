@@ -149,20 +149,21 @@ class Client:
     # Weights
 
     def read_parameter(self, index: int) -> Array:
-        """A parameter as the board has it now: float32 of the shape in the manifest."""
+        """A parameter as the board has it now, of the manifest's shape and dtype."""
         record = self._parameter(index)
         data = self._read(
             record.bytes,
             Command.PARAMETER_READ,
             lambda offset, count: protocol.parameter_read_body(index, offset, count),
         )
-        return np.frombuffer(data, "<f4").reshape(record.shape).astype(np.float32)
+        dtype = np.dtype(record.dtype)
+        return np.frombuffer(data, dtype.newbyteorder("<")).reshape(record.shape).astype(dtype)
 
     def write_parameter(self, index: int, values: Array) -> None:
-        """Replaces a parameter by float32 values of its shape."""
+        """Replaces a parameter by values of its shape and dtype."""
         record = self._parameter(index)
         self._write(
-            _values(f"parameter {record.name}", values, record.shape),
+            _values(f"parameter {record.name}", values, record.shape, record.dtype),
             Command.PARAMETER_WRITE,
             lambda offset, data: protocol.parameter_write_body(index, offset, data),
         )
@@ -288,14 +289,15 @@ class Client:
         return data
 
 
-def _values(what: str, values: Array, shape: tuple[int, ...]) -> bytes:
-    """Little-endian float32 of an array that has `shape`, or `shape` without its first 1."""
+def _values(what: str, values: Array, shape: tuple[int, ...], dtype: str = "float32") -> bytes:
+    """Little-endian values of an array that has `shape`, or `shape` without its first 1."""
     array = np.asarray(values)
     if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
         raise DataError(f"{what} has shape {array.shape}, the model takes {shape}")
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{what} has dtype {array.dtype}, the model takes numbers")
-    data = np.ascontiguousarray(array, dtype="<f4")
+    wanted = np.dtype(dtype)
+    if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
+        raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
+    data = np.ascontiguousarray(array, dtype=wanted.newbyteorder("<"))
     if not np.isfinite(data).all():
-        raise DataError(f"{what} has values that are not finite in float32")
+        raise DataError(f"{what} has values that are not finite in {dtype}")
     return data.tobytes()

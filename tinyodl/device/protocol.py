@@ -7,9 +7,10 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any
 
+from tinyodl import firmware
 from tinyodl.errors import BoardError
 
-VERSION = 1
+VERSION = firmware.PROTOCOL
 MAGIC = b"TODL"
 FROM_DEVICE = 0x80
 

@@ -13,13 +13,10 @@ from pathlib import Path
 
 from tinyodl.boards import Board
 from tinyodl.errors import BoardError, ToolError, UserError
+from tinyodl.firmware import C_FLAGS
 
 PROGRAM = Path(".pio/build/host/program")  # where PlatformIO's native platform puts it
 STORE = Path("store.host.bin")  # the flash of the host build, beside the manifest
-FLAGS = (
-    *("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno"),
-    *("-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror"),
-)
 CLOSE_SECONDS = 2.0
 
 
@@ -122,7 +119,7 @@ def build(project: Path, program: Path, command: Sequence[str] | None = None) ->
     libraries = [project / "lib" / name for name in ("net", "device", "port")]
     sources = [project / "src/main.c", *(s for lib in libraries for s in sorted(lib.glob("*.c")))]
     includes = [f"-I{library}" for library in libraries]
-    line = [*(command or compiler()), *FLAGS, *includes, *map(str, sources)]
+    line = [*(command or compiler()), *C_FLAGS, *includes, *map(str, sources)]
     done = subprocess.run([*line, "-o", str(program), "-lm"], capture_output=True, text=True)
     if done.returncode != 0:
         raise ToolError(f"the host build of {project} failed:\n{done.stderr.strip()}")

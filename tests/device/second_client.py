@@ -1,0 +1,112 @@
+"""A client written from docs/protocol.md alone: it imports nothing of tinyodl.
+
+Its frames, CRC-32 and COBS are its own, so that it is a second opinion on all three.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+HELLO, WRITE, READ, INFER, EVALUATE, TRAIN, FLUSH, PARAMETER_READ = range(1, 9)
+PARAMETER_WRITE, LEARNING_RATE, STATISTICS, SAVE, RESTORE, RESET, REBOOT = range(9, 16)
+OK, BAD_FRAME = 0, 1
+
+
+def crc32(data: bytes) -> int:
+    """Bit by bit, as in the definition."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def stuff(data: bytes) -> bytes:
+    """COBS: each zero becomes the distance to the next one."""
+    out = b""
+    for group in data.split(b"\0"):
+        while len(group) >= 254:
+            out, group = out + b"\xff" + group[:254], group[254:]
+        out += bytes((len(group) + 1,)) + group
+    return out
+
+
+def unstuff(data: bytes) -> bytes:
+    out = b""
+    while data:
+        code, block, data = data[0], data[1 : data[0]], data[data[0] :]
+        out += block + (b"\0" if code < 255 and data else b"")
+    return out
+
+
+class Refused(Exception):  # noqa: N818
+    def __init__(self, status: int, detail: int) -> None:
+        super().__init__(f"status {status}, detail {detail}")
+        self.status, self.detail = status, detail
+
+
+class SecondClient:
+    """`send` sends bytes; `receive` returns what has come, b"" when nothing comes any more."""
+
+    def __init__(self, send: Callable[[bytes], None], receive: Callable[[], bytes]) -> None:
+        self.send, self.receive = send, receive
+        self.sequence = 0x5EED
+        self.received = b""
+        hello = self.ask(HELLO, b"TODL" + struct.pack("<H", 1))
+        assert hello[:4] == b"TODL"
+        self.version, self.max_body = struct.unpack_from("<HH", hello, 4)
+        self.model_id = hello[8:16]
+        self.input_bytes, self.target_bytes, self.output_bytes = struct.unpack_from(
+            "<III", hello, 24
+        )
+        self.steps, self.generation = struct.unpack_from("<II", hello, 48)
+        self.board = hello[76:].decode("ascii")
+
+    def ask(self, command: int, body: bytes = b"") -> bytes:
+        self.sequence = (self.sequence + 1) % 65536
+        message = struct.pack("<BBH", command, 0, self.sequence) + body
+        frame = stuff(message + struct.pack("<I", crc32(message))) + b"\0"
+        for _ in range(10):
+            self.send(b"\0" + frame)
+            if (reply := self.answer(command)) is not None:
+                status, answer = reply
+                if status != OK:
+                    raise Refused(status, *struct.unpack("<I", answer))
+                return answer
+        raise TimeoutError
+
+    def answer(self, command: int) -> tuple[int, bytes] | None:
+        while data := self.receive():
+            self.received += data
+            while b"\0" in self.received:
+                frame, self.received = self.received.split(b"\0", 1)
+                message = unstuff(frame)
+                if len(message) < 8 or crc32(message[:-4]) != struct.unpack("<I", message[-4:])[0]:
+                    continue
+                code, status, sequence = struct.unpack_from("<BBH", message)
+                if status == BAD_FRAME:
+                    return None
+                if (code, sequence) == (command | 0x80, self.sequence):
+                    return status, message[4:-4]
+        return None
+
+    def write(self, buffer: int, values: list[float]) -> None:
+        data = struct.pack(f"<{len(values)}f", *values)
+        piece = self.max_body - 8
+        for at in range(0, len(data), piece):
+            self.ask(WRITE, struct.pack("<B3xI", buffer, at) + data[at : at + piece])
+
+    def output(self) -> list[float]:
+        data = self.ask(READ, struct.pack("<B3xII", 2, 0, self.output_bytes))
+        return list(struct.unpack(f"<{self.output_bytes // 4}f", data))
+
+    def step(self, command: int, values: list[float], label: int) -> tuple[float, ...]:
+        """predicted, loss, cycles forward, backward, update"""
+        self.write(0, values)
+        return struct.unpack("<ifIII", self.ask(command, struct.pack("<i", label)))
+
+    def parameter(self, index: int, count: int) -> list[float]:
+        data = self.ask(PARAMETER_READ, struct.pack("<HHII", index, 0, 0, 4 * count))
+        return list(struct.unpack(f"<{count}f", data))
