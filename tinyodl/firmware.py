@@ -11,7 +11,7 @@ MAX_BODY = 512  # bytes of a request's or reply's body
 STACK_BYTES = 2048  # reserved; the device reports its high-water mark
 PROTOCOL = 1  # version of docs/protocol.md
 
-# Static RAM of lib/device and main.c: the request, the reply that is kept, counts and meters. A test
+# Static RAM of lib/device and main.c: a request, the reply that is kept, counts and meters. A test
 # compares it with what the compilers make of them.
 DEVICE_RAM = 2 * MAX_BODY + 144
 

@@ -56,7 +56,8 @@ static uint32_t pll_configuration(int external)
     uint32_t m = (external ? PORT_HSE_HZ : (uint32_t)HSI_HZ) / MHZ;
     uint32_t n = 2u * (TINYODL_CLOCK_HZ / MHZ);
     uint32_t q = 8;
-    return m | n << 6 | q << 24 | (external ? RCC_PLLCFGR__PLLSRC : 0u);
+    return m * RCC_PLLCFGR__PLLM0 | n * RCC_PLLCFGR__PLLN0 | q * RCC_PLLCFGR__PLLQ0 |
+           (external ? RCC_PLLCFGR__PLLSRC : 0u);
 }
 
 static int over_drive_works(void)

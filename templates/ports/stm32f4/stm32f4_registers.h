@@ -18,10 +18,12 @@
 #define RCC_CR__HSEBYP (1u << 18)
 #define RCC_CR__PLLON (1u << 24)
 #define RCC_CR__PLLRDY (1u << 25)
-#define RCC_PLLCFGR REGISTER(0x40023804u) /* M: bits 5:0, N: 14:6, P: 17:16 (0: 2), Q: 27:24 */
-#define RCC_PLLCFGR__PLLSRC (1u << 22)    /* HSE */
+#define RCC_PLLCFGR REGISTER(0x40023804u) /* P stays 0: a half */
+#define RCC_PLLCFGR__PLLM0 (1u << 0)
+#define RCC_PLLCFGR__PLLN0 (1u << 6)
+#define RCC_PLLCFGR__PLLSRC (1u << 22) /* HSE */
+#define RCC_PLLCFGR__PLLQ0 (1u << 24)
 #define RCC_CFGR REGISTER(0x40023808u)
-#define RCC_CFGR__SW0 (1u << 0)
 #define RCC_CFGR__SW1 (1u << 1) /* alone: PLL */
 #define RCC_CFGR__SWS0 (1u << 2)
 #define RCC_CFGR__SWS1 (1u << 3)
@@ -29,7 +31,6 @@
 #define RCC_CFGR__PPRE2__DIV2 (4u << 13)
 #define RCC_AHB1ENR REGISTER(0x40023830u)
 #define RCC_AHB1ENR__GPIOAEN (1u << 0) /* then GPIOBEN, GPIOCEN ... */
-#define RCC_AHB1ENR__GPIOCEN (1u << 2)
 #define RCC_APB1ENR REGISTER(0x40023840u)
 #define RCC_APB1ENR__TIM2EN (1u << 0)
 #define RCC_APB1ENR__USART2EN (1u << 17)
@@ -56,6 +57,8 @@
 #define FLASH_ACR__DCEN (1u << 10)
 #define FLASH_ACR__DCRST (1u << 12)
 #define FLASH_KEYR REGISTER(0x40023C04u)
+#define FLASH_KEYR__KEY__1 0x45670123u
+#define FLASH_KEYR__KEY__2 0xCDEF89ABu
 #define FLASH_SR REGISTER(0x40023C0Cu)
 #define FLASH_SR__EOP (1u << 0)
 #define FLASH_SR__OPERR (1u << 1)

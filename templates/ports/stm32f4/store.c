@@ -55,8 +55,8 @@ static void wait_until_ready(void)
 static void unlock(void)
 {
     if (FLASH_CR & FLASH_CR__LOCK) {
-        FLASH_KEYR = 0x45670123u;
-        FLASH_KEYR = 0xCDEF89ABu;
+        FLASH_KEYR = FLASH_KEYR__KEY__1;
+        FLASH_KEYR = FLASH_KEYR__KEY__2;
     }
     wait_until_ready();
     FLASH_SR = FLASH_SR__EOP | ERRORS;
