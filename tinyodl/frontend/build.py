@@ -98,7 +98,11 @@ def _import_nodes(
             if shape is None or prod(shape) > 1 << 26:
                 raise ModelError(f"{source}: input '{value.name}' is too large: {shape}")
             scope.add(Tensor(value.name, shape))
-    inferred = {value.name: _static_shape(value) for value in proto.value_info}
+    inferred = {
+        value.name: _static_shape(value)
+        for value in proto.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
     problems = []
     for index in live:
         try:
@@ -161,12 +165,12 @@ def _stand_in(
     inferred: Mapping[str, tuple[int, ...] | None],
 ) -> None:
     """Let the nodes after one that cannot be imported be looked at, where its shapes are known."""
-    outputs = [name for name in proto.output if inferred.get(name)]
-    if outputs and not any(name in scope.tensors for name in outputs):
-        inputs = tuple(name for name in proto.input if name in scope.tensors)
-        scope.nodes.append(Node(OPAQUE, name, inputs, tuple(outputs)))
-        for output in outputs:
-            scope.add(Tensor(output, inferred[output] or ()))
+    outputs = tuple(value for value in proto.output if inferred.get(value))
+    inputs = tuple(value for value in proto.input if value in scope.tensors)
+    if inputs and outputs and not any(value in scope.tensors for value in outputs):
+        scope.nodes.append(Node(OPAQUE, name, inputs, outputs))
+        for value in outputs:
+            scope.add(Tensor(value, inferred[value] or ()))
 
 
 def _leftovers(graph: Graph) -> list[Problem]:

@@ -19,10 +19,17 @@ from tinyodl.frontend.scope import MAX_ELEMENTS, OnnxNode
 from tinyodl.graph import Array
 
 _ELEMENTWISE = frozenset(
-    ("Add", "Cast", "Div", "Equal", "Floor", "Identity", "Mul", "Neg", "Sqrt", "Sub", "Where")
+    (
+        *("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Abs", "Neg", "Reciprocal", "Sqrt"),
+        *("Floor", "Ceil", "Cast", "Identity", "Equal", "Less", "Greater", "And", "Or", "Not"),
+        "Where",
+    )
 )
 _REARRANGING = frozenset(
-    ("Concat", "Gather", "ReduceProd", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+    (
+        *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
+        *("Concat", "Gather", "Slice", "ReduceProd"),
+    )
 )
 FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape"}
 

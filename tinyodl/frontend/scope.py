@@ -93,7 +93,9 @@ class Scope:
             return self.constants[name]
         if not name:
             raise Unsupported(f"input {slot} is absent", "a constant there")
-        raise Unsupported(f"input '{name}' is not a constant", "a constant there")
+        if name in self.tensors:
+            raise Unsupported(f"input '{name}' is not a constant", "a constant there")
+        raise UnknownInput
 
     def optional(self, node: OnnxNode, slot: int) -> Array | None:
         """The constant in an input slot, None when the input is absent."""
