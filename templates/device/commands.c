@@ -64,6 +64,7 @@ static const uint8_t magic[4] = {'T', 'O', 'D', 'L'};
 static command_status hello(command_exchange *exchange)
 {
     static const char board[] = TINYODL_BOARD;
+    _Static_assert(76 + sizeof board <= TINYODL_MAX_BODY, "the reply to HELLO has no room");
 
     if (memcmp(exchange->body, magic, sizeof magic) != 0)
         return fail(exchange, STATUS_RANGE, 0);
@@ -153,6 +154,8 @@ static command_status read_buffer(command_exchange *exchange)
         valid = 0;
     if (offset + count > valid)
         return fail(exchange, STATUS_INCOMPLETE, valid);
+    if (count == 0)
+        return STATUS_OK; /* also of a buffer that does not exist: a target where there are labels */
 
     put(exchange, (const uint8_t *)net_buffers[buffer].data + offset, count);
     return STATUS_OK;

@@ -20,9 +20,9 @@ from tinyodl import manifest as mf
 from tinyodl.device import protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.graph import Storage
+from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
-from tinyodl.virtual import host
 
 HERE = Path(__file__).parent
 CLASSES = 3
@@ -57,7 +57,7 @@ def build_library(folder: Path, *options: str) -> Path:
     library = folder / "server.so"
     subprocess.run(
         [
-            *host.compiler(), *firmware.C_FLAGS, "-fPIC", "-shared",
+            *find_host_compiler(), *firmware.C_FLAGS, "-fPIC", "-shared",
             "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error",
             *options, *(f"-I{include}" for include in includes), *sources, "-o", library, "-lm",
         ],
@@ -78,6 +78,16 @@ def write_project(folder: Path) -> Path:
     shutil.copy(TEMPLATES / "ports/port.h", folder / "lib/port")
     write_config(folder / "lib/port")
     return folder
+
+
+def build_program(project: Path, program: Path, *options: str) -> Path:
+    """The host build of a project, linked with what the fake network needs."""
+    folders = [project / "lib" / name for name in ("net", "device", "port")]
+    sources = [source for folder in folders for source in sorted(folder.glob("*.c"))]
+    includes = [f"-I{folder}" for folder in folders]
+    command = [*find_host_compiler(), *firmware.C_FLAGS, *options, *includes]
+    subprocess.run([*command, project / "src/main.c", *sources, "-o", program, "-lm"], check=True)
+    return program
 
 
 def manifest(inputs: int = 4, *, mse: bool = False, model_id: str = MODEL_ID) -> mf.Manifest:

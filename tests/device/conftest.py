@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.device import bench
-from tinyodl.virtual import host
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +31,7 @@ def mse_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host build of a project, as a user would have it."""
     project = bench.write_project(tmp_path_factory.mktemp("project"))
-    host.build(project, project / "program")
-    return project / "program"
+    return bench.build_program(project, project / "program")
 
 
 @pytest.fixture

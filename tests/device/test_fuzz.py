@@ -19,7 +19,7 @@ from tests.device.bench import Server, frame, hello
 from tinyodl.device.framing import decode, split
 from tinyodl.device.protocol import Command, Status, parse_reply
 from tinyodl.firmware import MAX_BODY
-from tinyodl.virtual import host
+from tinyodl.pio.compilers import find_host_compiler
 
 SAMPLES = [((1.0, -2.0, 0.5, 3.0), 1), ((0.25, 1.0, -1.0, 0.0), 2), ((-1.0, 0.0, 2.0, 0.5), 0)]
 FIRST = 0xFFFD  # so that the numbers wrap within a session
@@ -196,9 +196,9 @@ def test_the_host_build_takes_all_this_under_the_address_sanitizer(tmp_path: Pat
     """In one stream: noise, damaged sessions, requests with random bodies."""
     project = bench.write_project(tmp_path / "project")
     sanitizer = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    if "ziglang" in host.compiler():
+    if "ziglang" in find_host_compiler():
         sanitizer = ["-g", "-fsanitize=undefined", "-fsanitize-trap=undefined"]
-    host.build(project, tmp_path / "program", [*host.compiler(), *sanitizer])
+    program = bench.build_program(project, tmp_path / "program", *sanitizer)
     generator = random.Random(20)
     stream = bytearray()
     for _ in range(3000):
@@ -218,7 +218,7 @@ def test_the_host_build_takes_all_this_under_the_address_sanitizer(tmp_path: Pat
         "ASAN_OPTIONS": "detect_leaks=0",
     }
     done = subprocess.run(
-        [tmp_path / "program"], input=stream + b"\0" + hello(99), env=environment,
+        [program], input=stream + b"\0" + hello(99), env=environment,
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")

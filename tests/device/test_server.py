@@ -218,6 +218,12 @@ def test_the_output_is_there_from_the_step_to_the_next_write(server: Server) -> 
     assert server.ask(Command.READ, 6, output).status is Status.INCOMPLETE
 
 
+def test_reading_nothing_is_fine_even_where_there_is_no_buffer(server: Server) -> None:
+    greet(server)
+    reply = server.ask(Command.READ, 1, read_body(1, 0, 0))
+    assert (reply.status, reply.body) == (Status.OK, b"")
+
+
 def test_evaluate_tells_what_train_would_and_learns_nothing(server: Server) -> None:
     greet(server)
     before = server.state()

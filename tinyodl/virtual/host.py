@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from tinyodl.boards import Board
-from tinyodl.errors import BoardError, ToolError, UserError
-from tinyodl.firmware import C_FLAGS
+from tinyodl.errors import BoardError, UserError
+from tinyodl.virtual import STORE_FILE
 
-PROGRAM = Path(".pio/build/host/program")  # where PlatformIO's native platform puts it
-STORE = Path("store.host.bin")  # the flash of the host build, beside the manifest
+PROGRAM = Path(".pio/build/host/firmware.elf")  # where tinyodl.pio.build puts it
 CLOSE_SECONDS = 2.0
 
 
@@ -84,7 +79,7 @@ class HostTransport:
 
 
 def boot(project: Path, board: Board) -> HostTransport:
-    """Starts the program that PlatformIO built; what it saves stays in a file of the project.
+    """Starts the program that `tinyodl flash` built; what it saves stays in a file of the project.
 
     Raises UserError when the project is for another board or has not been built.
     """
@@ -96,30 +91,4 @@ def boot(project: Path, board: Board) -> HostTransport:
     program = project / PROGRAM
     if not program.is_file():
         raise UserError(f"{project} has not been built; run `tinyodl flash {project}` first")
-    return HostTransport(program.resolve(), (project / STORE).resolve())
-
-
-def compiler() -> list[str]:
-    """The command of a C compiler for this machine. Raises ToolError when there is none."""
-    for name in ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return [path]
-    if find_spec("ziglang") is None:
-        raise ToolError(
-            "no C compiler for this machine: install gcc or clang, or `pip install ziglang`"
-        )
-    return [sys.executable, "-m", "ziglang", "cc"]
-
-
-def build(project: Path, program: Path, command: Sequence[str] | None = None) -> None:
-    """Compiles a project for board "host" without PlatformIO, with its flags.
-
-    `command` is the compiler with options of its own. Raises ToolError with what it said.
-    """
-    libraries = [project / "lib" / name for name in ("net", "device", "port")]
-    sources = [project / "src/main.c", *(s for lib in libraries for s in sorted(lib.glob("*.c")))]
-    includes = [f"-I{library}" for library in libraries]
-    line = [*(command or compiler()), *C_FLAGS, *includes, *map(str, sources)]
-    done = subprocess.run([*line, "-o", str(program), "-lm"], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise ToolError(f"the host build of {project} failed:\n{done.stderr.strip()}")
+    return HostTransport(program.resolve(), (project / STORE_FILE).resolve())

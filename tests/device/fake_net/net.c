@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
-
 static float arena[FAKE_INPUTS + 2 * NET_CLASSES];
 static float *const input = arena, *const output = arena + FAKE_INPUTS;
 #ifdef FAKE_MSE
@@ -17,14 +15,19 @@ static float rate;
 
 const net_buffer net_buffers[NET_BUFFERS] = {
     {arena, NET_INPUT_BYTES},
+#ifdef FAKE_MSE
     {arena + FAKE_INPUTS + NET_CLASSES, NET_TARGET_BYTES},
+#else
+    {0, 0},
+#endif
     {arena + FAKE_INPUTS, NET_OUTPUT_BYTES},
 };
-const net_buffer net_parameters[NET_PARAMETERS] = {
+const net_buffer net_parameters[NET_PARAMETERS + 1] = {
     {weight, sizeof weight},
     {bias, sizeof bias},
     {gradient, sizeof gradient},
     {&collected, sizeof collected},
+    {0, 0},
 };
 
 void net_reset(void)

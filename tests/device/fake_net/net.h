@@ -28,7 +28,7 @@ enum {
     NET_BATCH = 2,
 };
 
-extern const uint8_t net_model_id[8];
+static const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
 
 typedef enum { NET_IDLE = 0, NET_FORWARD = 1, NET_BACKWARD = 2, NET_UPDATE = 3 } net_phase;
 void net_mark(net_phase phase);
@@ -39,7 +39,7 @@ typedef struct {
 } net_buffer;
 enum { NET_BUFFER_INPUT, NET_BUFFER_TARGET, NET_BUFFER_OUTPUT, NET_BUFFERS };
 extern const net_buffer net_buffers[NET_BUFFERS];
-extern const net_buffer net_parameters[NET_PARAMETERS];
+extern const net_buffer net_parameters[NET_PARAMETERS + 1];
 
 void net_reset(void);
 void net_forward(void);
