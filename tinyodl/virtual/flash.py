@@ -1,0 +1,131 @@
+"""Flash memory: the image, and the store's slots, which may live in a file.
+
+The file is the flash: what the firmware programs is in it at once, so a process that is killed
+leaves what a chip would have at that moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+from tinyodl.boards import Store
+from tinyodl.errors import BoardError, UserError
+from tinyodl.virtual.image import Image
+from tinyodl.virtual.peripheral import Area, Misuse
+
+ERASED = b"\xff"
+
+
+class Flash:
+    """All of the chip's flash. Only the store's slots can be erased and programmed: anything else
+    would be the firmware writing over itself or a boot loader."""
+
+    def __init__(self, area: Area, image: Image, slots: Store | None, file: Path | None) -> None:
+        """Raises UserError when the image does not fit, BoardError when the file cannot be used."""
+        self.slots = tuple(range(a, a + slots.slot_bytes) for a in slots.slots) if slots else ()
+        self._file: int | None = None
+        self._store = self._open(file)
+        self.blocks: list[tuple[int, mmap.mmap, int, int]] = []  # address, memory, offset, size
+        at = area.address
+        for offset, slot in sorted(enumerate(self.slots), key=lambda pair: pair[1].start):
+            if slot.start > at:
+                self._add_read_only(at, slot.start - at)
+            self.blocks.append((slot.start, self._store, offset * len(slot), len(slot)))
+            at = slot.stop
+        if area.address + area.size > at:
+            self._add_read_only(at, area.address + area.size - at)
+        self._load(image)
+
+    def _add_read_only(self, address: int, size: int) -> None:
+        memory = mmap.mmap(-1, size)
+        memory[:] = ERASED * size
+        self.blocks.append((address, memory, 0, size))
+
+    def _open(self, file: Path | None) -> mmap.mmap:
+        size = sum(len(slot) for slot in self.slots)
+        if file is None or not size:
+            memory = mmap.mmap(-1, max(size, mmap.PAGESIZE))
+            memory[:] = ERASED * len(memory)
+            return memory
+        try:
+            if not file.exists():
+                fresh = file.with_name(f"{file.name}.{os.getpid()}")
+                fresh.write_bytes(ERASED * size)
+                fresh.replace(file)
+            self._file = os.open(file, os.O_RDWR)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(self._file).st_size
+            if found != size:
+                raise BoardError(
+                    f"{file} has {found} bytes, but the board's store has {size}; delete the file "
+                    "to start with an empty store"
+                )
+            return mmap.mmap(self._file, size)
+        except BlockingIOError as error:
+            self._close_file()
+            raise BoardError(
+                f"{file} is in use: another process runs this virtual board; wait for it to end"
+            ) from error
+        except OSError as error:
+            self._close_file()
+            raise BoardError(f"{file} cannot be used as the board's flash ({error})") from error
+        except BoardError:
+            self._close_file()
+            raise
+
+    def _load(self, image: Image) -> None:
+        for segment in image.segments:
+            end = segment.address + len(segment.data)
+            for address, memory, offset, size in self.blocks:
+                if address <= segment.address and end <= address + size:
+                    if memory is self._store:
+                        break
+                    start = segment.address - address + offset
+                    memory[start : start + len(segment.data)] = segment.data
+                    break
+            else:
+                memory = None
+            if memory is None or memory is self._store:
+                raise UserError(
+                    f"{image.path} loads {segment.address:#x} to {end:#x}, which is not flash for "
+                    "firmware on this board; was it built for another one?"
+                )
+
+    def word(self, address: int) -> int:
+        """The 32-bit word at an address of flash."""
+        for start, memory, offset, size in self.blocks:
+            if start <= address <= start + size - 4:
+                at = address - start + offset
+                return int.from_bytes(memory[at : at + 4], "little")
+        raise Misuse(f"has its vectors at {address:#010x}, outside of flash")
+
+    def erase(self, address: int, size: int) -> None:
+        memory, at = self._in_store("erases", address, size)
+        memory[at : at + size] = ERASED * size
+
+    def program(self, address: int, size: int, value: int) -> None:
+        """NOR flash: programming only clears bits."""
+        memory, at = self._in_store("programs", address, size)
+        old = int.from_bytes(memory[at : at + size], "little")
+        memory[at : at + size] = (old & value).to_bytes(size, "little")
+
+    def _in_store(self, verb: str, address: int, size: int) -> tuple[mmap.mmap, int]:
+        for index, slot in enumerate(self.slots):
+            if address in slot and address + size <= slot.stop:
+                return self._store, index * len(slot) + address - slot.start
+        raise Misuse(f"{verb} flash at {address:#010x}, which is outside of its weight store")
+
+    def close(self) -> None:
+        """Lets go of the file; views of the memory must be gone."""
+        for _, memory, _, _ in self.blocks:
+            memory.close()
+        self._store.close()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,99 @@
+"""What a modelled peripheral is, and what it sees of its chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tinyodl.boards import Board
+
+
+class Misuse(Exception):  # noqa: N818  it becomes a BoardError once the pc is known
+    """The firmware used a peripheral in a way that is not modelled, or that would not work on
+    silicon. The message completes "the firmware ...", as in "reads register 0x40 of PPI"."""
+
+
+class Peripheral(Protocol):
+    """Registers of 32 bits at multiples of 4. Both functions raise Misuse."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, offset: int) -> int: ...
+
+    def write(self, offset: int, value: int) -> None: ...
+
+
+class Machine(Protocol):
+    """What peripherals may do to the board around them."""
+
+    @property
+    def board(self) -> Board: ...
+
+    def now(self) -> int:
+        """Time since power on, in cycles of the core's clock, sleep included."""
+
+    def cycles(self) -> int:
+        """Modelled cycles executed, up to the current instruction."""
+
+    def transmit(self, data: bytes) -> None:
+        """Puts bytes on the line to the host."""
+
+    def ram(self, address: int, size: int) -> memoryview:
+        """A view of RAM, as a DMA engine sees it. Raises Misuse outside of RAM."""
+
+    def program(self, width: int) -> None:
+        """From now on flash takes writes of `width` bytes; 0: none."""
+
+    def refused(self) -> set[str]:
+        """Why writes to flash were ignored since the last call: of "off" and "width"."""
+
+    def erase(self, address: int, size: int) -> None:
+        """Sets flash to ones. Raises Misuse outside the store."""
+
+    def mark(self, phase: int) -> None:
+        """The marker pins show this phase."""
+
+    def reset(self) -> None:
+        """Requests a reset of the chip."""
+
+
+class Chip(Protocol):
+    """The peripherals around a core, as they are after a reset."""
+
+    @property
+    def peripherals(self) -> Mapping[range, Peripheral]:
+        """By the addresses that each answers to; multiples of 1 KiB."""
+
+    @property
+    def burst(self) -> int:
+        """How many bytes may arrive while the core sleeps before it has to be woken."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes that have arrived at the receiving pin."""
+
+    def interrupts(self) -> int:
+        """The interrupt lines that are high, bit n for interrupt n."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A stretch of memory on the chip; `contents` fill a read-only one from its start."""
+
+    name: str
+    address: int
+    size: int
+    contents: bytes | None = None
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    flash: Area
+    ram: tuple[Area, ...]
+    constants: tuple[Area, ...] = ()
+
+
+def unknown(verb: str, offset: int, peripheral: Peripheral) -> Misuse:
+    """For a register that no model has."""
+    return Misuse(f"{verb} register {offset:#x} of {peripheral.name}, which is not modelled")

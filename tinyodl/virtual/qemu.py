@@ -1,0 +1,133 @@
+"""QEMU as a board: `qemu-system-arm -M netduinoplus2` runs an STM32F405 image unchanged.
+
+With `-icount shift=0` each instruction takes one nanosecond of the board's time, so timer 2, which
+QEMU clocks with 1 GHz, counts executed instructions exactly. QEMU's flash is read-only: a save is
+answered with an error, and what was learned is gone when the board is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+
+from tinyodl.boards import Board
+from tinyodl.errors import BoardError, ToolError
+
+PROGRAM = "qemu-system-arm"
+MACHINE = "netduinoplus2"
+CHUNK = 65536
+# Linux ends the child with its parent, however that ends: PR_SET_PDEATHSIG, SIGKILL.
+_LAUNCH = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class QemuBoard:
+    """A Transport to a QEMU process. It cannot outlive this process."""
+
+    def __init__(self, board: Board, elf: Path) -> None:
+        """Powers the board on. Raises ToolError when QEMU is missing or does not start."""
+        self.board = board
+        self.name = f"QEMU {MACHINE}"
+        program = shutil.which(PROGRAM)
+        if program is None:
+            raise ToolError(
+                f"{PROGRAM} is not on PATH; install it (Debian, Ubuntu: "
+                "apt install qemu-system-arm), or use --port virtual"
+            )
+        command = [
+            *(program, "-M", MACHINE, "-kernel", str(elf), "-icount", "shift=0"),
+            *("-display", "none", "-monitor", "none", "-nodefaults"),
+            *("-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line"),
+        ]
+        if sys.platform == "linux":
+            command = [sys.executable, "-c", _LAUNCH, *command]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the session, which still wants to save
+            )
+        except OSError as error:
+            raise ToolError(f"{program} does not start ({error.strerror})") from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._to = self._process.stdin
+        self._from = self._process.stdout
+        os.set_blocking(self._to.fileno(), False)
+        self._answers = bytearray()  # that came while we wrote
+        self._end = weakref.finalize(self, _end, self._process)
+
+    def write(self, data: bytes) -> None:
+        """Also reads meanwhile: QEMU stops taking bytes while nobody takes its own."""
+        left = memoryview(data)
+        while left:
+            self._require_open()
+            readable, writable, _ = select.select([self._from], [self._to], [])
+            if readable:
+                self._receive()
+            if writable:
+                try:
+                    left = left[self._to.write(left) or 0 :]
+                except OSError as error:
+                    raise self._gone() from error
+
+    def read(self, timeout: float) -> bytes:
+        self._require_open()
+        deadline = time.monotonic() + timeout
+        while not self._answers:
+            left = max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([self._from], [], [], left)
+            if not readable:
+                break
+            self._receive()
+        data = bytes(self._answers)
+        self._answers.clear()
+        return data
+
+    def close(self) -> None:
+        """Switches the board off."""
+        self._end()
+
+    def __enter__(self) -> QemuBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self) -> None:
+        data = os.read(self._from.fileno(), CHUNK)
+        if not data:
+            raise self._gone()
+        self._answers += data
+
+    def _require_open(self) -> None:
+        if not self._end.alive:
+            raise BoardError(f"{self.name} is closed")
+
+    def _gone(self) -> BoardError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)
+        code = self._process.poll()
+        assert self._process.stderr is not None
+        said = "" if code is None else self._process.stderr.read().decode(errors="replace").strip()
+        self.close()
+        return BoardError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Runs once: at close(), when the board is collected, or when Python ends."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
