@@ -1,3 +1,70 @@
-"""tinyodl: an ONNX file goes in, firmware that keeps learning on a microcontroller comes out."""
+"""tinyodl: an ONNX file goes in, firmware that keeps learning on a microcontroller comes out.
+
+    import tinyodl
+
+    tinyodl.compile("model.onnx", "nrf52840_dk", "build/watch", update="last")
+    tinyodl.flash("build/watch", port="virtual")
+    with tinyodl.Session("build/watch", port="virtual") as session:
+        summary = session.train(x, y, eval=(x_test, y_test))
+        session.export("learned.onnx")
+
+Importing this is quick: what a function needs is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+# Imported first, because importing a submodule sets its name here: from now on `tinyodl.plan` is
+# the function below, and `from tinyodl.plan import UpdatePlan` still finds the module.
+from tinyodl.plan import UpdatePlan
+
+if TYPE_CHECKING:
+    from tinyodl.compiler import Options
+    from tinyodl.flashing import Flashed, OnLine
+    from tinyodl.manifest import Manifest
+    from tinyodl.stream import Session
 
 __version__ = "0.1.0"
+
+__all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan"]
+
+
+def compile(
+    model: str | Path,
+    board: str,
+    out: str | Path,
+    *,
+    ram: int | None = None,
+    flash: int | None = None,
+    **options: Unpack[Options],
+) -> Manifest:
+    """Compile an ONNX file into a PlatformIO project; see `tinyodl.compiler.compile_model`."""
+    from tinyodl.compiler import compile_model
+
+    return compile_model(Path(model), board, Path(out), ram=ram, flash=flash, **options)
+
+
+def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
+    """What `compile` would do, without writing; see `tinyodl.compiler.plan_model`."""
+    from tinyodl.compiler import plan_model
+
+    return plan_model(Path(model), board, **options)
+
+
+def flash(
+    project: str | Path, port: str | None = None, *, progress: OnLine | None = None
+) -> Flashed:
+    """Build a project and put it on its board; see `tinyodl.flashing.flash_project`."""
+    from tinyodl.flashing import flash_project
+
+    return flash_project(Path(project), port, progress=progress)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Session":
+        from tinyodl.stream import Session
+
+        return Session
+    raise AttributeError(f"module 'tinyodl' has no attribute {name!r}")

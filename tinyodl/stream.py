@@ -28,6 +28,7 @@ from tinyodl.energy import Link, Meter, meter
 from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Storage
 from tinyodl.interrupt import Interrupted, Wish, interruptible
+from tinyodl.linked import linked_firmware
 from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
 
 Stage = Literal["before", "learning", "after"]
@@ -208,7 +209,7 @@ class Session:
             clock_hz=self.meter.clock_hz,
             time_source=self.meter.time_source,
             energy_source=self.meter.energy_source,
-            linked=None,
+            linked=linked_firmware(self.project, self.board),
         )
         log = RunLog(folder, record, self.manifest)
         order = _order(len(samples), epochs, limit, shuffle)

@@ -44,10 +44,13 @@ def count(value: float | None) -> str:
 
 
 def size(number: int | None) -> str:
-    """Bytes, exactly below 10 KiB and to a tenth of a KiB above."""
+    """Bytes: exactly below 10 KiB, then in KiB, and from 10 MiB on in MiB."""
     if number is None:
         return UNKNOWN
-    return f"{number:,} B" if number < 10 * 1024 else f"{number / 1024:,.1f} KiB"
+    if number < 10 * 1024:
+        return f"{number:,} B"
+    value, unit = (number / 1024, "KiB") if number < 10 * 1024**2 else (number / 1024**2, "MiB")
+    return f"{value:,.1f} {unit}".replace(".0 ", " ")
 
 
 def shape(dimensions: tuple[int, ...]) -> str:

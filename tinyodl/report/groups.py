@@ -1,11 +1,11 @@
-"""Runs that differ only in the order of their samples, and how they spread."""
+"""What several runs have in common: names, the spread over shuffles, the cost of a step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.runlog import Run
+from tinyodl.runlog import Run, summarize
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,59 @@ def spreads(runs: Sequence[Run]) -> list[Spread]:
         if len(set(seeds)) == len(seeds) >= 2 and len(after) == len(before) == len(seeds):
             found.append(Spread(seeds, before, after))
     return found
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """A part of a step, in means per step; `share` is of the step's cycles."""
+
+    name: str
+    share: float
+    cycles: float
+    instructions: float | None
+    ms: float
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step takes in one run, or in several runs of the same firmware on the same board."""
+
+    name: str
+    phases: tuple[PhaseCost, ...]
+    ms: float
+    mj: float | None
+
+    @property
+    def instructions(self) -> float | None:
+        """Of the whole step; None where the board cannot count them."""
+        counts = [phase.instructions for phase in self.phases]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def step_costs(runs: Sequence[Run]) -> list[StepCost]:
+    """One for each firmware and board: in which order samples come does not matter here."""
+    alike: dict[object, list[tuple[Run, str]]] = {}
+    for run, name in zip(runs, names(runs), strict=True):
+        if run.steps:
+            key = (run.record.model_id, run.record.board, run.record.port, run.record.clock_hz)
+            alike.setdefault(key, []).append((run, name))
+    costs = []
+    for members in alike.values():
+        first, name = members[0]
+        steps = [step for run, _ in members for step in run.steps]
+        mean = summarize(first.record, steps, first.folder)
+        assert mean.cycles is not None and mean.ms_per_step is not None
+        total = sum(mean.cycles.values()) or 1
+        phases = tuple(
+            PhaseCost(
+                phase,
+                cycles / total,
+                cycles,
+                None if mean.instructions is None else mean.instructions[phase],
+                1e3 * cycles / first.record.clock_hz,
+            )
+            for phase, cycles in mean.cycles.items()
+        )
+        label = name if len(members) == 1 else f"mean of {len(members)} runs"
+        costs.append(StepCost(label, phases, mean.ms_per_step, mean.mj_per_step))
+    return costs

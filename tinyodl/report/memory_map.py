@@ -60,7 +60,7 @@ def draw(manifest: Manifest) -> str:
 
 
 def _tensor(scale: _Scale, tensor: TensorRecord) -> str:
-    x, right = scale.x(tensor.first), scale.x(tensor.last + 1)
+    x, right = scale.x(tensor.first), scale.x(min(tensor.last + 1, scale.steps - 1))
     y, bottom = scale.y(tensor.offset + tensor.bytes), scale.y(tensor.offset)
     width, height = right - x, bottom - y
     alive = f"steps {tensor.first} to {tensor.last}".replace("steps -1", "upload")
@@ -90,7 +90,7 @@ def _in_place(tensors: Iterable[TensorRecord]) -> list[list[TensorRecord]]:
 def _name(scale: _Scale, chain: list[TensorRecord]) -> str:
     """The name of what the bytes end up holding, where it fits into the rectangle; else ""."""
     tensor = chain[-1]
-    x, right = scale.x(chain[0].first), scale.x(tensor.last + 1)
+    x, right = scale.x(chain[0].first), scale.x(min(tensor.last + 1, scale.steps - 1))
     y, bottom = scale.y(tensor.offset + tensor.bytes), scale.y(tensor.offset)
     room = int((right - x - 8) / _LETTER)
     if bottom - y < 13 or room < 3:

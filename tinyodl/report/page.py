@@ -15,7 +15,7 @@ from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.report import curves, figures, groups, memory_map
 from tinyodl.resources import TEMPLATES
-from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary, summarize
+from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -28,27 +28,6 @@ class RunView:
     color: int
     run: Run
     summary: RunSummary
-
-
-@dataclass(frozen=True)
-class PhaseView:
-    """A part of a step, in means per step; `share` is of the step's cycles."""
-
-    name: str
-    share: float
-    cycles: float
-    instructions: float | None
-    ms: float
-
-
-@dataclass(frozen=True)
-class PhaseRow:
-    """The steps of one run, or of several runs of the same firmware on the same board."""
-
-    name: str
-    phases: tuple[PhaseView, ...]
-    ms: float
-    mj: float | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +104,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
             RunView(name, index % curves.SERIES_COLORS, run, run.summary)
             for index, (run, name) in enumerate(zip(runs, names, strict=True))
         ],
-        phase_rows=_phase_rows(runs, names),
+        costs=groups.step_costs(runs),
         spreads=groups.spreads(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
@@ -141,35 +120,6 @@ def _curves(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
         ),
         curves.draw("Loss before the update", curves.loss_curves(runs, names)),
     ]
-
-
-def _phase_rows(runs: Sequence[Run], names: Sequence[str]) -> list[PhaseRow]:
-    """A row for each firmware and board: what the order of the samples is does not matter here."""
-    alike: dict[object, list[tuple[Run, str]]] = {}
-    for run, name in zip(runs, names, strict=True):
-        if run.steps:
-            key = (run.record.model_id, run.record.board, run.record.port, run.record.clock_hz)
-            alike.setdefault(key, []).append((run, name))
-    rows = []
-    for members in alike.values():
-        first = members[0][0]
-        everything = [step for run, _ in members for step in run.steps]
-        mean = summarize(first.record, everything, first.folder)
-        assert mean.cycles is not None and mean.ms_per_step is not None
-        total = sum(mean.cycles.values()) or 1
-        phases = tuple(
-            PhaseView(
-                phase,
-                cycles / total,
-                cycles,
-                None if mean.instructions is None else mean.instructions[phase],
-                1e3 * cycles / first.record.clock_hz,
-            )
-            for phase, cycles in mean.cycles.items()
-        )
-        label = members[0][1] if len(members) == 1 else f"mean of {len(members)} runs"
-        rows.append(PhaseRow(label, phases, mean.ms_per_step, mean.mj_per_step))
-    return rows
 
 
 def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:

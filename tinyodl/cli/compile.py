@@ -1,0 +1,46 @@
+"""tinyodl compile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from tinyodl.cli.options import compiler_options, json_option, learning_options, type_path
+
+
+@click.command("compile")
+@click.argument("model", metavar="MODEL.onnx", type=type_path)
+@click.option("--board", required=True, metavar="NAME", help="See `tinyodl boards`.")
+@click.option("-o", "--out", required=True, metavar="DIR", type=type_path, help="The project.")
+@learning_options
+@json_option
+def compile_command(
+    model: Path,
+    board: str,
+    out: Path,
+    update: str,
+    loss: str | None,
+    optimizer: str | None,
+    lr: float | None,
+    batch: int | None,
+    ram: int | None,
+    flash: int | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Turn an ONNX file into a PlatformIO project for a board.
+
+    Prints what learns, and what it takes. Nothing is written when the model cannot be compiled or
+    does not fit.
+    """
+    from tinyodl.cli.output import Output
+    from tinyodl.compiler import compile_model
+    from tinyodl.report import tables, values
+
+    output = Output(as_json)
+    options = compiler_options(update, loss, optimizer, lr, batch, seed)
+    manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
+    tables.print_plan(output.people, manifest)
+    output.people.print(f"Written to {out}. Next: tinyodl flash {out}")
+    output.result({"project": str(out), **values.plan_values(manifest)})

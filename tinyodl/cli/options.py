@@ -1,0 +1,89 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from tinyodl.errors import UserError
+
+type_path = click.Path(path_type=Path)
+
+_SIZE = re.compile(r"(\d+)\s*(|B|K|KiB|M|MiB)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2}
+
+
+def size(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """Bytes, from 65536, 64K or 64KiB (both 65,536 bytes)."""
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise click.BadParameter(f"{text!r} is not a size such as 65536, 64K or 64KiB")
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout, everything else on stderr."
+)
+port_option = click.option(
+    "--port",
+    metavar="PORT|virtual|qemu|host",
+    help="Serial device or pyserial URL, or a board that needs no hardware. "
+    "Without it, the one serial device whose USB ids fit the board.",
+)
+project_argument = click.argument("project", metavar="DIR", type=type_path)
+
+
+_LEARNING = (
+    click.option("--update", default="last", show_default=True,
+                 metavar="last|bias|full|none|PLAN.toml",
+                 help="What learns: the last layer, all biases, everything, nothing, or as a plan "
+                 "file says (with its own training rule)."),
+    click.option("--loss", type=click.Choice(["cross-entropy", "mse"]),
+                 help="[default: cross-entropy]"),
+    click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam"]),
+                 help="[default: sgd]"),
+    click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
+    click.option("--batch", type=int, help="Samples per update.  [default: 1]"),
+    click.option("--ram", metavar="SIZE", callback=size,
+                 help="Budget such as 96KiB; the board's RAM if not given."),
+    click.option("--flash", metavar="SIZE", callback=size,
+                 help="Budget; the board's flash if not given."),
+    click.option("--seed", type=int, help="Of what the device draws by itself.  [default: 0]"),
+)  # fmt: skip
+
+
+def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `compile` and `plan` that say what learns, how, and within which memory."""
+    for option in reversed(_LEARNING):
+        function = option(function)
+    return function
+
+
+def compiler_options(
+    update: str,
+    loss: str | None,
+    optimizer: str | None,
+    lr: float | None,
+    batch: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Those that were given, under the names of `tinyodl.compiler.Options`."""
+    rule = {
+        "loss": loss, "optimizer": optimizer, "learning_rate": lr, "batch": batch, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in rule.items() if value is not None}
+    from tinyodl.select import SCHEMES
+
+    if given and update not in SCHEMES:
+        names = ", ".join(name.replace("learning_rate", "lr") for name in given)
+        raise UserError(
+            f"the plan file {update} has its own training rule; "
+            f"set {names} there instead of on the command line"
+        )
+    return {"update": update, **given}

@@ -1,0 +1,93 @@
+"""Where words go: results to stdout, progress to stderr; with --json one object to stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from tinyodl.report.figures import percent
+from tinyodl.stream import OnProgress, Progress
+
+_STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
+
+
+class Output:
+    """What a command prints. `people` is the console for tables and sentences."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.people = Console(stderr=as_json, highlight=False, soft_wrap=False)
+        self.errors = Console(stderr=True, highlight=False)
+
+    def result(self, values: dict[str, Any]) -> None:
+        """The command's one JSON object; nothing without --json."""
+        if self.as_json:
+            click.echo(json.dumps(values, indent=1, allow_nan=False))
+
+    @contextmanager
+    def stages(self, rename: dict[str, str] | None = None) -> Iterator[OnProgress]:
+        """Progress bars for a session, one a stage."""
+        names = _STAGES | (rename or {})
+        with Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[share]}"),
+            TimeRemainingColumn(),
+            console=self.errors,
+        ) as bars:
+            tasks: dict[str, Any] = {}
+
+            def show(progress: Progress) -> None:
+                name = names[progress.stage]
+                if progress.stage not in tasks:
+                    tasks[progress.stage] = bars.add_task(name, total=progress.total, share="")
+                bars.update(tasks[progress.stage], completed=progress.done, share=_share(progress))
+
+            yield show
+
+    @contextmanager
+    def bars(self) -> Iterator[Callable[[str], OnProgress]]:
+        """One progress bar for each of several runs: what is yielded makes one from its name."""
+        with Bars(
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=32),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[share]}"),
+            console=self.errors,
+        ) as bars:
+
+            def bar(name: str) -> OnProgress:
+                task = bars.add_task(name, total=len(_STAGES), share="")
+
+                def show(progress: Progress) -> None:
+                    done = list(_STAGES).index(progress.stage) + progress.done / progress.total
+                    share = _share(progress)
+                    bars.update(task, completed=done, share=f"{_STAGES[progress.stage]} {share}")
+
+                return show
+
+            yield bar
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A spinner beside a sentence, for what takes seconds and cannot be counted."""
+        with self.errors.status(what):
+            yield
+
+
+def _share(progress: Progress) -> str:
+    return "" if progress.accuracy is None else percent(progress.accuracy)

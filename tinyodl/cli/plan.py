@@ -1,0 +1,44 @@
+"""tinyodl plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from tinyodl.cli.options import compiler_options, json_option, learning_options, type_path
+
+
+@click.command("plan")
+@click.argument("model", metavar="MODEL.onnx", type=type_path)
+@click.option("--board", required=True, metavar="NAME", help="See `tinyodl boards`.")
+@learning_options
+@click.option("--html", metavar="FILE", type=type_path, help="Draw the memory map on a page.")
+@json_option
+def plan(
+    model: Path,
+    board: str,
+    update: str,
+    loss: str | None,
+    optimizer: str | None,
+    lr: float | None,
+    batch: int | None,
+    ram: int | None,
+    flash: int | None,
+    seed: int | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what compile would do: layers, what learns, RAM and flash. Writes no project."""
+    from tinyodl.cli.output import Output
+    from tinyodl.compiler import plan_model
+    from tinyodl.report import tables, values, write_plan
+
+    output = Output(as_json)
+    options = compiler_options(update, loss, optimizer, lr, batch, seed)
+    manifest = plan_model(model, board, **options)
+    tables.print_plan(output.people, manifest, ram=ram, flash=flash)
+    if html is not None:
+        write_plan(manifest, html)
+        output.people.print(f"Memory map: {html}")
+    output.result(values.plan_values(manifest, ram=ram, flash=flash))

@@ -1,0 +1,92 @@
+"""tinyodl stream-train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from tinyodl.cli.options import json_option, port_option, project_argument, type_path
+
+
+@click.command("stream-train")
+@project_argument
+@click.option(
+    "--data",
+    "data_file",
+    required=True,
+    metavar="DATA.npz",
+    type=type_path,
+    help="Labelled samples: x (N, *input) and y; CSV too where the input is flat.",
+)
+@click.option(
+    "--eval",
+    "eval_file",
+    metavar="DATA.npz",
+    type=type_path,
+    help="Evaluate on these before and after.",
+)
+@click.option("--epochs", type=int, default=1, show_default=True)
+@click.option("--limit", type=int, metavar="N", help="End each epoch after N samples.")
+@click.option(
+    "--shuffle",
+    type=int,
+    metavar="SEED",
+    help="Another order each epoch; without it, as in the file.",
+)
+@click.option("--lr", type=float, help="Learning rate; the compiled one if not given.")
+@port_option
+@click.option(
+    "--run",
+    "folder",
+    metavar="RUNDIR",
+    type=type_path,
+    help="Where the run is logged.  [default: runs/<project>-<time>]",
+)
+@json_option  # fmt: skip
+def stream_train(
+    project: Path,
+    data_file: Path,
+    eval_file: Path | None,
+    epochs: int,
+    limit: int | None,
+    shuffle: int | None,
+    lr: float | None,
+    port: str | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Stream labelled samples to a board that learns from each, and log every step.
+
+    Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
+    """
+    from tinyodl import data, manifest, runlog
+    from tinyodl.cli.output import Output
+    from tinyodl.report import tables, write_report
+    from tinyodl.stream import Session
+
+    output = Output(as_json)
+    project_manifest = manifest.load(project)
+    samples = data.load(data_file, project_manifest)
+    tested = data.load(eval_file, project_manifest) if eval_file else None
+    folder = folder or runlog.default_folder(project)
+    with Session(project, port) as session, output.stages() as progress:
+        summary = session.train(
+            samples.x,
+            samples.y,
+            epochs=epochs,
+            limit=limit,
+            shuffle=shuffle,
+            learning_rate=lr,
+            eval=(tested.x, tested.y) if tested else None,
+            run=folder,
+            source=samples.source,
+            eval_source=tested.source if tested else "",
+            progress=progress,
+        )
+    run = runlog.read(folder)
+    tables.print_runs(output.people, [run])
+    page = folder / "report.html"
+    write_report([run], page)
+    output.people.print(f"Log: {folder}   Report: {page}")
+    output.result(summary.model_dump(mode="json"))

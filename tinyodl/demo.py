@@ -1,0 +1,75 @@
+"""The demonstration: a watch that recognises exercises meets a person it has never seen.
+
+Compiles the watch example, boots it on a virtual board, and lets it learn from person 8: five
+times with the stream shuffled, each time from the weights of the ONNX file, and once in the order
+of the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tinyodl import compile, data
+from tinyodl.errors import UserError
+from tinyodl.flashing import Flashed, flash_project
+from tinyodl.manifest import Manifest
+from tinyodl.resources import EXAMPLES
+from tinyodl.runlog import RECORD_NAME, Run, read
+from tinyodl.stream import OnProgress, Session
+
+MODEL = EXAMPLES / "watch" / "watch_cnn_c7.onnx"
+PERSON = 8
+BOARD = "nrf52840_dk"
+LEARNING_RATE = 0.02
+SEEDS: tuple[int | None, ...] = (0, 1, 2, 3, 4, None)  # None: in recorded order
+
+
+def compile_watch(out: Path) -> Manifest:
+    """Compile the project `out`/watch, whose last layer learns."""
+    return compile(MODEL, BOARD, out / "watch", update="last", learning_rate=LEARNING_RATE)
+
+
+def boot_watch(out: Path) -> Flashed:
+    """Build its firmware, and boot it on a virtual board to see that it answers."""
+    return flash_project(out / "watch", "virtual")
+
+
+def learn(out: Path, bar: Callable[[str], OnProgress]) -> list[Run]:
+    """Let it learn once for each of SEEDS, each time from the weights of the ONNX file.
+
+    `bar` makes the progress callback of a run from its name. Runs of an earlier demonstration in
+    `out`/runs are replaced.
+    """
+    with Session(out / "watch", "virtual") as session:
+        samples, tested = (
+            data.load(MODEL.parent / f"person{PERSON}_{part}.npz", session.manifest)
+            for part in ("learn", "test")
+        )
+        runs = []
+        for seed in SEEDS:
+            name = "recorded-order" if seed is None else f"shuffled-{seed}"
+            session.reset()
+            summary = session.train(
+                samples.x,
+                samples.y,
+                shuffle=seed,
+                eval=(tested.x, tested.y),
+                run=_emptied(out / "runs" / name),
+                source=Path(samples.source).name,
+                eval_source=Path(tested.source).name,
+                progress=bar(name),
+            )
+            runs.append(read(Path(summary.run)))
+            if summary.status == "interrupted":
+                break
+    return runs
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder without an earlier demonstration's run; UserError if it is something else."""
+    if folder.exists() and not (folder / RECORD_NAME).exists():
+        raise UserError(f"{folder} exists and is not a run; give another folder with --out")
+    for path in folder.glob("*"):
+        path.unlink()
+    return folder

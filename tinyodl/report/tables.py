@@ -1,0 +1,210 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tinyodl.boards import Board, load_board
+from tinyodl.manifest import Manifest, MemoryRecord
+from tinyodl.report import groups
+from tinyodl.report.figures import count, mean_percent, percent, points, shape, significant, size
+from tinyodl.report.values import limits
+from tinyodl.runlog import PHASES, Evaluation, Run
+
+if TYPE_CHECKING:
+    from tinyodl.flashing import Flashed
+    from tinyodl.pio import Check
+
+_LEARNS = {
+    "none": Text("frozen", style="dim"),
+    "bias": Text("bias", style="green"),
+    "weights": Text("weights and bias", style="green"),
+}
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """Columns whose names end in "#" are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold",
+                  pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")  # fmt: skip
+    for index, column in enumerate(columns):
+        number = column.endswith("#")
+        table.add_column(
+            column.rstrip("#"), justify="right" if number else "left", no_wrap=number or index == 0
+        )
+    return table
+
+
+# Plans
+
+
+def print_plan(
+    console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
+) -> None:
+    """Layers and what learns, then RAM and flash against what there is, in bytes."""
+    board = load_board(manifest.board)
+    layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
+                    title=f"{manifest.model.source} on {board.title}")  # fmt: skip
+    for layer in manifest.layers:
+        layers.add_row(layer.name, layer.op, shape(layer.output_shape), count(layer.parameters),
+                       count(layer.macs), _LEARNS[layer.updates])  # fmt: skip
+    console.print(layers)
+    plan, macs = manifest.plan, manifest.macs
+    console.print(
+        f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
+        f"{count(macs.update)} in updates.\n"
+        f"Loss {plan.loss}, optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, "
+        f"batch {plan.batch}.\n"
+    )
+    ram_limit, flash_limit = limits(manifest, ram, flash)
+    console.print(_memory("RAM", manifest.ram, ram_limit))
+    console.print(_memory("flash", manifest.flash, flash_limit))
+    for name, need, limit in (
+        ("RAM", manifest.ram.total, ram_limit),
+        ("flash", manifest.flash.total, flash_limit),
+    ):
+        if need > limit:
+            console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
+
+
+def _memory(name: str, memory: MemoryRecord, limit: int) -> Table:
+    table = _table(f"{name}, predicted", "bytes#", f"of {size(limit)}#")
+    for part, number in memory.parts.items():
+        if number:
+            table.add_row(part, count(number), percent(number / limit))
+    table.add_section()
+    table.add_row("total", count(memory.total), percent(memory.total / limit), style="bold")
+    return table
+
+
+# Boards and tools
+
+
+def print_flashed(console: Console, flashed: Flashed) -> None:
+    """The firmware that answers, and how close the prediction was."""
+    build, manifest = flashed.build, flashed.manifest
+    table = _table("memory", "predicted#", "linked#", "difference#")
+    for name, predicted, linked in (
+        ("RAM", manifest.ram.total, build.ram_bytes),
+        ("flash", manifest.flash.total, build.flash_bytes),
+    ):
+        table.add_row(name, f"{predicted:,} B", f"{linked:,} B",
+                      f"{100 * (predicted - linked) / linked:+.1f} %")  # fmt: skip
+    console.print(table)
+    learned = (
+        f"with weights from its store that learned from {flashed.learned_from:,} samples"
+        if flashed.generation
+        else "with the weights of the ONNX file"
+    )
+    boards = {"virtual": "virtual board", "qemu": "board in QEMU", "host": "host build"}
+    board = boards.get(flashed.port, f"board on {flashed.port}")
+    console.print(f"Built by {build.compiler}. The {board} answers, {learned}.")
+
+
+def print_boards(console: Console, boards: Iterable[Board]) -> None:
+    """What can be given as --board."""
+    table = _table("board", "", "clock#", "RAM#", "flash#", "emulated by")
+    for board in boards:
+        emulators = board.virtual or (("host",) if board.port == "host" else ())
+        table.add_row(board.name, board.title, f"{board.clock_hz / 1e6:g} MHz",
+                      size(board.ram.size), size(board.flash.size),
+                      ", ".join(f"--port {name}" for name in emulators))  # fmt: skip
+    console.print(table)
+
+
+def print_checks(console: Console, checks: Iterable[Check]) -> None:
+    """What is installed, and how to get what is not."""
+    table = _table("", "tool", "found", "to get it")
+    for check in checks:
+        mark = Text("ok", "green") if check.found else Text("missing", "red")
+        if not check.found and not check.needed:
+            mark = Text("absent", "dim")
+        table.add_row(mark, check.name, check.found, "" if check.found else check.remedy)
+    console.print(table)
+
+
+# Runs
+
+
+def print_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Runs side by side; then what a step of each takes, and where the figures come from."""
+    summaries = [run.summary for run in runs]
+    classes = any(s.prequential_accuracy is not None for s in summaries)
+    table = _table("run", "order", "samples#", *(("before#", "after#", "gain#", "online#")
+                   if classes else ("loss before#", "loss after#")), "loss#")  # fmt: skip
+    for run, name, summary in zip(runs, groups.names(runs), summaries, strict=True):
+        order = "recorded" if run.record.shuffle is None else f"seed {run.record.shuffle}"
+        status = "unfinished" if summary.status == "running" else summary.status
+        accuracies = (
+            percent(summary.accuracy_before),
+            percent(summary.accuracy_after),
+            _gain(summary.accuracy_before, summary.accuracy_after),
+            percent(summary.prequential_accuracy),
+        )
+        losses = (significant(summary.loss_before), significant(summary.loss_after))
+        table.add_row(
+            name if status == "done" else f"{name} ({status})",
+            f"{order} x{run.record.epochs}" if run.record.epochs > 1 else order,
+            count(summary.samples),
+            *(accuracies if classes else losses),
+            significant(summary.mean_loss),
+        )
+    console.print(table)
+    if classes:
+        console.print("Gain in points; online: predicted right before learning from it.\n")
+    for spread in groups.spreads(runs):
+        console.print(
+            f"Mean of {len(spread.seeds)} shuffled runs: "
+            f"{mean_percent([spread.before[0]])} before, "
+            f"{mean_percent(list(spread.after))} after (± standard deviation)."
+        )
+    _print_steps(console, runs)
+    for run in runs:
+        if run.record.error:
+            console.print(Text(f"{run.folder}: {run.record.error}", "red"))
+
+
+def _print_steps(console: Console, runs: Sequence[Run]) -> None:
+    table = _table("a step takes", *(f"{phase}\ncycles#" for phase in PHASES),
+                   "\ninstructions#", "\nms#", "\nmJ#")  # fmt: skip
+    for cost in groups.step_costs(runs):
+        cycles = (count(phase.cycles) for phase in cost.phases)
+        table.add_row(cost.name, *cycles, count(cost.instructions), significant(cost.ms),
+                      significant(cost.mj))  # fmt: skip
+    if table.row_count:
+        console.print(table)
+        for source in dict.fromkeys(run.record.time_source for run in runs):
+            console.print(f"Time: {source}.")
+        for energy in dict.fromkeys(run.record.energy_source for run in runs):
+            if energy:
+                console.print(f"Energy: {energy}.")
+
+
+def _gain(before: float | None, after: float | None) -> Text:
+    text = points(before, after)
+    return Text(text, "green" if text[0] == "+" else "red" if len(text) > 1 else "dim")
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Accuracy, loss, and the confusion matrix where it fits a terminal."""
+    accuracy = f", accuracy {percent(evaluation.accuracy)}" if evaluation.confusion else ""
+    console.print(
+        f"{count(evaluation.samples)} samples{accuracy}, mean loss {significant(evaluation.loss)}"
+    )
+    confusion = evaluation.confusion
+    if not confusion or len(confusion) > 20:
+        return
+    table = _table("label \\ predicted", *(f"{index}#" for index in range(len(confusion))))
+    for label, row in enumerate(confusion):
+        cells = [
+            Text(str(number) if number else ".", "green" if label == column else
+                 "red" if number else "dim")
+            for column, number in enumerate(row)
+        ]  # fmt: skip
+        table.add_row(str(label), *cells)
+    console.print(table)

@@ -1,0 +1,71 @@
+"""What `--json` prints, as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinyodl.boards import load_board
+from tinyodl.manifest import Manifest
+
+if TYPE_CHECKING:
+    from tinyodl.flashing import Flashed
+
+
+def limits(manifest: Manifest, ram: int | None = None, flash: int | None = None) -> tuple[int, int]:
+    """Bytes of RAM and flash that there are: the board's, or the user's budget where smaller."""
+    board = load_board(manifest.board)
+    return min(board.ram.size, ram or board.ram.size), min(
+        board.flash.size, flash or board.flash.size
+    )
+
+
+def fits(manifest: Manifest, ram: int | None = None, flash: int | None = None) -> bool:
+    """Whether the prediction is within the limits."""
+    ram_limit, flash_limit = limits(manifest, ram, flash)
+    return manifest.ram.total <= ram_limit and manifest.flash.total <= flash_limit
+
+
+def plan_values(
+    manifest: Manifest, ram: int | None = None, flash: int | None = None
+) -> dict[str, Any]:
+    """A plan: memory in bytes, work in multiply-accumulates of one training step."""
+    ram_limit, flash_limit = limits(manifest, ram, flash)
+    return {
+        "model": manifest.model.source,
+        "model_id": manifest.model_id,
+        "board": manifest.board,
+        "fits": fits(manifest, ram, flash),
+        "ram_bytes": manifest.ram.model_dump(),
+        "ram_limit": ram_limit,
+        "flash_bytes": manifest.flash.model_dump(),
+        "flash_limit": flash_limit,
+        "arena_bytes": manifest.arena.bytes,
+        "arena_lower_bound": manifest.arena.lower_bound,
+        "macs_forward": manifest.macs.forward,
+        "macs_backward": manifest.macs.backward,
+        "macs_update": manifest.macs.update,
+        "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
+        "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
+    }
+
+
+def flashed_values(flashed: Flashed) -> dict[str, Any]:
+    """A board that answered, and what was predicted beside what was linked, in bytes."""
+    return {
+        "board": flashed.manifest.board,
+        "port": flashed.port,
+        "model_id": flashed.manifest.model_id,
+        "uploaded": flashed.uploaded,
+        "answered": True,
+        "learned_from": flashed.learned_from,
+        "saved_generation": flashed.generation,
+        "compiler": flashed.build.compiler,
+        "ram_bytes": {
+            "predicted": flashed.manifest.ram.total,
+            "linked": flashed.build.ram_bytes,
+        },
+        "flash_bytes": {
+            "predicted": flashed.manifest.flash.total,
+            "linked": flashed.build.flash_bytes,
+        },
+    }
