@@ -167,7 +167,7 @@ bodies = st.one_of(
 requests = st.tuples(st.one_of(st.integers(1, 15), st.integers(0, 255)), bodies)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(requests=st.lists(requests, max_size=8), sample=st.booleans())
 def test_any_body_is_answered_once_and_an_error_changes_nothing(
     board: Server, requests: list[tuple[int, bytes]], sample: bool

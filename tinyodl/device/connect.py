@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from serial.tools import list_ports
 
-from tinyodl import manifest
+from tinyodl import manifest, virtual
 from tinyodl.boards import Board, load_board
 from tinyodl.device.transport import SerialTransport, Transport
 from tinyodl.errors import UserError
+from tinyodl.virtual import host
 
 DEFAULT_BAUD = 115200
+
+_BOOT: dict[str | None, Callable[[Path, Board], Transport]] = {
+    "virtual": virtual.boot,
+    "qemu": virtual.boot_qemu,
+    "host": host.boot,
+}
 
 
 def connect(project: Path, port: str | None = None) -> Transport:
@@ -25,18 +33,8 @@ def connect(project: Path, port: str | None = None) -> Transport:
     board = load_board(manifest.load(project).board)
     if port is None and board.port == "host":
         port = "host"
-    if port == "virtual":
-        from tinyodl import virtual  # its engine is an optional extra
-
-        return virtual.boot(project, board)
-    if port == "qemu":
-        from tinyodl import virtual
-
-        return virtual.boot_qemu(project, board)
-    if port == "host":
-        from tinyodl.virtual import host
-
-        return host.boot(project, board)
+    if port in _BOOT:
+        return _BOOT[port](project, board)
     baud = board.serial.baud if board.serial else DEFAULT_BAUD
     return SerialTransport(port or find_port(board), baud)
 

@@ -20,7 +20,7 @@ class HostTransport:
 
     def __init__(self, program: Path, store: Path | None = None) -> None:
         """Starts the program. Raises BoardError when it cannot be started."""
-        self.name = f"host build {program.name}"
+        self.name = "host"
         environment = {name: value for name, value in os.environ.items() if name != "TINYODL_STORE"}
         if store is not None:
             environment["TINYODL_STORE"] = str(store)
@@ -74,8 +74,10 @@ class HostTransport:
         try:
             code = self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            return BoardError(f"{self.name} has closed its line; start the session again")
-        return BoardError(f"{self.name} has ended with exit code {code}; start the session again")
+            return BoardError("the host build has closed its line; start the session again")
+        return BoardError(
+            f"the host build has ended with exit code {code}; start the session again"
+        )
 
 
 def boot(project: Path, board: Board) -> HostTransport:
