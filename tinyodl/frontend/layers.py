@@ -193,4 +193,5 @@ def _factor(node: OnnxNode, name: str) -> float:
 
 
 def _scaled(value: Array, scale: float) -> Array:
-    return value if scale == 1.0 else value * np.float32(scale)
+    with np.errstate(over="ignore"):  # `Scope.parameter` refuses what is not finite
+        return value if scale == 1.0 else value * np.float32(scale)

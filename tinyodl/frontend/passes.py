@@ -67,6 +67,8 @@ def fold_into_layers(graph: Graph) -> Graph:
         if layer is None or affine is None:
             continue
         layer, changed = _folded(layer, affine, tensors)
+        if not all(np.isfinite(_value(tensor)).all() for tensor in changed):
+            continue
         tensors.update((tensor.name, tensor) for tensor in changed)
         last = producer[source] if producer[source].name != layer.name else layer
         last = replace(last, outputs=(output,))

@@ -120,6 +120,8 @@ class Scope:
 
         Each use of an initializer becomes a tensor of its own, because each may learn by itself.
         """
+        if not np.isfinite(data).all():
+            raise Unsupported(f"its constants times {scale:g} are too large", "finite constants")
         source = node.input(slot)
         initializer = source if source in self.initializers else None
         name = source if source not in self.tensors else self.fresh(f"{source}@{node.name}")
@@ -184,7 +186,8 @@ class Scope:
 
 def constant_tensor(name: str, data: Array, origin: Origin) -> Tensor:
     """A float32 constant in flash."""
-    value = np.ascontiguousarray(data, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        value = np.ascontiguousarray(data, dtype=np.float32)
     return Tensor(name, value.shape, Storage.FLASH, data=value, origin=origin)
 
 
