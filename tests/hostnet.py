@@ -12,14 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph
 from tinyodl.memory import plan_arena
 from tinyodl.plan import UpdatePlan
 from tinyodl.training import differentiate
-
-FLAGS = (
-    "-std=gnu11 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -fPIC -shared".split()
-)
 
 
 class _Buffer(ctypes.Structure):
@@ -93,5 +90,5 @@ def build(network: Network, folder: Path, compiler=("gcc",)) -> ctypes.CDLL:
     (folder / "mark.c").write_text('#include "net.h"\nvoid net_mark(net_phase p) { (void)p; }\n')
     library = folder / "net.so"
     sources = [folder / name for name in ("net.c", "weights.c", "mark.c")]
-    subprocess.run([*compiler, *FLAGS, "-o", library, *sources], check=True)
+    subprocess.run([*compiler, *C_FLAGS, "-fPIC", "-shared", "-o", library, *sources], check=True)
     return ctypes.CDLL(str(library))

@@ -182,7 +182,8 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     cost = f", {grouped(macs)} MACs" if macs else ""
     made = f" -> {', '.join(shapes)}" if shapes else ""
     reads = " ".join(dimensions(graph.shape(name)) for name in node.inputs[:2] if name)
-    return f"{step}: {node.op} {node.name}: {reads}{made}{cost}"
+    layer = node.name.removesuffix(f".{node.op}")
+    return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
 def _used_tensors(graph: Graph) -> set[str]:
