@@ -267,7 +267,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
         "parameters": held(Storage.PARAMETER),
         "optimizer": held(Storage.STATE),
         "buffers": firmware.buffer_bytes(board.port),
-        "stack": firmware.STACK_BYTES,
+        "stack": firmware.stack_bytes(board.port),
     }
     return MemoryRecord(parts=parts, total=sum(parts.values()))
 
@@ -279,5 +279,5 @@ def _flash(training: Graph, board: Board) -> MemoryRecord:
         if t.storage in (Storage.FLASH, Storage.PARAMETER)
     )
     kernels = {k for n in training.nodes if (k := OPERATORS[n.op].kernel)}
-    parts = {"weights": weights, "code": firmware.code_bytes(board.port, kernels)}
+    parts = {"weights": weights, "code": firmware.code_bytes(board.port, len(kernels))}
     return MemoryRecord(parts=parts, total=sum(parts.values()))

@@ -35,3 +35,25 @@ FPU_FLAGS = ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")  # boards with a Cortex-M4
 
 # .data and .bss of lib/port beside the receive ring and the stack, in bytes; tests measure them.
 PORT_RAM = {"nrf52840": 16, "stm32f4": 28, "host": 8}
+
+# Code and constants of the linked firmware apart from the network's weights, in bytes, for the
+# flash prediction: the port with the server, and each kernel file. Measured with GCC 12 at -O2 on
+# the models of the tests, rounded up.
+PORT_CODE = {"nrf52840": 7_000, "stm32f4": 7_500, "host": 20_000}
+KERNEL_CODE = 1_000
+
+
+def buffer_bytes(port: str) -> int:
+    """Static RAM that does not depend on the network: serial ring, requests, replies, counters."""
+    ring = 0 if port == "host" else RECEIVE_RING
+    return ring + DEVICE_RAM + PORT_RAM[port] + _NET_RAM
+
+
+def code_bytes(port: str, kernels: int) -> int:
+    """An estimate of the code's size, for a network that uses so many kernel files."""
+    return PORT_CODE[port] + KERNEL_CODE * kernels
+
+
+def stack_bytes(port: str) -> int:
+    """The stack that the linker script reserves; the host build has its operating system's."""
+    return 0 if port == "host" else STACK_BYTES
