@@ -108,9 +108,7 @@ def test_a_disk_that_refuses_is_reported_with_the_folder(tmp_path: Path) -> None
         log.update(status="done")
 
 
-@pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="needs Linux"
-)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 def test_a_full_disk_is_reported_at_the_step(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "steps.jsonl").symlink_to("/dev/full")

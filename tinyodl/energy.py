@@ -34,6 +34,15 @@ class Meter:
         return None if self.power_mw is None else self.power_mw * cycles / self.clock_hz
 
 
+def link_of(port: str | None, board: Board) -> Link:
+    """How `--port` reaches a board; without it the host build of board "host", else a device."""
+    match port or board.port:
+        case "virtual" | "qemu" | "host" as emulated:
+            return emulated
+        case _:
+            return "serial"
+
+
 def meter(board: Board, link: Link, clock_source: int, clock_hz: int) -> Meter:
     """The meter for a board reached over `link`, whose firmware counts with that clock.
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from tinyodl import manifest as manifest_file
 from tinyodl import pio
 from tinyodl.boards import load_board
+from tinyodl.device.connect import find_port
+from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.stream import Session
 
 OnLine = Callable[[str], None]
 
-EMULATED = ("virtual", "qemu", "host")
 RETURN_SECONDS = 10.0  # a board that resets after an upload may take a new serial device
 
 
@@ -43,12 +44,13 @@ def flash_project(
     """
     manifest = manifest_file.load(project)
     board = load_board(manifest.board)
-    if port is None and board.port == "host":
-        port = "host"
+    uploaded = link_of(port, board) == "serial"
+    # Ask for a port before a minute of building, not after.
+    line = find_port(board) if uploaded and port is None else port
     build = pio.build(project, board, progress=progress)
-    uploaded = port not in EMULATED
     if uploaded:
-        pio.upload(project, board, port, progress=progress)
+        pio.upload(project, board, line, progress=progress)
+    # Without --port the board is looked for again: it may come back as another serial device.
     with _greet(project, port, RETURN_SECONDS if uploaded else 0.0) as session:
         return Flashed(
             manifest,

@@ -24,7 +24,7 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
-from tinyodl.energy import Link, Meter, meter
+from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Storage
 from tinyodl.interrupt import Interrupted, Wish, interruptible
@@ -80,10 +80,7 @@ class Session:
             raise
         self.port = port or self._transport.name
         self.meter: Meter = meter(
-            self.board,
-            _link(port, self.board.port),
-            self.hello.clock_source,
-            self.hello.clock_hz,
+            self.board, link_of(port, self.board), self.hello.clock_source, self.hello.clock_hz
         )
 
     def __enter__(self) -> Self:
@@ -357,12 +354,6 @@ def _order(count: int, epochs: int, limit: int | None, shuffle: int | None) -> I
         for row in rows[:limit]:
             yield _Place(step, epoch, int(row))
             step += 1
-
-
-def _link(port: str | None, family: str) -> Link:
-    if port in ("virtual", "qemu", "host"):
-        return cast(Link, port)
-    return "host" if port is None and family == "host" else "serial"
 
 
 def _finite(value: float) -> float | None:

@@ -26,16 +26,15 @@ def mean_percent(shares: list[float]) -> str:
     return f"{100 * mean(shares):.1f} ± {100 * stdev(shares):.1f} %"
 
 
-def significant(value: float | None, digits: int = 3) -> str:
-    """Three significant digits without an exponent: 0.0123, 0.300, 12.3, 1,234."""
+def significant(value: float | None) -> str:
+    """Three significant digits: 0.0123, 0.300, 12.3, 1,234; with an exponent beyond a million."""
     if value is None:
         return UNKNOWN
     if value == 0:
         return "0"
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    text = f"{value:#.{digits}g}"
-    return f"{value:.{digits - 1}e}" if "e" in text else text.rstrip(".")
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def count(value: float | None) -> str:
