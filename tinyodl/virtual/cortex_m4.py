@@ -1,55 +1,17 @@
-"""The core's own peripherals (SCB, NVIC, DWT) and exception entry and return.
+"""The core's own peripherals: system control block, interrupt controller, cycle counter.
 
 Source: ARMv7-M Architecture Reference Manual (Arm DDI 0403E), sections B1.5 (exceptions), B3.2
-(SCB), B3.4 (NVIC), C1.8 (DWT). unicorn executes instructions and has no NVIC.
-Not modelled, and refused: SysTick, SVCall, PendSV, MPU, the process stack, sleep on exit.
+(SCB), B3.4 (NVIC), C1.8 (DWT). unicorn executes instructions and has none of these.
+Not modelled, and refused: SysTick, SVCall, PendSV, MPU, sleep on exit.
 """
 
 from __future__ import annotations
-
-import struct
-
-from unicorn import Uc
-from unicorn.arm_const import (
-    UC_ARM_REG_BASEPRI,
-    UC_ARM_REG_CONTROL,
-    UC_ARM_REG_D0,
-    UC_ARM_REG_FAULTMASK,
-    UC_ARM_REG_FPSCR,
-    UC_ARM_REG_IPSR,
-    UC_ARM_REG_LR,
-    UC_ARM_REG_PRIMASK,
-    UC_ARM_REG_R0,
-    UC_ARM_REG_R1,
-    UC_ARM_REG_R2,
-    UC_ARM_REG_R3,
-    UC_ARM_REG_R12,
-    UC_ARM_REG_SP,
-    UC_ARM_REG_XPSR,
-)
 
 from tinyodl.virtual.peripheral import Machine, Misuse, unknown
 
 INTERRUPTS = 240
 FIRST_INTERRUPT = 16  # exception number of interrupt 0
 NO_PRIORITY = 256  # of thread mode: everything interrupts it
-
-CONTROL_SPSEL = 1 << 1
-CONTROL_FPCA = 1 << 2
-XPSR_THUMB = 1 << 24
-XPSR_EXCEPTION = 0x1FF
-XPSR_ALIGNED = 1 << 9  # in the stacked xPSR: the stack was moved to a multiple of 8
-EXC_RETURN_BASIC = 0xFFFF_FFE1 | 1 << 4
-EXC_RETURN_NO_FLOATS = 1 << 4
-EXC_RETURN_THREAD = 1 << 3
-
-_CORE_REGISTERS = (
-    *(UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3),
-    *(UC_ARM_REG_R12, UC_ARM_REG_LR),
-)
-_FLOAT_REGISTERS = (*range(UC_ARM_REG_D0, UC_ARM_REG_D0 + 8), UC_ARM_REG_FPSCR)
-_CORE_FRAME = struct.Struct("<8I")
-_FLOAT_FRAME = struct.Struct("<8QII")
 
 
 class Nvic:
@@ -83,11 +45,13 @@ class Nvic:
         waiting = self.pending & self.enabled
         if not waiting:
             return None
-        limit = min((self.priorities[i] for i in self.active), default=NO_PRIORITY)
-        if base_priority:
-            limit = min(limit, base_priority)
-        numbers = [n for n in range(waiting.bit_length()) if waiting >> n & 1]
-        best = min(numbers, key=lambda n: (self.priorities[n], n))
+        best = (waiting & -waiting).bit_length() - 1
+        if waiting != 1 << best:
+            numbers = [n for n in range(waiting.bit_length()) if waiting >> n & 1]
+            best = min(numbers, key=lambda n: (self.priorities[n], n))
+        limit = base_priority or NO_PRIORITY
+        if self.active:
+            limit = min(limit, self.priorities[self.active[-1]])
         return best if self.priorities[best] < limit else None
 
     def enter(self, interrupt: int) -> None:
@@ -243,71 +207,3 @@ class Dwt:
             self._offset = self._machine.cycles() - value
         else:
             raise unknown("writes", offset, self)
-
-
-def masks(uc: Uc) -> tuple[bool, int]:
-    """Whether PRIMASK or FAULTMASK holds interrupts off, and BASEPRI."""
-    primask, faultmask, base = uc.reg_read_batch(
-        (UC_ARM_REG_PRIMASK, UC_ARM_REG_FAULTMASK, UC_ARM_REG_BASEPRI)
-    )
-    return bool((primask | faultmask) & 1), base & 0xFF
-
-
-def enter_exception(uc: Uc, exception: int, pc: int) -> None:
-    """Stacks the context and turns to handler mode, as the core does before the first instruction
-    of a handler. With FPCA set, the floating-point registers are stacked at once; silicon may do
-    so later, which the program cannot tell."""
-    control, xpsr, sp = uc.reg_read_batch((UC_ARM_REG_CONTROL, UC_ARM_REG_XPSR, UC_ARM_REG_SP))
-    if control & CONTROL_SPSEL:
-        raise Misuse("runs on the process stack, which is not modelled")
-    floats = bool(control & CONTROL_FPCA)
-    size = _CORE_FRAME.size + (_FLOAT_FRAME.size if floats else 0)
-    aligned = sp & 4
-    sp = (sp - size) & ~7
-    stacked = xpsr & ~XPSR_ALIGNED | (XPSR_ALIGNED if aligned else 0)
-    frame = _CORE_FRAME.pack(*uc.reg_read_batch(_CORE_REGISTERS), pc, stacked)
-    if floats:
-        frame += _FLOAT_FRAME.pack(*uc.reg_read_batch(_FLOAT_REGISTERS), 0)
-    uc.mem_write(sp, frame)
-    back = EXC_RETURN_BASIC
-    if floats:
-        back &= ~EXC_RETURN_NO_FLOATS
-    if not xpsr & XPSR_EXCEPTION:
-        back |= EXC_RETURN_THREAD
-    uc.reg_write_batch(
-        (
-            (UC_ARM_REG_SP, sp),
-            (UC_ARM_REG_LR, back),
-            (UC_ARM_REG_CONTROL, control & ~CONTROL_FPCA & 7),
-            (UC_ARM_REG_XPSR, XPSR_THUMB | xpsr & 0xF80F_0000 | exception),
-        )
-    )
-
-
-def leave_exception(uc: Uc, back: int) -> int:
-    """Unstacks the context that EXC_RETURN `back` names; the pc to go on at."""
-    floats = not back & EXC_RETURN_NO_FLOATS
-    sp = uc.reg_read(UC_ARM_REG_SP)
-    *core, pc, xpsr = _CORE_FRAME.unpack(uc.mem_read(sp, _CORE_FRAME.size))
-    sp += _CORE_FRAME.size
-    if floats:
-        *values, _ = _FLOAT_FRAME.unpack(uc.mem_read(sp, _FLOAT_FRAME.size))
-        uc.reg_write_batch(tuple(zip(_FLOAT_REGISTERS, values, strict=True)))
-        sp += _FLOAT_FRAME.size
-    if xpsr & XPSR_ALIGNED:
-        sp += 4
-    control = uc.reg_read(UC_ARM_REG_CONTROL) & 7 & ~CONTROL_FPCA
-    uc.reg_write_batch(
-        (
-            *zip(_CORE_REGISTERS, core, strict=True),
-            (UC_ARM_REG_XPSR, xpsr & ~XPSR_ALIGNED),
-            (UC_ARM_REG_SP, sp),
-            (UC_ARM_REG_CONTROL, control | (CONTROL_FPCA if floats else 0)),
-        )
-    )
-    return int(pc)
-
-
-def set_exception(uc: Uc, exception: int, back: int) -> None:
-    """Tail-chaining: the next handler begins on the context that is already stacked."""
-    uc.reg_write_batch(((UC_ARM_REG_IPSR, exception), (UC_ARM_REG_LR, back)))

@@ -58,6 +58,9 @@ class Nrf52840:
     def receive(self, data: bytes) -> None:
         self._uarte.receive(data)
 
+    def gather(self, data: bytes) -> None:
+        self._uarte.receive(data)
+
     def interrupts(self) -> int:
         return self._uarte.interrupt() << 2
 

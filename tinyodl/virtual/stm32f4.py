@@ -6,6 +6,7 @@ transmitting takes no time, flash is never busy.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from tinyodl.boards import Board
@@ -61,7 +62,7 @@ def memory_map(board: Board) -> MemoryMap:
 class Stm32f4:
     """The whole chip after a reset."""
 
-    burst = 1  # the receiver holds one byte
+    burst = 32
 
     def __init__(self, machine: Machine) -> None:
         model = _model(machine.board)
@@ -77,16 +78,14 @@ class Stm32f4:
         )
         flash = FlashController(machine, model.memory.flash)
         rcc.flash = flash
-        self._uarts = {
-            37: Usart("USART1", machine, rcc, bus=2),
-            38: Usart("USART2", machine, rcc, bus=1),
-        }
+        self._usart1 = Usart("USART1", machine, rcc, bus=2)
+        self._usart2 = Usart("USART2", machine, rcc, bus=1)
         ahb1, apb1, apb2 = Gate(rcc, Rcc.AHB1ENR), Gate(rcc, Rcc.APB1ENR), Gate(rcc, Rcc.APB2ENR)
         self.peripherals: dict[range, Peripheral] = {
             _kib(0x4000_0000): apb1.behind(0, Timer("TIM2", machine, rcc)),
-            _kib(0x4000_4400): apb1.behind(17, self._uarts[38]),
+            _kib(0x4000_4400): apb1.behind(17, self._usart2),
             _kib(0x4000_7000): apb1.behind(28, power),
-            _kib(0x4001_1000): apb2.behind(4, self._uarts[37]),
+            _kib(0x4001_1000): apb2.behind(4, self._usart1),
             _kib(0x4002_3800): rcc,
             _kib(0x4002_3C00): flash,
         }
@@ -95,13 +94,17 @@ class Stm32f4:
             self.peripherals[_kib(0x4002_0000 + 0x400 * index)] = ahb1.behind(index, gpio)
 
     def receive(self, data: bytes) -> None:
-        """On the line that the board's serial port uses: the UART whose receiver is on."""
-        for uart in self._uarts.values():
-            for byte in data:
-                uart.receive(byte)
+        """The line leads to both UARTs; the firmware turns one of them on."""
+        for byte in data:
+            self._usart1.receive(byte)
+            self._usart2.receive(byte)
+
+    def gather(self, data: bytes) -> None:
+        self._usart1.gather(data)
+        self._usart2.gather(data)
 
     def interrupts(self) -> int:
-        return sum(uart.interrupt() << number for number, uart in self._uarts.items())
+        return self._usart1.interrupt() << 37 | self._usart2.interrupt() << 38
 
 
 def _kib(address: int) -> range:
@@ -126,6 +129,7 @@ class Usart:
         self._bus = bus
         self._status = self.TC | self.TXE
         self._data = 0
+        self._gathered: deque[int] = deque()
         self._overrun_seen = False  # SR was read with ORE set; reading DR then clears it
         self._stored = dict.fromkeys((self.BRR, self.CR1, self.CR2, self.CR3, self.GTPR), 0)
 
@@ -133,10 +137,22 @@ class Usart:
         """A byte that comes before the last one was read is lost."""
         if not self._on(self.RE):
             return
-        if self._status & self.RXNE:
+        if self._gathered:
+            self._gathered.append(byte)
+        elif self._status & self.RXNE:
             self._status |= self.ORE
         else:
             self._data = byte
+            self._status |= self.RXNE
+
+    def gather(self, data: bytes) -> None:
+        if self._on(self.RE):
+            self._gathered.extend(data)
+            self._next()
+
+    def _next(self) -> None:
+        if self._gathered and not self._status & self.RXNE:
+            self._data = self._gathered.popleft()
             self._status |= self.RXNE
 
     def interrupt(self) -> int:
@@ -159,7 +175,9 @@ class Usart:
             self._status &= ~self.RXNE
             if self._overrun_seen:
                 self._status &= ~self.ORE
-            return self._data
+            byte = self._data
+            self._next()
+            return byte
         if offset in self._stored:
             return self._stored[offset]
         raise Misuse(f"reads register {offset:#x} of {self.name}, which is not modelled")

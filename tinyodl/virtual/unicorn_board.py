@@ -17,19 +17,11 @@ from unicorn import arm_const as arm
 from tinyodl.boards import Board
 from tinyodl.errors import BoardError
 from tinyodl.virtual import engine, nrf52840, stm32f4
-from tinyodl.virtual.cortex_m4 import (
-    CONTROL_FPCA,
-    FIRST_INTERRUPT,
-    Dwt,
-    SystemControl,
-    enter_exception,
-    leave_exception,
-    masks,
-    set_exception,
-)
+from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
 from tinyodl.virtual.counts import PHASES, Count
 from tinyodl.virtual.cycles import EXCEPTION_ENTRY_CYCLES, EXCEPTION_RETURN_CYCLES
 from tinyodl.virtual.engine import Engine, Fault, Stop
+from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
 from tinyodl.virtual.flash import Flash
 from tinyodl.virtual.image import load_image
 from tinyodl.virtual.line import Line
@@ -64,6 +56,7 @@ class UnicornBoard:
         self._image = load_image(elf)
         self._engine = Engine(self._image, self)
         self._state = self._engine.meter.state
+        self._exceptions = Exceptions(self._engine.uc, self)
         self._line = Line(10 * board.clock_hz // (board.serial.baud if board.serial else 115200))
         self._memory = _memory_map(board)
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
@@ -231,8 +224,8 @@ class UnicornBoard:
 
     def _deliver(self) -> None:
         """Bytes that have arrived by now reach the chip, and its interrupts the core."""
-        if self._line.next_arrival is not None and (data := self._line.arrived(self.now())):
-            self._chip.receive(data)
+        if self._line.next_arrival is not None:
+            self._chip.receive(self._line.arrived(self.now()))
         self._control.nvic.set_lines(self._chip.interrupts())
 
     def _wake(self) -> bool:
@@ -244,13 +237,14 @@ class UnicornBoard:
             if arrival is None:
                 return False
             self._slept += max(0, arrival - self.now())
-            self._deliver()
+            self._chip.gather(self._line.arrived(self.now()))
+            self._control.nvic.set_lines(self._chip.interrupts())
         self._sleep = None
         return True
 
     def _awake(self) -> bool:
         nvic = self._control.nvic
-        masked, base = masks(self._engine.uc)
+        masked, base = self._exceptions.masks()
         candidate = nvic.candidate(base)
         if self._sleep is Stop.WAIT_FOR_INTERRUPT:
             return candidate is not None
@@ -260,25 +254,26 @@ class UnicornBoard:
         return candidate is not None and not masked
 
     def _require_fpu_unused(self) -> None:
-        if self._engine.uc.reg_read(arm.UC_ARM_REG_CONTROL) & CONTROL_FPCA:
+        if self._exceptions.uses_floats():
             raise Misuse("used the FPU, which CPACR has not enabled")
 
     def _take_interrupt(self) -> None:
         interrupt = self._next_interrupt()
         if interrupt is not None:
             self._engine.leave_block(self._pc, EXCEPTION_ENTRY_CYCLES)
-            enter_exception(self._engine.uc, FIRST_INTERRUPT + interrupt, self._pc)
+            self._exceptions.enter(interrupt, self._pc)
             self._pc = self._handler(interrupt)
 
     def _return_from_exception(self, back: int) -> None:
         """Or on to the next handler, if an interrupt waits."""
+        self._deliver()
         self._control.nvic.leave()
         interrupt = self._next_interrupt()
         if interrupt is not None:
-            set_exception(self._engine.uc, FIRST_INTERRUPT + interrupt, back)
+            self._exceptions.chain(interrupt, back)
             self._pc = self._handler(interrupt)
         else:
-            self._pc = leave_exception(self._engine.uc, back)
+            self._pc = self._exceptions.leave(back)
         self._engine.leave_block(self._pc, EXCEPTION_RETURN_CYCLES)
 
     def _next_interrupt(self) -> int | None:
@@ -286,7 +281,7 @@ class UnicornBoard:
         nvic = self._control.nvic
         if nvic.candidate() is None:
             return None
-        masked, base = masks(self._engine.uc)
+        masked, base = self._exceptions.masks()
         interrupt = None if masked else nvic.candidate(base)
         if interrupt is not None:
             nvic.enter(interrupt)
