@@ -179,13 +179,9 @@ int store_save(uint32_t steps, store_record *record)
     set_u32(header + AT_BYTES, payload_bytes());
     set_u32(header + AT_CRC, expected_crc(header));
 
-    if (port_store_erase(number) < 0 || write_parameters(number) != STORE_OK ||
-        port_store_write(number, AT_VERSION, header + AT_VERSION, HEADER - AT_VERSION) < 0)
-        return STORE_FAILED;
-
-    /* Flash is read back before the slot is declared good, and after. */
     const uint8_t *slot = port_store_slot(number);
-    if (slot_crc(slot) != get_u32(header + AT_CRC) ||
+    if (port_store_erase(number) < 0 || write_parameters(number) != STORE_OK ||
+        port_store_write(number, AT_VERSION, header + AT_VERSION, HEADER - AT_VERSION) < 0 ||
         port_store_write(number, AT_MAGIC, header, 4) < 0 || !is_good(slot))
         return STORE_FAILED;
     describe(slot, record);

@@ -184,6 +184,21 @@ def test_every_single_dropped_byte_of_a_step_is_recovered(
         assert server.state() == state
 
 
+def test_a_lost_end_of_a_frame_costs_one_retry(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retry begins with the zero that is missing; its own copy of the request is a repeat."""
+    line = MemoryLine(server)
+    line.keep_time_for_clients(monkeypatch)
+    client = Client(line, bench.manifest())
+    client.hello()
+    frames = []
+    line.to_board = lambda data: frames.append(data) or (data if frames[1:] else data[:-1])
+    assert client.save() == 1
+    assert len(frames) == 2
+    assert (client.statistics().repeats, client.statistics().bad_frames) == (1, 0)
+
+
 def test_left_overs_of_an_earlier_session_are_dropped(server: Server) -> None:
     line = MemoryLine(server)
     line.waiting = server.exchange(bench.hello(3) + bench.train(4, 0)) + b"half a fr"

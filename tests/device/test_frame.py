@@ -76,6 +76,15 @@ def test_the_device_decodes_what_this_side_encodes(c: ctypes.CDLL, parts: list[b
     assert receive(c, stream) == expected
 
 
+def test_a_good_frame_with_more_behind_it_is_bad(c: ctypes.CDLL) -> None:
+    """Even where what fits into the buffer has the right CRC."""
+    message = bytes(range(256)) * 2 + b"1234"
+    assert len(message) == HEADER + MAX_BODY
+    whole = message + crc32(message).to_bytes(4, "little")
+    assert receive(c, cobs.encode(whole) + b"\0") == [message]
+    assert receive(c, cobs.encode(whole + b"more") + b"\0") == [None]
+
+
 @settings(max_examples=1000)
 @given(stream=messages)
 def test_both_sides_find_the_same_frames_in_anything(c: ctypes.CDLL, stream: bytes) -> None:
