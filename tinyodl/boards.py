@@ -98,8 +98,15 @@ def load_board(name: str) -> Board:
 
 
 def read_board(path: Path) -> Board:
-    """A board from a TOML file, whose stem is its name."""
+    """A board from a TOML file, whose stem is its name.
+
+    Raises UserError naming the file and the field at fault.
+    """
     try:
         return Board.model_validate({"name": path.stem} | tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise UserError(f"{path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}") from error

@@ -87,7 +87,6 @@ def _setup(project: Path, board: Board, targets: list[str]) -> _Setup:
     }
     environment |= {
         "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
-        "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "3650",
         "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
         "PYTHONUNBUFFERED": "1",
     }
@@ -96,12 +95,17 @@ def _setup(project: Path, board: Board, targets: list[str]) -> _Setup:
     ):
         return _Setup(environment, "PlatformIO's toolchain-gccarmnoneeabi", standins=False)
     compiler = find_arm_compiler()
+    environment |= _zig_caches()
     environment["PLATFORMIO_CORE_DIR"] = str(core_directory())
     environment["TINYODL_ARM_GCC"] = " ".join(f'"{part}"' for part in compiler.command)
-    zig_cache = str(cache_directory() / "zig")
-    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", zig_cache)
-    environment.setdefault("ZIG_LOCAL_CACHE_DIR", zig_cache)
     return _Setup(environment, compiler.title, standins=True)
+
+
+def _zig_caches() -> dict[str, str]:
+    """Keep what Zig compiles once (its run-time library) beside tinyodl's own cache."""
+    cache = str(cache_directory() / "zig")
+    names = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+    return {name: os.environ.get(name, cache) for name in names}
 
 
 def _user_has_all(
@@ -191,11 +195,17 @@ def _build_host(project: Path, board: Board, progress: Progress | None) -> Build
     new = elf.with_suffix(f".{os.getpid()}.new")
     includes = [f"-Ilib/{name}" for name in ("net", "device", "port")]
     command = [*compiler, *C_FLAGS, *includes, *sources, "-o", str(new.resolve())]
-    title = " ".join(Path(part).name for part in compiler)
+    title = Path(compiler[0]).name if len(compiler) == 1 else "zig cc"
     if progress:
         progress(f"Compiling {len(sources)} files with {title}")
     answer = subprocess.run(
-        command, cwd=project, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        command,
+        cwd=project,
+        env=os.environ | _zig_caches(),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
     )
     if answer.returncode != 0:
         new.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tinyodl.errors import ToolError, UserError
 
-COMPILER_VARIABLE = "TINYODL_COMPILER"  # "gcc" or "zig": use that one
+COMPILER_VARIABLE = "TINYODL_COMPILER"  # "gcc" or "zig": use that one, for boards and the host
 
 GCC_REMEDY = "install it (Debian, Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi)"
 ZIG_REMEDY = "pip install 'tinyodl[compiler]'"
@@ -40,9 +40,7 @@ def find_arm_compiler() -> ArmCompiler:
 
     Raises ToolError with the remedy when there is none, UserError for an unknown name.
     """
-    wanted = os.environ.get(COMPILER_VARIABLE, "")
-    if wanted not in ("", "gcc", "zig"):
-        raise UserError(f"{COMPILER_VARIABLE}={wanted}: unknown compiler; say gcc or zig")
+    wanted = _wanted()
     if wanted != "zig" and (found := _arm_gcc()):
         return found
     if wanted != "gcc" and (found := _zig()):
@@ -62,14 +60,27 @@ def find_arm_compiler() -> ArmCompiler:
 def find_host_compiler() -> list[str]:
     """The start of a command that compiles C for this computer: cc, gcc, clang or `zig cc`.
 
-    Raises ToolError with the remedy when there is none.
+    TINYODL_COMPILER=zig asks for the last. Raises ToolError with the remedy when there is none.
     """
-    for name in ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return [path]
-    if find_spec("ziglang"):
+    wanted = _wanted()
+    if wanted != "zig":
+        for name in ("cc", "gcc", "clang"):
+            if path := shutil.which(name):
+                return [path]
+    if wanted != "gcc" and find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
-    raise ToolError(f"no C compiler for this computer: no cc, gcc or clang on PATH; {ZIG_REMEDY}")
+    asked = f" ({COMPILER_VARIABLE}={wanted})" if wanted else ""
+    raise ToolError(
+        f"no C compiler for this computer{asked}: neither cc, gcc or clang on PATH nor ziglang in "
+        f"this Python; {ZIG_REMEDY}, or install gcc"
+    )
+
+
+def _wanted() -> str:
+    wanted = os.environ.get(COMPILER_VARIABLE, "")
+    if wanted not in ("", "gcc", "zig"):
+        raise UserError(f"{COMPILER_VARIABLE}={wanted}: unknown compiler; say gcc or zig")
+    return wanted
 
 
 def _arm_gcc() -> ArmCompiler | None:

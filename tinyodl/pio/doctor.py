@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from tinyodl.errors import ToolError
 from tinyodl.pio.compilers import GCC_REMEDY, ZIG_REMEDY, find_arm_compiler, find_host_compiler
@@ -74,7 +73,7 @@ def _program(name: str, ask: str, remedy: str, *, needed: bool) -> Check:
 
 
 def _arm_compiler() -> Check:
-    remedy = f"{ZIG_REMEDY}, or {GCC_REMEDY.removeprefix('install it ')}"
+    remedy = f"{ZIG_REMEDY}; or arm-none-eabi-gcc: {GCC_REMEDY}"
     try:
         return Check("compiler for boards", find_arm_compiler().title, remedy)
     except ToolError:
@@ -86,5 +85,5 @@ def _host_compiler() -> Check:
         command = find_host_compiler()
     except ToolError:
         return Check("compiler for this computer", "", f"install gcc or clang, or {ZIG_REMEDY}")
-    title = " ".join(Path(part).name for part in command)
+    title = command[0] if len(command) == 1 else "zig cc"
     return Check("compiler for this computer", title, "", needed=False)

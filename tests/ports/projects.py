@@ -1,0 +1,32 @@
+"""Generated projects with a small firmware of the tests instead of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinyodl import firmware
+from tinyodl.boards import load_board
+from tinyodl.codegen.environment import environment
+from tinyodl.resources import TEMPLATES
+
+HERE = Path(__file__).parent
+
+
+def write_project(project: Path, board_name: str, main: str | None = None) -> Path:
+    """Everything that `compile` writes but lib/net and lib/device, with echo.c as src/main.c."""
+    board = load_board(board_name)
+    files = {"platformio.ini": TEMPLATES / "project" / "platformio.ini.j2"}
+    for folder in ("", *board.port_folders):
+        for path in (TEMPLATES / "ports" / folder).glob("*.*"):
+            files[f"lib/port/{path.name.removesuffix('.j2')}"] = path
+    for name, path in files.items():
+        target = project / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".j2":
+            template = environment().get_template(path.relative_to(TEMPLATES).as_posix())
+            target.write_text(template.render(board=board, firmware=firmware, version="0"))
+        else:
+            target.write_bytes(path.read_bytes())
+    (project / "src").mkdir(exist_ok=True)
+    (project / "src" / "main.c").write_text(main or (HERE / "echo.c").read_text())
+    return project
