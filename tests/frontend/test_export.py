@@ -290,6 +290,23 @@ def test_a_dynamic_batch_stays_dynamic(tmp_path):
     assert run_onnx(project.out, np.zeros((3, 7), np.float32)).shape == (3, 5)
 
 
+def test_layers_inside_local_functions_are_written_into_the_inlined_graph(tmp_path):
+    body = [node("MatMul", ["a", "m"], "p", "dense"), node("Relu", ["p"], "q")]
+    function = helper.make_function(
+        "own", "Block", ["a", "m"], ["q"], body, [helper.make_opsetid("", 17)]
+    )
+    calls = [
+        node("Block", ["x", "w"], "h", domain="own"),
+        node("Block", ["h", "v"], "y", domain="own"),
+    ]
+    made = model(calls, [1, 5], {"w": weights(5, 4), "v": weights(4, 3)}, domains=["own"], rank=2)
+    made.functions.append(function)
+    project = Project(tmp_path, made)
+    exported = project.round_trip(project.learn("v"))
+    assert [n.op_type for n in exported.graph.node] == ["MatMul", "Relu"] * 2
+    assert untouched(made, exported)[0] == {"w"}
+
+
 def test_metadata_and_dead_nodes_stay(tmp_path):
     made = normed(bias=False)
     made.producer_name, made.graph.doc_string = "somebody", "something"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
@@ -131,8 +130,6 @@ def _affine(node: Node, layer: Node, tensors: Mapping[str, Tensor], source: str)
         if offset.size not in (1, offset.shape[axis] if len(shape) > axis else 0):
             return None
     if len(shape) <= axis or shape[axis] != channels or any(size != 1 for size in shape[:axis]):
-        return None
-    if layer.op == "Gemm" and prod(shape) != channels:
         return None
     origin = None
     if factor is None and offset.size == channels:
