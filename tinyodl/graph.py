@@ -42,7 +42,8 @@ class Origin:
     """Where a constant came from in the ONNX file, so that `export` can write it back.
 
     `transform` turned the ONNX value into this tensor's value ("none" or "transpose", then a
-    product with `scale`); `export` applies the inverse.
+    product with `scale`); `export` applies the inverse. A change of shape alone has no name: the
+    ONNX value's own shape is restored.
     `node` and `slot` name the consuming ONNX node's input (slot = index into its inputs; equal to
     its number of inputs or more when the input was absent there, as a missing bias).
     `folded` names ONNX nodes that were folded into the value (a BatchNormalization, the Add of a
