@@ -35,9 +35,7 @@ def arguments(given: list[str]) -> list[str]:
         for option in given
         if option not in _LEFT_OUT and not option.startswith(_LEFT_OUT_PREFIXES)
     ]
-    # A freestanding target knows no memcpy; without this, copies of four bytes become calls.
-    small_copies = ["-fbuiltin"] if "-c" in kept else []
-    return ["cc", *TARGET, *small_copies, *kept]
+    return ["cc", *TARGET, *kept]
 
 
 def main() -> int:

@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#undef memcpy
+#undef memset
+
 #define NOT_AN_IDIOM() __asm__ volatile("" ::: "memory")
 
 static int word_aligned(const void *a, const void *b)
