@@ -69,12 +69,12 @@ def fold_into_layers(graph: Graph) -> Graph:
         if not all(np.isfinite(_value(tensor)).all() for tensor in changed):
             continue
         tensors.update((tensor.name, tensor) for tensor in changed)
-        last = producer[source] if producer[source].name != layer.name else layer
-        last = replace(last, outputs=(output,))
+        moved = {layer.name: layer}
+        last = moved.get(producer[source].name, producer[source])
+        moved[last.name] = replace(last, outputs=(output,))
         del nodes[node.name]
-        for moved in (layer, last) if last.name != layer.name else (last,):
-            nodes[moved.name] = moved
-            producer[moved.outputs[0]] = moved
+        nodes.update(moved)
+        producer.update((made.outputs[0], made) for made in moved.values())
     return replace(graph, tensors=tensors).with_nodes(nodes.values())
 
 
