@@ -35,11 +35,16 @@ class Store(_Record):
 
 
 class PlatformIo(_Record):
-    """Ids of the official platform and board, and how PlatformIO uploads by default."""
+    """Ids of the official platform and board, and how PlatformIO uploads by default.
+
+    `upload_usb_ids` are those of a boot loader's serial port, where it is another than the serial
+    link's.
+    """
 
     platform: str
     board: str
     upload_protocol: str | None = None
+    upload_usb_ids: tuple[tuple[int, int], ...] = ()
 
 
 class Serial(_Record):

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from serial.tools.list_ports_common import ListPortInfo
 
 from tests.conftest import require_tool
 from tests.ports.projects import write_project
@@ -212,14 +213,30 @@ def test_uploading_through_a_boot_loader_writes_the_raw_image(
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_a_serial_boot_loader_needs_a_port(uploaders: Path, tmp_path: Path) -> None:
+def test_a_boot_loader_is_found_by_its_usb_ids_and_not_at_the_serial_link(
+    uploaders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = logging_program(uploaders, "bossac")
     board = load_board("nano33ble")
     project = write_project(tmp_path / "project", board.name, MINIMAL)
-    with pytest.raises(ToolError, match=r"nano33ble.*boot loader.*--port"):
-        upload(project, board)
-    upload(project, board, "/dev/ttyACM0")
+    plugged = [usb_serial("/dev/ttyUSB0", 0x0403, 0x6001)]
+    monkeypatch.setattr("tinyodl.pio.uploaders.comports", lambda: plugged)
+    with pytest.raises(ToolError, match=r"no boot loader found.*2341:005a.*double-tap"):
+        upload(project, board, "/dev/ttyUSB0")
+    plugged.append(usb_serial("/dev/ttyACM0", 0x2341, 0x005A))
+    upload(project, board, "/dev/ttyUSB0")
     assert log.read_text().splitlines()[:2] == ["--port", "ttyACM0"]
+    plugged.append(usb_serial("/dev/ttyACM1", 0x2341, 0x805A))
+    with pytest.raises(
+        ToolError, match=r"several boot loaders.*/dev/ttyACM0, /dev/ttyACM1"
+    ):
+        upload(project, board, "/dev/ttyUSB0")
+
+
+def usb_serial(device: str, vendor: int, product: int) -> ListPortInfo:
+    info = ListPortInfo(device)
+    info.vid, info.pid = vendor, product
+    return info
 
 
 @pytest.mark.usefixtures("own_cache", "uploaders")

@@ -49,15 +49,17 @@ def upload(
 ) -> None:
     """Write the firmware to a board, building it first if need be.
 
-    `port` is a serial device, for boards whose boot loader needs one. Raises ToolError when no
-    uploader is found, or with its message when it fails.
+    `port` is the board's serial device; boot loaders with a port of their own are looked for.
+    Raises ToolError when no uploader is found, or with its message when it fails.
     """
     if board.port == "host":
         raise ToolError(f"{board.name} is this computer: there is nothing to upload to")
     setup = _setup(project, board, ["upload"])
     if setup.standins:
-        command = standin_upload(project, board, port)
+        command = standin_upload(project, board)
         setup.environment["TINYODL_UPLOAD"] = shlex.join(command).replace("$", "$$")
+    if board.platformio.upload_usb_ids:
+        port = None  # the serial link is not where the boot loader listens; PlatformIO finds that
     _run_platformio(setup, project, board, ["upload"], port, progress)
 
 

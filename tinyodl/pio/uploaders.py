@@ -7,6 +7,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from serial.tools.list_ports import comports
+
 from tinyodl.boards import Board
 from tinyodl.errors import ToolError
 
@@ -22,10 +24,10 @@ _PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap
 _BOOT_LOADERS = {"sam-ba": "bossac", "dfu": "dfu-util"}
 
 
-def standin_upload(project: Path, board: Board, port: str | None) -> list[str]:
+def standin_upload(project: Path, board: Board) -> list[str]:
     """The command that writes the project's firmware to the board.
 
-    Raises ToolError that names what to install, or asks for the port where one is needed.
+    Raises ToolError that names what to install, or says how to start a boot loader.
     """
     folder = (project / ".pio" / "build" / board.name).resolve()
     elf, image = str(folder / "firmware.elf"), str(folder / "firmware.bin")
@@ -34,11 +36,7 @@ def standin_upload(project: Path, board: Board, port: str | None) -> list[str]:
         path = _require(tool, board)
         if protocol == "dfu":
             return [path, "-a", "0", "-s", f"{board.flash.origin:#x}:leave", "-D", image]
-        if port is None:
-            raise ToolError(
-                f"{board.name} is uploaded to through its boot loader's serial port; "
-                "name it with --port"
-            )
+        port = _boot_loader_port(board)
         return [path, "--port", Path(port).name, "--write", "--erase", "-U", "--reset", image]
     if path := shutil.which("openocd") or "":
         return [
@@ -54,6 +52,23 @@ def standin_upload(project: Path, board: Board, port: str | None) -> list[str]:
         f"nothing to upload to {board.name} with: neither openocd on PATH nor pyocd in this "
         "Python; pip install pyocd, or install openocd, or let PlatformIO fetch its own uploader "
         f"once with `pio run -d {project} -t upload`"
+    )
+
+
+def _boot_loader_port(board: Board) -> str:
+    ids = board.platformio.upload_usb_ids
+    found = [port.device for port in comports() if (port.vid, port.pid) in ids]
+    if len(found) == 1:
+        return str(found[0])
+    wanted = " or ".join(f"{vendor:04x}:{product:04x}" for vendor, product in ids)
+    if found:
+        raise ToolError(
+            f"{board.name}: several boot loaders answer ({', '.join(found)}, USB {wanted}); "
+            "leave one of them plugged in"
+        )
+    raise ToolError(
+        f"{board.name}: no boot loader found (USB {wanted}); plug in the board's own USB socket "
+        "and double-tap its reset button"
     )
 
 
