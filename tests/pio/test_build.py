@@ -227,9 +227,7 @@ def test_a_boot_loader_is_found_by_its_usb_ids_and_not_at_the_serial_link(
     upload(project, board, "/dev/ttyUSB0")
     assert log.read_text().splitlines()[:2] == ["--port", "ttyACM0"]
     plugged.append(usb_serial("/dev/ttyACM1", 0x2341, 0x805A))
-    with pytest.raises(
-        ToolError, match=r"several boot loaders.*/dev/ttyACM0, /dev/ttyACM1"
-    ):
+    with pytest.raises(ToolError, match=r"several boot loaders.*/dev/ttyACM0, /dev/ttyACM1"):
         upload(project, board, "/dev/ttyUSB0")
 
 
