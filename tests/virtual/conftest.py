@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from tests.conftest import require_tool
 from tinyodl.boards import Board, load_board
@@ -46,6 +47,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         return built[key]
 
     return build_image
+
+
+def symbol(elf: Path, name: str) -> int:
+    """The address of a symbol."""
+    with elf.open("rb") as file:
+        found = ELFFile(file).get_section_by_name(".symtab").get_symbol_by_name(name)
+        return int(found[0]["st_value"])
 
 
 @pytest.fixture(scope="session")

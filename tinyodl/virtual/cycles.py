@@ -99,7 +99,7 @@ def _describe(instruction: capstone.CsInsn) -> _Instruction:
     registers = 0
     for operand in instruction.operands:
         if operand.type == capstone.arm.ARM_OP_MEM:
-            if operand.mem.base:
+            if operand.mem.base and operand.mem.base != capstone.arm.ARM_REG_PC:
                 addresses.add(name(operand.mem.base))
             if operand.mem.index:
                 addresses.add(name(operand.mem.index))
@@ -144,7 +144,7 @@ def _cycles(it: _Instruction, before: _Instruction | None) -> int:
     if before is None:
         return cost
     if it.name in _LOADS and before.name in _LOADS:
-        independent = not (before.results & (it.addresses | {"pc"}))
+        independent = not (before.results & it.addresses)
         return 1 if independent else cost
     waits_for_float = before.name in _FLOAT_RESULTS and bool(before.results & it.reads)
     loads = before.name in _LOADS or _moves_many(before)

@@ -33,6 +33,7 @@ READ_ONLY = unicorn.UC_PROT_READ
 CODE = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
 DATA = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
+TRANSLATED_BYTES = 64 * 1024 * 1024  # address space for translated code; unicorn's own is 1 GiB
 _NOWHERE = 0xFFFF_FFFE  # an address that no program reaches: emulation ends by stopping
 _EVERYWHERE = range(1, 1)  # as unicorn spells it
 _CODE_REGION = range(0, 0x2000_0000)  # the architecture's: flash and constants lie here
@@ -87,6 +88,7 @@ class Engine:
             unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS,
             arm.UC_CPU_ARM_CORTEX_M4,
         )
+        self.uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
         self._bus = bus
         self._views: list[Any] = []  # of the memory that unicorn uses
         self._failure: BaseException | None = None

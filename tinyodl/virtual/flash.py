@@ -37,7 +37,11 @@ class Flash:
             at = slot.stop
         if area.address + area.size > at:
             self._add_read_only(at, area.address + area.size - at)
-        self._load(image)
+        try:
+            self._load(image)
+        except UserError:
+            self.close()
+            raise
 
     def _add_read_only(self, address: int, size: int) -> None:
         memory = mmap.mmap(-1, size)
@@ -78,20 +82,15 @@ class Flash:
 
     def _load(self, image: Image) -> None:
         for segment in image.segments:
-            end = segment.address + len(segment.data)
-            for address, memory, offset, size in self.blocks:
-                if address <= segment.address and end <= address + size:
-                    if memory is self._store:
-                        break
-                    start = segment.address - address + offset
-                    memory[start : start + len(segment.data)] = segment.data
+            start, end = segment.address, segment.address + len(segment.data)
+            for address, memory, _, size in self.blocks:
+                if memory is not self._store and address <= start and end <= address + size:
+                    memory[start - address : end - address] = segment.data
                     break
             else:
-                memory = None
-            if memory is None or memory is self._store:
                 raise UserError(
-                    f"{image.path} loads {segment.address:#x} to {end:#x}, which is not flash for "
-                    "firmware on this board; was it built for another one?"
+                    f"{image.path} loads {start:#x} to {end:#x}, which is not flash for firmware "
+                    "on this board; was it built for another one?"
                 )
 
     def word(self, address: int) -> int:

@@ -288,8 +288,9 @@ class UnicornBoard:
         return interrupt
 
     def _handler(self, interrupt: int) -> int:
+        """Address of an interrupt's handler; the vector table may lie in flash or RAM."""
         vector = self._control.vectors + 4 * (FIRST_INTERRUPT + interrupt)
-        return self._flash.word(vector) & ~1
+        return int.from_bytes(self._engine.uc.mem_read(vector, 4), "little") & ~1
 
     def _charge(self) -> None:
         """What was executed since the last change of phase goes to the phase that was shown."""

@@ -4,7 +4,18 @@
 
 uint32_t cycles[2]; /* CYCCNT before and after the third phase */
 
+#ifdef IN_RAM
+__attribute__((section(".ramcode"), noinline, long_call))
+#endif
+static void loops(void);
+
 int main(void)
+{
+    loops();
+    return 0;
+}
+
+static void loops(void)
 {
     marker_init();
     R(0xE000EDFCu) = 1u << 24; /* DEMCR.TRCENA */
@@ -40,5 +51,4 @@ int main(void)
           [update] "i"(MARK(3)), [idle] "i"(MARK(0))
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "lr", "s0", "s1", "s2", "cc",
           "memory");
-    return 0;
 }
