@@ -168,7 +168,7 @@ def _manifest(
         board=board.name,
         model=ModelRecord(
             source=path.name,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=hashlib.sha256(model_bytes(path)).hexdigest(),
             input_name=name_in,
             input_shape=graph.shape(name_in),
             output_name=name_out,

@@ -15,10 +15,12 @@ from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS
 from tinyodl.plan import UpdatePlan
 
-TARGET = "target"
-LOSS = "loss"
-PENDING = "optimizer.pending"
-ADAM_CORRECTION = "optimizer.bias_correction"
+# Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
+RESERVED = "<"
+TARGET = "<target>"
+LOSS = "<loss>"
+PENDING = "<pending>"
+ADAM_CORRECTION = "<bias correction>"
 
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
 STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
@@ -27,7 +29,7 @@ SUM = "sum"
 
 def state_name(parameter: str, state: str) -> str:
     """The name of the tensor that holds `state` ("velocity", "m", "v", "sum") of a parameter."""
-    return f"{parameter}.{state}"
+    return f"<{parameter}.{state}>"
 
 
 def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
@@ -36,6 +38,9 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
+    for name in graph.tensors:
+        if name.startswith(RESERVED):
+            raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
     graph = _mark_parameters(graph, plan)
     predicted = graph.outputs[0]
     target: tuple[str, ...] = ()
@@ -47,7 +52,7 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
-    loss = Node(kind, LOSS, (predicted, *target), (LOSS,), phase=Phase.BACKWARD)
+    loss = Node(kind, "loss", (predicted, *target), (LOSS,), phase=Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
@@ -136,9 +141,7 @@ class _Walk:
     def tick(self) -> None:
         """Adam's bias corrections, once before the first update of a step."""
         self.tensors[ADAM_CORRECTION] = Tensor(ADAM_CORRECTION, (2,), Storage.STATE)
-        self.nodes.append(
-            Node("AdamTick", "optimizer.tick", (ADAM_CORRECTION,), (), phase=Phase.UPDATE)
-        )
+        self.nodes.append(Node("AdamTick", "adam", (ADAM_CORRECTION,), (), phase=Phase.UPDATE))
 
     def backward(self) -> None:
         """Visit the forward nodes in reverse order, the loss left out."""
@@ -156,7 +159,8 @@ class _Walk:
 
     def result(self) -> Graph:
         """The forward nodes followed by what the walk made, with updates of summed gradients."""
-        summed = [n.removesuffix(f".{SUM}") for n in self.tensors if n.endswith(f".{SUM}")]
+        held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
+        summed = [name for name in held if state_name(name, SUM) in self.tensors]
         if self.plan.batch > 1:
             self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
             if self.plan.optimizer == "adam":

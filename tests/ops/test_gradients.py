@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.hostnet import HostNet
 from tests.ops.graphs import PLAN, around
 from tinyodl.graph import Node, Tensor
+from tinyodl.training import state_name
 
 _numbers = itertools.count()
 check = settings(
@@ -54,7 +55,7 @@ def compare(folder, op, inputs, reference, attrs=None, weights=(), *, label=None
     expected.backward()
     magnitude = terms(y.grad) if terms else 0.0
     for name, leaf in leaves.items():
-        held = f"{name}.sum" if name in weights else f"{name}.b.sum"
+        held = state_name(name if name in weights else f"{name}.b", "sum")
         _close(
             net.parameter(held).reshape(tuple(leaf.shape)),
             leaf.grad,
@@ -238,4 +239,6 @@ def test_a_tensor_used_twice_gets_both_gradients(tmp_path):
     target = values(5, 1, 9)
     net.train(np.ones((1, 1), np.float32), target=target)
     functional.mse_loss(x + x.relu(), torch.tensor(target, dtype=torch.float64)).backward()
-    np.testing.assert_allclose(net.parameter("x.b.sum"), x.grad.numpy()[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        net.parameter(state_name("x.b", "sum")), x.grad.numpy()[0], rtol=1e-5
+    )

@@ -150,14 +150,14 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     previous = Phase.BACKWARD
     for step, node in enumerate(graph.nodes):
         call = OPERATORS[node.op].call
-        if node.name == LOSS:
+        if node.outputs == (LOSS,):
             before_loss = False
         if call is None:
             continue
         made = call(node, graph)
         arguments = ", ".join(names.argument(a, node) for a in made.arguments)
         at_end = node.op == "Update" or (batched and node.op == "AdamTick")
-        if node.name == LOSS:
+        if node.outputs == (LOSS,):
             section = "loss_calls"
         elif before_loss:
             section = "forward"

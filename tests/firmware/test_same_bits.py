@@ -1,0 +1,145 @@
+"""The numeric contract: one stream gives the same bits on every machine, from every compiler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import tinyodl
+from tests.conftest import require_tool
+from tests.models import SHIPPED, name
+from tinyodl import pio
+from tinyodl.boards import load_board
+from tinyodl.device.client import Client
+from tinyodl.device.connect import connect
+
+DIGITS = Path(__file__).parent.parent / "data" / "sklearn_digits_8x8.npz"
+STEPS = 200
+
+# (compiler, board, port)
+MACHINES = [
+    ("gcc", "host", "host"),
+    ("zig", "host", "host"),
+    ("gcc", "nrf52840_dk", "virtual"),
+    ("zig", "nrf52840_dk", "virtual"),
+    ("gcc", "netduinoplus2", "virtual"),
+    ("gcc", "netduinoplus2", "qemu"),
+    ("zig", "netduinoplus2", "qemu"),
+]
+
+
+def residual_network(path: Path) -> Path:
+    """A small network with every kind of layer that learns, on 8x8 digits."""
+    rng = np.random.default_rng(3)
+
+    def constant(name: str, *shape: int) -> onnx.TensorProto:
+        value = rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))
+        return numpy_helper.from_array(value.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b0"], ["c0"], "conv0", pads=[1] * 4),
+        helper.make_node("Relu", ["c0"], ["r0"], "relu0"),
+        helper.make_node("MaxPool", ["r0"], ["p0"], "pool0", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p0", "w1", "b1"], ["c1"], "depthwise", pads=[1] * 4, group=8),
+        helper.make_node("Clip", ["c1", "zero", "six"], ["r1"], "relu6"),
+        helper.make_node("Add", ["p0", "r1"], ["a1"], "residual"),
+        helper.make_node("GlobalAveragePool", ["a1"], ["g"], "pool1"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w2", "b2"], ["logits"], "dense", transB=1),
+        helper.make_node("Softmax", ["logits"], ["y"], "softmax"),
+    ]
+    constants = [
+        constant("w0", 8, 1, 3, 3),
+        constant("b0", 8),
+        constant("w1", 8, 1, 3, 3),
+        constant("b1", 8),
+        constant("w2", 10, 8),
+        constant("b2", 10),
+        numpy_helper.from_array(np.float32(0), "zero"),
+        numpy_helper.from_array(np.float32(6), "six"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a machine ended with."""
+
+    losses: list[float]
+    parameters: list[bytes]
+
+
+def train(model: Path, folder: Path, machine: tuple[str, str, str], **options: object) -> Learned:
+    """Compile, build and train on digits, in the order of the file."""
+    compiler, board, port = machine
+    if port == "qemu":
+        require_tool("qemu-system-arm")
+    project = folder / f"{compiler}-{board}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYODL_COMPILER", compiler)
+        manifest = tinyodl.compile(model, board, project, **options)
+        pio.build(project, load_board(board))
+    with np.load(DIGITS) as data:
+        x = data["x"][:STEPS].reshape(-1, 1, 8, 8).astype(np.float32) / 16
+        y = data["y"][:STEPS]
+    transport = connect(project, port)
+    try:
+        client = Client(transport, manifest)
+        losses = [client.train(s, int(label)).loss for s, label in zip(x, y, strict=True)]
+        parameters = [client.read_parameter(p.index).tobytes() for p in manifest.parameters]
+    finally:
+        transport.close()
+    return Learned(losses, parameters)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_two_hundred_full_steps_give_the_same_bits_everywhere(tmp_path, optimizer):
+    require_tool("arm-none-eabi-gcc")
+    model = residual_network(tmp_path / "residual.onnx")
+    rate = 0.05 if optimizer == "sgd" else 0.005
+    options = {"update": "full", "optimizer": optimizer, "learning_rate": rate}
+    machines = MACHINES if optimizer == "sgd" else MACHINES[:3]
+    ended = {m: train(model, tmp_path, m, **options) for m in machines}
+    first = ended[machines[0]]
+    assert np.mean(first.losses[-50:]) < np.mean(first.losses[:50])
+    for machine, learned in ended.items():
+        assert learned.losses == first.losses, machine
+        assert learned.parameters == first.parameters, machine
+
+
+@pytest.mark.parametrize("board, port", [("nrf52840_dk", "virtual"), ("netduinoplus2", "qemu")])
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_boards_compute_what_onnxruntime_computes(tmp_path, path, board, port):
+    if port == "qemu":
+        require_tool("qemu-system-arm")
+    project = tmp_path / "project"
+    manifest = tinyodl.compile(path, board, project)
+    pio.build(project, load_board(board))
+    runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    transport = connect(project, port)
+    try:
+        client = Client(transport, manifest)
+        for seed in range(2):
+            x = np.random.default_rng(seed).normal(size=manifest.model.input_shape)
+            x = x.astype(np.float32)
+            expected = runtime.run(None, {manifest.model.input_name: x})[0]
+            scale = np.abs(expected).max()
+            found = client.infer(x).reshape(expected.shape)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+    finally:
+        transport.close()

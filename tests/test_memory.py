@@ -1,0 +1,126 @@
+"""The arena: nothing that is alive is overwritten, and the figures are what they say."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.models import LARGE, SHIPPED, name
+from tinyodl.frontend import import_model
+from tinyodl.graph import Graph, Node, Tensor
+from tinyodl.memory import UPLOAD, live_bytes, plan_arena
+from tinyodl.ops import OPERATORS
+from tinyodl.plan import UpdatePlan
+from tinyodl.select import choose
+from tinyodl.training import differentiate
+
+
+def assert_sound(graph: Graph) -> None:
+    """Replays the schedule on a model of the arena that knows who wrote each byte range last."""
+    plan = plan_arena(graph)
+    spans = {
+        name: (plan.offsets[name], plan.offsets[name] + graph.tensor(name).nbytes)
+        for name in plan.offsets
+    }
+    intact: set[str] = set()
+
+    def write(written: str) -> None:
+        start, stop = spans[written]
+        for other in list(intact):
+            if spans[other][0] < stop and start < spans[other][1]:
+                intact.discard(other)
+        intact.add(written)
+
+    for value in graph.inputs:
+        write(value)
+    assert intact == set(graph.inputs), "inputs that overlap"
+    for node in graph.nodes:
+        for operand in node.inputs:
+            assert operand not in spans or operand in intact, (
+                f"{node.name} reads {operand} too late"
+            )
+        for made in node.outputs:
+            if OPERATORS[node.op].call is None:  # a view writes nothing
+                assert spans[made] == spans[node.inputs[0]]
+                intact.add(made)
+            else:
+                write(made)
+    assert intact >= set(graph.outputs), "an output does not survive the step"
+    assert max((stop for _, stop in spans.values()), default=0) <= plan.nbytes
+    assert plan.lower_bound <= plan.nbytes
+    assert plan.lower_bound == max(b for _, b in live_bytes(plan.blocks, len(graph.nodes)))
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *LARGE], ids=name)
+@pytest.mark.parametrize("updates", ["none", "last", "bias", "full"])
+def test_no_living_tensor_is_overwritten(path, updates):
+    graph = import_model(path)
+    if updates == "bias" and not any(n.inputs[2] for n in graph.nodes if OPERATORS[n.op].layer):
+        pytest.skip("no bias")
+    assert_sound(differentiate(graph, UpdatePlan(layers=choose(graph, updates))))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_random_graphs_of_elementwise_nodes_are_placed_soundly(data):
+    sizes = st.integers(1, 50)
+    tensors = {"t0": Tensor("t0", (1, data.draw(sizes)))}
+    nodes = []
+    for index in range(1, data.draw(st.integers(2, 14))):
+        source = data.draw(st.sampled_from(sorted(tensors)))
+        made = f"t{index}"
+        shape = tensors[source].shape
+        same = sorted(t for t in tensors if tensors[t].shape == shape)
+        op = data.draw(st.sampled_from(["Relu", "Add", "Reshape", "Softmax"]))
+        inputs = (source, data.draw(st.sampled_from(same))) if op == "Add" else (source,)
+        if op == "Reshape":
+            shape = (shape[-1], 1) if shape[0] == 1 else (1, shape[0])
+        tensors[made] = Tensor(made, shape)
+        nodes.append(Node(op, f"n{index}", inputs, (made,), {"shape": shape}))
+    graph = Graph(tuple(nodes), tensors, ("t0",), (nodes[-1].outputs[0],))
+    assert_sound(graph.with_nodes(graph.nodes))
+
+
+def test_views_and_in_place_activations_cost_nothing():
+    graph = Graph(
+        (
+            Node("Relu", "relu", ("x",), ("a",)),
+            Node("Reshape", "view", ("a",), ("b",), {"shape": (8,)}),
+            Node("Relu", "again", ("b",), ("y",)),
+        ),
+        {n: Tensor(n, s) for n, s in {"x": (1, 8), "a": (1, 8), "b": (8,), "y": (8,)}.items()},
+        ("x",),
+        ("y",),
+    )
+    plan = plan_arena(graph)
+    assert plan.nbytes == plan.lower_bound == 32
+    assert set(plan.offsets.values()) == {0}
+    assert plan.lifetimes["x"] == (UPLOAD, 0)
+
+
+def test_an_input_that_is_read_later_is_not_taken_over():
+    graph = Graph(
+        (Node("Relu", "relu", ("x",), ("a",)), Node("Add", "add", ("a", "x"), ("y",))),
+        {n: Tensor(n, (1, 8)) for n in ("x", "a", "y")},
+        ("x",),
+        ("y",),
+    )
+    assert_sound(graph)
+    assert plan_arena(graph).nbytes == 64
+
+
+def test_gradients_that_nobody_needs_are_not_generated():
+    """With the last layer learning, the backward pass holds its two gradients and no other node."""
+    graph = import_model(SHIPPED[-1])
+    training = differentiate(graph, UpdatePlan(layers=choose(graph, "last")))
+    made = [n.op for n in itertools.islice(training.nodes, len(graph.nodes), None)]
+    assert made == [
+        "CrossEntropy",
+        "CrossEntropyGradient",
+        "GemmWeightGradient",
+        "GemmBiasGradient",
+    ]
+    assert not [t for t in training.tensors.values() if t.storage == "state"]
