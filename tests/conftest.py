@@ -7,6 +7,15 @@ import shutil
 
 import pytest
 
+from tests.projects import (  # noqa: F401 (fixtures)
+    regression,
+    regression_built,
+    watch_host,
+    watch_host_built,
+    watch_nrf,
+    watch_nrf_built,
+)
+
 
 def require_tool(name: str) -> str:
     """The path of a program. Missing, it skips the test, or fails it where env CI is set."""

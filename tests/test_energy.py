@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinyodl.boards import load_board
-from tinyodl.energy import meter
+from tinyodl.energy import link_of, meter
 
 NRF = load_board("nrf52840_dk")
 
@@ -46,3 +46,10 @@ def test_the_host_clock_gives_no_energy() -> None:
 def test_a_board_without_currents_gives_no_energy() -> None:
     silent = NRF.model_copy(update={"energy": None})
     assert meter(silent, "serial", 0, 64_000_000).mj(1) is None
+
+
+def test_without_a_port_the_host_build_is_the_host_and_a_board_a_serial_device() -> None:
+    assert link_of(None, load_board("host")) == "host"
+    assert link_of(None, NRF) == "serial"
+    assert link_of("virtual", NRF) == "virtual"
+    assert link_of("/dev/ttyACM0", NRF) == "serial"

@@ -1,0 +1,142 @@
+"""`compile` and `plan`: what they print, what they write, and that mistakes leave nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, ENVIRONMENT, Run
+from tests.projects import WATCH, flat_model
+
+MODEL = WATCH / "watch_cnn_c7.onnx"
+
+
+def test_compile_writes_a_project_and_prints_what_learns(tinyodl: Run, tmp_path: Path) -> None:
+    done = tinyodl("compile", MODEL, "--board", "nrf52840_dk", "-o", tmp_path / "out")
+    assert done.code == 0
+    assert "/11/Gemm" in done.out and "weights and bias" in done.out and "frozen" in done.out
+    assert (tmp_path / "out/tinyodl.json").is_file()
+    assert (tmp_path / "out/platformio.ini").is_file()
+
+
+def test_compile_json_is_one_object_with_memory_work_and_layers(
+    tinyodl: Run, tmp_path: Path
+) -> None:
+    done = tinyodl("compile", MODEL, "--board", "nrf52840_dk", "-o", tmp_path / "out", "--json")
+    values = done.values
+    assert values["ram_bytes"]["total"] == sum(values["ram_bytes"]["parts"].values())
+    assert values["flash_bytes"]["total"] > 26_940  # the weights alone
+    assert values["macs_forward"] == 131_744
+    assert values["macs_backward"] == 0 and values["macs_update"] > 0
+    assert [layer["updates"] for layer in values["layers"]] == ["none", "none", "none", "weights"]
+    assert "Gemm" in done.err  # the table is for people
+
+
+def test_plan_shows_the_same_and_writes_nothing(tinyodl: Run, tmp_path: Path) -> None:
+    options = (MODEL, "--board", "nrf52840_dk", "--update", "full", "--optimizer", "adam")
+    planned = tinyodl("plan", *options, "--json").values
+    compiled = tinyodl("compile", *options, "-o", tmp_path / "out", "--json").values
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert planned == {name: v for name, v in compiled.items() if name != "project"}
+
+
+def test_plan_draws_the_memory_map(tinyodl: Run, tmp_path: Path) -> None:
+    done = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--html", tmp_path / "map.html")
+    assert done.code == 0
+    assert "memory-map" in (tmp_path / "map.html").read_text()
+
+
+@pytest.mark.parametrize(("size", "number"), [("20000", 20_000), ("16K", 16_384), ("1MiB", 2**20)])
+def test_sizes_are_bytes_or_carry_a_binary_unit(tinyodl: Run, size: str, number: int) -> None:
+    values = tinyodl(
+        "plan", MODEL, "--board", "nrf52840_dk", "--ram", size, "--flash", "96KiB", "--json"
+    ).values
+    assert values["ram_limit"] == min(number, 256 * 1024)
+    assert values["flash_limit"] == 96 * 1024
+
+
+@pytest.mark.parametrize("size", ["", "64Q", "-1", "0", "1.5K", "K"])
+def test_what_is_not_a_size_is_refused(tinyodl: Run, size: str) -> None:
+    done = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--ram", size)
+    assert done.code == 2 and "is not a size such as" in done.err
+
+
+def test_a_model_that_does_not_fit_is_refused_by_compile_and_shown_by_plan(
+    tinyodl: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = tinyodl("compile", MODEL, "--board", "nrf52840_dk", "--ram", "8K", "-o", out)
+    assert done.code == 2 and "largest tensors" in done.err and "Traceback" not in done.err
+    assert not out.exists()
+    shown = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--ram", "8K", "--json")
+    assert shown.values["fits"] is False and "Does not fit" in shown.err
+
+
+def test_a_plan_file_says_what_learns_and_how(tinyodl: Run, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('learning_rate = 0.5\n[layers]\n"/6/Conv" = "bias"\n')
+    values = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--update", plan, "--json").values
+    assert [layer["updates"] for layer in values["layers"]] == ["none", "none", "bias", "none"]
+    assert values["training"]["learning_rate"] == 0.5
+
+
+def test_a_plan_file_and_options_that_contradict_it_are_refused(
+    tinyodl: Run, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text("[layers]\n")
+    done = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--update", plan, "--lr", "0.1")
+    assert done.code == 2 and "set lr there" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.onnx", "--board", "nrf52840_dk"), "none.onnx"),
+        ((MODEL, "--board", "toaster"), "board 'toaster' is unknown; tinyodl knows host,"),
+        ((MODEL, "--board", "nrf52840_dk", "--update", "everything"), "everything"),
+        ((MODEL, "--board", "nrf52840_dk", "--lr", "-1"), "learning_rate"),
+        ((MODEL, "--board", "nrf52840_dk", "--batch", "0"), "batch"),
+        ((MODEL, "--board", "nrf52840_dk", "--loss", "hinge"), "hinge"),
+        ((MODEL,), "--board"),
+    ],
+)
+def test_mistakes_get_one_message_and_exit_code_2_and_write_nothing(
+    tinyodl: Run, tmp_path: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    done = tinyodl("compile", *arguments, "-o", tmp_path / "out", "--json")
+    assert done.code == 2 and done.out == ""
+    assert message in done.err and "Traceback" not in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_where_it_happened() -> None:
+    arguments = ["plan", "none.onnx", "--board", "nrf52840_dk"]
+    said = [
+        subprocess.run([*COMMAND, *debug, *arguments], env=ENVIRONMENT, capture_output=True).stderr
+        for debug in ((), ("--debug",))
+    ]
+    assert b"Traceback" not in said[0] and b"Traceback" in said[1]
+
+
+def test_the_same_input_gives_the_same_project_byte_for_byte(tinyodl: Run, tmp_path: Path) -> None:
+    model = flat_model(tmp_path / "flat.onnx")
+    trees = []
+    for name in ("a", "b"):
+        tinyodl("compile", model, "--board", "nucleo_f446re", "-o", tmp_path / name)
+        files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
+        trees.append({p.relative_to(tmp_path / name): p.read_bytes() for p in files})
+    assert trees[0] == trees[1] and len(trees[0]) > 5
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, tinyodl, tinyodl.cli.main; "
+        "heavy = {'onnx', 'onnxruntime', 'numpy', 'jinja2', 'unicorn'} & set(sys.modules); "
+        "sys.exit(str(sorted(heavy)) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

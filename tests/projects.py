@@ -1,0 +1,92 @@
+"""Real projects for tests: compiled and built once a session, copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import tinyodl
+from tinyodl import pio
+from tinyodl.boards import load_board
+from tinyodl.errors import ToolError
+
+WATCH = Path(__file__).parent.parent / "examples" / "watch"
+
+
+def require_arm_compiler() -> None:
+    """Skip the test (fail it in CI) where nothing compiles for a board."""
+    from tests.conftest import require_tool
+
+    try:
+        pio.find_arm_compiler()
+    except ToolError:
+        require_tool("arm-none-eabi-gcc")
+
+
+def flat_model(path: Path, inputs: int = 4, outputs: int = 2, seed: int = 0) -> Path:
+    """An ONNX file with one Gemm from `inputs` to `outputs` values."""
+    random = np.random.default_rng(seed)
+    weight = random.normal(size=(outputs, inputs)).astype(np.float32) / 4
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "gemm", transB=1)],
+        "flat",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, outputs])],
+        [
+            numpy_helper.from_array(weight, "w"),
+            numpy_helper.from_array(np.zeros(outputs, np.float32), "b"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def built(model: Path, board: str, out: Path, **options: object) -> Path:
+    """A compiled and built project."""
+    tinyodl.compile(model, board, out, **options)  # type: ignore[arg-type]
+    pio.build(out, load_board(board))
+    return out
+
+
+@pytest.fixture(scope="session")
+def watch_host_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("host") / "watch"
+    return built(WATCH / "watch_cnn_c7.onnx", "host", out, learning_rate=0.02)
+
+
+@pytest.fixture(scope="session")
+def watch_nrf_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_arm_compiler()
+    out = tmp_path_factory.mktemp("nrf") / "watch"
+    return built(WATCH / "watch_cnn_c7.onnx", "nrf52840_dk", out, learning_rate=0.02)
+
+
+@pytest.fixture(scope="session")
+def regression_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("regression")
+    model = flat_model(folder / "flat.onnx")
+    return built(model, "host", folder / "flat", loss="mse", learning_rate=0.1)
+
+
+@pytest.fixture
+def watch_host(watch_host_built: Path, tmp_path: Path) -> Path:
+    """The watch model's host build, with an empty store."""
+    return Path(shutil.copytree(watch_host_built, tmp_path / "watch"))
+
+
+@pytest.fixture
+def watch_nrf(watch_nrf_built: Path, tmp_path: Path) -> Path:
+    """The watch model's firmware for the nRF52840 DK, with an empty store."""
+    return Path(shutil.copytree(watch_nrf_built, tmp_path / "watch-nrf"))
+
+
+@pytest.fixture
+def regression(regression_built: Path, tmp_path: Path) -> Path:
+    """The host build of one Gemm, 4 to 2 values, that learns with loss mse."""
+    return Path(shutil.copytree(regression_built, tmp_path / "flat"))
