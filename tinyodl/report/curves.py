@@ -129,8 +129,11 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers from below `low` to above `high`, or as near as makes sense."""
-    span = (high - low) or abs(high) or 1.0
+    """Two to eight round numbers from below `low` to above `high`.
+
+    A range smaller than a millionth counts as one millionth: what is flat shall look flat.
+    """
+    span = max(high - low, 1e-6 * max(abs(low), abs(high), 1.0))
     step = 10.0 ** floor(log10(span / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
     first = floor(low / step + 1e-9)
