@@ -59,8 +59,8 @@ def manifest(
         layers=(layer,),
         parameters=(
             mf.ParameterRecord(
-                index=0, name="w", shape=shape, dtype="float32", bytes=8 * classes, storage=Storage.PARAMETER,
-                origin=None,
+                index=0, name="w", shape=shape, dtype="float32", bytes=8 * classes,
+                storage=Storage.PARAMETER, origin=None,
             ),
         ),
         schedule=(
@@ -96,6 +96,7 @@ def record(**changes: Any) -> RunRecord:
         "limit": None,
         "shuffle": None,
         "learning_rate": 0.01,
+        "steps_before": 0,
         "clock_hz": 64_000_000,
         "time_source": "modelled cycles of the virtual board",
         "energy_source": "estimated: 3 V x 5 mA x time (a table)",

@@ -96,6 +96,11 @@ def test_learned_weights_are_there_in_the_next_session(watch_host: Path, tmp_pat
         assert not np.array_equal(session.client.read_parameter(0), learned)
     with Session(watch_host) as session:
         np.testing.assert_array_equal(session.client.read_parameter(0), learned)
+        session.train(*windows("learn", 1), run=tmp_path / "more")
+        session.reset()
+        session.train(*windows("learn", 1), run=tmp_path / "again")
+    assert runlog.read(tmp_path / "more").record.steps_before == 30
+    assert runlog.read(tmp_path / "again").record.steps_before == 0
 
 
 def test_the_exported_model_computes_what_the_board_computes(

@@ -93,6 +93,7 @@ class RunRecord(_Record):
     limit: int | None
     shuffle: int | None
     learning_rate: float
+    steps_before: int  # samples that the weights had learned from when the run began
     clock_hz: int
     time_source: str
     energy_source: str | None

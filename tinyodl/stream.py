@@ -203,6 +203,7 @@ class Session:
             limit=limit,
             shuffle=shuffle,
             learning_rate=rate,
+            steps_before=self.client.statistics().steps,
             clock_hz=self.meter.clock_hz,
             time_source=self.meter.time_source,
             energy_source=self.meter.energy_source,

@@ -88,7 +88,7 @@ def test_host_and_virtual_board_see_the_same_losses_to_the_last_bit(
     assert seen[0] == seen[1] and len(seen[0]) == 26
 
 
-def test_what_was_learned_survives_between_commands_and_export_carries_it(
+def test_what_was_learned_survives_between_commands_until_a_reset(
     tinyodl: Run, watch_nrf: Path, few: Path, tmp_path: Path
 ) -> None:
     virtual = ("--port", "virtual")
@@ -102,6 +102,19 @@ def test_what_was_learned_survives_between_commands_and_export_carries_it(
     assert after["loss"] == trained["loss_after"] < before["loss"]
     assert np.sum(after["confusion"]) == 26
 
+    again = tinyodl(
+        *("stream-train", watch_nrf, *virtual, "--data", few, "--eval", few, "--limit", 1),
+        *("--reset", "--run", tmp_path / "again", "--json"),
+    ).values
+    assert again["loss_before"] == before["loss"]
+
+
+def test_export_carries_what_the_board_has_learned(
+    tinyodl: Run, watch_nrf: Path, few: Path, tmp_path: Path
+) -> None:
+    virtual = ("--port", "virtual")
+    tinyodl("stream-train", watch_nrf, *virtual, "--data", few, "--shuffle", 1)
+    after = tinyodl("evaluate", watch_nrf, *virtual, "--data", few, "--json").values
     learned = tmp_path / "learned.onnx"
     assert tinyodl("export", watch_nrf, *virtual, "-o", learned).code == 0
     model = onnxruntime.InferenceSession(learned)

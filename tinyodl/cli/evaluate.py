@@ -20,7 +20,7 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     help="Labelled samples: x (N, *input) and y; CSV too where the input is flat.",
 )
 @port_option
-@json_option  # fmt: skip
+@json_option
 def evaluate(project: Path, data_file: Path, port: str | None, as_json: bool) -> None:
     """Measure accuracy and loss on the board, with the weights it has; nothing is learned."""
     from tinyodl import data, manifest

@@ -35,6 +35,11 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     help="Another order each epoch; without it, as in the file.",
 )
 @click.option("--lr", type=float, help="Learning rate; the compiled one if not given.")
+@click.option(
+    "--reset",
+    is_flag=True,
+    help="Begin with the weights of the ONNX file, not with those the board has.",
+)
 @port_option
 @click.option(
     "--run",
@@ -43,7 +48,7 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     type=type_path,
     help="Where the run is logged.  [default: runs/<project>-<time>]",
 )
-@json_option  # fmt: skip
+@json_option
 def stream_train(
     project: Path,
     data_file: Path,
@@ -52,6 +57,7 @@ def stream_train(
     limit: int | None,
     shuffle: int | None,
     lr: float | None,
+    reset: bool,
     port: str | None,
     folder: Path | None,
     as_json: bool,
@@ -71,6 +77,8 @@ def stream_train(
     tested = data.load(eval_file, project_manifest) if eval_file else None
     folder = folder or runlog.default_folder(project)
     with Session(project, port) as session, output.stages() as progress:
+        if reset:
+            session.reset()
         summary = session.train(
             samples.x,
             samples.y,

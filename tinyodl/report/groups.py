@@ -35,7 +35,7 @@ def spreads(runs: Sequence[Run]) -> list[Spread]:
         if record.shuffle is None or record.status != "done":
             continue
         key = (record.model_id, record.board, record.data, record.eval_data, record.epochs,
-               record.limit, record.learning_rate)  # fmt: skip
+               record.limit, record.learning_rate, record.steps_before)  # fmt: skip
         experiments.setdefault(key, []).append(run)
     found = []
     for members in experiments.values():

@@ -97,6 +97,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
     names = groups.names(runs)
     return environment.get_template("page.html.j2").render(
         title=title,
+        subtitle="; ".join(dict.fromkeys(map(_experiment, runs))),
         version=__version__,
         style=Markup((TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")),
         figures=figures,
@@ -111,6 +112,11 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         projects=projects,
         phases=PHASES,
     )
+
+
+def _experiment(run: Run) -> str:
+    tested = f", tested on {run.record.eval_data}" if run.record.eval_data else ""
+    return f"{run.record.data}{tested}, {run.record.started[:10]}"
 
 
 def _curves(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
