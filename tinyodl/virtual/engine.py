@@ -40,10 +40,12 @@ _CODE_REGION = range(0, 0x2000_0000)  # the architecture's: flash and constants 
 _EXCEPTION_RETURN = 8
 _EXCEPTIONS = {2: "executes SVC", 7: "executes BKPT"}
 _ACCESSES = {
-    unicorn.UC_MEM_READ_UNMAPPED: "reads",
-    unicorn.UC_MEM_WRITE_UNMAPPED: "writes",
-    unicorn.UC_MEM_FETCH_UNMAPPED: "jumps to",
-    unicorn.UC_MEM_FETCH_PROT: "jumps to",
+    unicorn.UC_MEM_READ_UNMAPPED: "reads {}, where nothing is",
+    unicorn.UC_MEM_WRITE_UNMAPPED: "writes {}, where nothing is",
+}
+_JUMPS = {
+    unicorn.UC_MEM_FETCH_UNMAPPED: "jumps to {}, where nothing is",
+    unicorn.UC_MEM_FETCH_PROT: "jumps to {}, which is not code",
 }
 
 
@@ -106,6 +108,8 @@ class Engine:
         view = (ctypes.c_char * size).from_buffer(memory, offset)
         self._views.append(view)
         self.uc.mem_map_ptr(address, size, rights, ctypes.addressof(view))
+        # Only this marks memory as read-only, so that unicorn drops what is stored to it.
+        self.uc.mem_protect(address, size, rights)
 
     def map_peripherals(self, window: range) -> None:
         """Accesses to these addresses go to the bus."""
@@ -144,7 +148,8 @@ class Engine:
             raise self._failure
         pc = self._pc()
         if state.strayed:
-            raise Fault(f"jumps to {state.stray:#010x}, where the image has no code", state.stray)
+            what = f"jumps to {state.stray:#010x}, where the image has no code"
+            raise Fault(what, self._last_jump())
         self.meter.settle()
         if self._returning:
             state.end = 0
@@ -233,14 +238,16 @@ class Engine:
     def _invalid_access(
         self, _: object, access: int, address: int, size: int, value: int, __: object
     ) -> bool:
-        verb = _ACCESSES[access]
-        what = f"{verb} {address:#010x}, where nothing is"
-        if verb == "jumps to":
-            self._fail(what, address)
+        if access in _JUMPS:
+            self._fail(_JUMPS[access].format(f"{address:#010x}"), self._last_jump())
         else:
             self.meter.touch_now(self.uc)
-            self._fail(what, self.meter.state.pc)
+            self._fail(_ACCESSES[access].format(f"{address:#010x}"), self.meter.state.pc)
         return False
+
+    def _last_jump(self) -> int:
+        """Where the last block ended: with a branch of 16 bits, or the end of one of 32."""
+        return self.meter.state.next - 2
 
     def _invalid_instruction(self, _: object, __: object) -> bool:
         """unicorn reports WFE here, too: the block then ends with it."""

@@ -20,12 +20,20 @@ __attribute__((noinline)) static void writes_nothing(void)
 __attribute__((noinline)) static void jumps_into_nothing(void)
 {
     ((void (*)(void))0x60000001u)();
+    __asm__ volatile(""); /* no tail call */
+}
+
+__attribute__((noinline)) static void jumps_into_empty_flash(void)
+{
+    ((void (*)(void))0x1001u)();
+    __asm__ volatile("");
 }
 
 __attribute__((noinline)) static void jumps_into_data(void)
 {
     static uint16_t data[8] = {0x4770};
     ((void (*)(void))((uint32_t)data | 1u))();
+    __asm__ volatile("");
 }
 
 __attribute__((noinline)) static void uses_unmodelled_peripheral(void)
@@ -98,6 +106,9 @@ int main(void)
             break;
         case 'j':
             jumps_into_nothing();
+            break;
+        case 'k':
+            jumps_into_empty_flash();
             break;
         case 'd':
             jumps_into_data();

@@ -80,14 +80,14 @@ __attribute__((noinline)) static float compute(uint32_t rounds)
 {
     float a = 1.0f, b = 0.5f, c = 0.25f, d = -1.0f, e = 3.0f, f = 0.125f, g = 2.0f, h = -0.75f;
     for (uint32_t i = 0; i < rounds; i++) {
-        a = a * 0.999f + b;
-        b = b * 0.998f - c;
-        c = c * 0.997f + d;
-        d = d * 0.996f - e;
-        e = e * 0.995f + f;
-        f = f * 0.994f - g;
-        g = g * 0.993f + h;
-        h = h * 0.992f - a * 1e-3f;
+        a = a * 0.5f + b * 0.375f + 0.01f;
+        b = b * 0.5f - c * 0.375f + 0.02f;
+        c = c * 0.5f + d * 0.375f + 0.03f;
+        d = d * 0.5f - e * 0.375f + 0.04f;
+        e = e * 0.5f + f * 0.375f + 0.05f;
+        f = f * 0.5f - g * 0.375f + 0.06f;
+        g = g * 0.5f + h * 0.375f + 0.07f;
+        h = h * 0.5f - a * 0.375f + 0.08f;
         __asm__ volatile("vcmp.f32 %0, %1\n vmrs apsr_nzcv, fpscr\n ite gt\n"
                          "vmovgt.f32 %0, %1\n vmovle.f32 %1, %0\n"
                          : "+t"(a), "+t"(b)
@@ -99,10 +99,10 @@ __attribute__((noinline)) static float compute(uint32_t rounds)
 
 static void run(uint8_t command)
 {
-    if (command == 'c') { /* the answer must not depend on how many interrupts come meanwhile */
+    if (command == '?') {
+        send("!", 1);
+    } else if (command == 'c') { /* the answer must not depend on how many interrupts come meanwhile */
         uint32_t before = arrived;
-        while (arrived == before) {
-        }
         float result = compute(20000);
         uint32_t answer[2] = {0, arrived - before};
         __builtin_memcpy(answer, &result, 4);
