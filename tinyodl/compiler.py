@@ -191,7 +191,7 @@ def _manifest(
         ),
         arena=_arena(training, arena),
         ram=_ram(training, arena, board),
-        flash=_flash(training, board),
+        flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],
             backward=macs[Phase.BACKWARD],
@@ -272,12 +272,13 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
     return MemoryRecord(parts=parts, total=sum(parts.values()))
 
 
-def _flash(training: Graph, board: Board) -> MemoryRecord:
+def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     weights = sum(
         t.nbytes
         for t in training.tensors.values()
         if t.storage in (Storage.FLASH, Storage.PARAMETER)
     )
-    kernels = {k for n in training.nodes if (k := OPERATORS[n.op].kernel)}
-    parts = {"weights": weights, "code": firmware.code_bytes(board.port, len(kernels))}
+    kernels = sum(name.endswith("_f32.h") for name in network.files)
+    code = firmware.code_bytes(board.port, kernels, len(training.nodes))
+    parts = {"weights": weights, "code": code}
     return MemoryRecord(parts=parts, total=sum(parts.values()))
