@@ -37,6 +37,10 @@ class Machine(Protocol):
     def cycles(self) -> int:
         """Modelled cycles executed, up to the current instruction."""
 
+    @property
+    def byte_cycles(self) -> int:
+        """How long a byte takes on the line."""
+
     def transmit(self, data: bytes) -> None:
         """Puts bytes on the line to the host."""
 
@@ -75,7 +79,8 @@ class Chip(Protocol):
         """Bytes that have arrived at the receiving pin; each may overrun the one before."""
 
     def gather(self, data: bytes) -> None:
-        """Bytes that have arrived while the core slept; none overruns another."""
+        """Bytes that have arrived while the core slept. None overruns another, if the firmware
+        takes them in no more time than they took on the line."""
 
     def interrupts(self) -> int:
         """The interrupt lines that are high, bit n for interrupt n."""

@@ -23,10 +23,15 @@ from tinyodl.errors import BoardError, ToolError
 PROGRAM = "qemu-system-arm"
 MACHINE = "netduinoplus2"
 CHUNK = 65536
-# Linux ends the child with its parent, however that ends: PR_SET_PDEATHSIG, SIGKILL.
-_LAUNCH = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
-)
+# Linux ends the child with its parent, however that ends: PR_SET_PDEATHSIG, SIGKILL. The parent
+# may be gone before that is set.
+_LAUNCH = """
+import ctypes, os, sys
+parent, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(parent):
+    os.execv(command[0], command)
+"""
 
 
 class QemuBoard:
@@ -48,7 +53,7 @@ class QemuBoard:
             *("-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line"),
         ]
         if sys.platform == "linux":
-            command = [sys.executable, "-c", _LAUNCH, *command]
+            command = [sys.executable, "-c", _LAUNCH, str(os.getpid()), *command]
         try:
             self._process = subprocess.Popen(
                 command,

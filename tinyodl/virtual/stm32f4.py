@@ -130,6 +130,7 @@ class Usart:
         self._status = self.TC | self.TXE
         self._data = 0
         self._gathered: deque[int] = deque()
+        self._patience = 0  # until then the gathered bytes wait
         self._overrun_seen = False  # SR was read with ORE set; reading DR then clears it
         self._stored = dict.fromkeys((self.BRR, self.CR1, self.CR2, self.CR3, self.GTPR), 0)
 
@@ -148,6 +149,8 @@ class Usart:
     def gather(self, data: bytes) -> None:
         if self._on(self.RE):
             self._gathered.extend(data)
+            waiting = len(self._gathered) * self._machine.byte_cycles
+            self._patience = self._machine.now() + waiting
             self._next()
 
     def _next(self) -> None:
@@ -167,7 +170,13 @@ class Usart:
         control = self._stored[self.CR1]
         return bool(control & self.UE and control & direction)
 
+    def _lose_patience(self) -> None:
+        if self._gathered and self._machine.now() > self._patience:
+            self._gathered.clear()
+            self._status |= self.ORE
+
     def read(self, offset: int) -> int:
+        self._lose_patience()
         if offset == self.SR:
             self._overrun_seen = bool(self._status & self.ORE)
             return self._status

@@ -364,6 +364,10 @@ class UnicornBoard:
     def cycles(self) -> int:
         return self._state.cycles_now
 
+    @property
+    def byte_cycles(self) -> int:
+        return self._line.cycles_per_byte
+
     def transmit(self, data: bytes) -> None:
         self._line.answer(data)
 
