@@ -30,7 +30,7 @@ def test_energy_says_that_it_is_estimated_and_from_what() -> None:
         ("serial", 0, "DWT on the chip"),
         ("serial", 1, "timer on the chip"),
         ("virtual", 0, "modelled cycles of the virtual board"),
-        ("qemu", 1, "TIM2, QEMU: executed instructions"),
+        ("qemu", 1, "TIM2, QEMU: executed instructions, one a cycle of 64 MHz"),
         ("host", 2, "host clock, not the board's"),
     ],
 )
@@ -41,6 +41,14 @@ def test_time_names_its_clock(link: str, clock: int, source: str) -> None:
 def test_the_host_clock_gives_no_energy() -> None:
     host = meter(NRF, "host", 2, 1_000_000_000)
     assert host.mj(10**9) is None and host.energy_source is None
+
+
+def test_instructions_counted_by_qemu_give_no_energy() -> None:
+    assert meter(NRF, "qemu", 1, 16_000_000).mj(1) is None
+
+
+def test_a_board_that_fell_back_to_a_slower_clock_gives_no_energy() -> None:
+    assert meter(NRF, "serial", 0, NRF.clock_hz // 4).mj(1) is None
 
 
 def test_a_board_without_currents_gives_no_energy() -> None:

@@ -46,17 +46,20 @@ def link_of(port: str | None, board: Board) -> Link:
 def meter(board: Board, link: Link, clock_source: int, clock_hz: int) -> Meter:
     """The meter for a board reached over `link`, whose firmware counts with that clock.
 
-    The host build's clock says nothing about the board, so it has no energy.
+    There is energy only for the time of a board that runs at the clock its current was given for:
+    not for the host's time, nor for instructions that QEMU counts.
     """
     clock = _CLOCKS.get(clock_source, f"clock {clock_source}")
     sources = {
         "serial": f"{clock} on the chip",
         "virtual": "modelled cycles of the virtual board",
-        "qemu": "TIM2, QEMU: executed instructions",
+        "qemu": f"TIM2, QEMU: executed instructions, one a cycle of {clock_hz / 1e6:g} MHz",
         "host": "host clock, not the board's",
     }
     profile = board.energy
-    if profile is None or link == "host" or clock_source == 2:
+    # A timer has a clock of its own; the core's cycle counter shows the core's.
+    at_full_clock = clock == "timer" or clock_hz == board.clock_hz
+    if profile is None or link not in ("serial", "virtual") or not at_full_clock:
         return Meter(clock_hz, sources[link], None, None)
     return Meter(
         clock_hz,

@@ -24,6 +24,7 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Storage
@@ -215,9 +216,9 @@ class Session:
             with interruptible() as wish:
                 self._run(log, samples, list(order), tested, wish, progress)
         except Interrupted:
-            log.update(status="interrupted", saved=bool(log.steps) and self._save())
+            log.update(status="interrupted", saved=bool(log.steps) and self.save())
         except RunLogError as error:
-            kept = " and are saved in the board's store" if self._save() else ""
+            kept = " and are saved in the board's store" if self.save() else ""
             raise RunLogError(
                 f"{error}; the weights of {len(log.steps)} steps are on the board{kept}"
             ) from error
@@ -256,7 +257,7 @@ class Session:
                 accuracy = None if self._mse else right / (place.step + 1)
                 progress(Progress("learning", place.step + 1, len(order), accuracy))
         self.client.flush()
-        log.update(saved=self._save(), stack_used=self.client.statistics().stack_used)
+        log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
         log.update(status="done")
@@ -300,16 +301,17 @@ class Session:
         )
 
     def save(self) -> bool:
-        """Save the weights in the board's store; False where the board has none or too small a one.
+        """Save the weights in the board's store, which it takes up again when it starts.
 
-        The board takes them up again when it starts.
+        False where the board has no store that holds them: none at all, too small a one, or, as in
+        QEMU, one that keeps nothing.
         """
-        return self._save()
-
-    def _save(self) -> bool:
-        if self.hello.slot_bytes < self.hello.slot_needed:
-            return False
-        self.client.save()
+        try:
+            self.client.save()
+        except RefusedError as error:
+            if error.status in (Status.NO_SPACE, Status.STORE):
+                return False
+            raise
         return True
 
     def reset(self) -> None:

@@ -13,7 +13,8 @@ import onnxruntime
 import pytest
 
 from tests.cli.conftest import COMMAND, ENVIRONMENT, Run
-from tests.projects import WATCH
+from tests.conftest import require_tool
+from tests.projects import WATCH, flat_model, require_arm_compiler
 from tinyodl import manifest as manifest_file
 from tinyodl import runlog
 
@@ -66,6 +67,24 @@ def test_stream_train_reports_what_the_issue_of_a_run_is(
     record = runlog.read(tmp_path / "run").record
     assert record.linked is not None and record.linked.compiler != ""
     assert record.stack_used is not None and 0 < record.stack_used <= 2048
+
+
+def test_qemu_trains_and_says_that_nothing_was_saved_and_what_it_counts(
+    tinyodl: Run, tmp_path: Path
+) -> None:
+    require_tool("qemu-system-arm")
+    require_arm_compiler()
+    model, project = flat_model(tmp_path / "flat.onnx"), tmp_path / "flat"
+    np.savez(tmp_path / "d.npz", x=np.eye(4, dtype=np.float32), y=np.array([0, 1, 0, 1]))
+    assert tinyodl("compile", model, "--board", "netduinoplus2", "-o", project).code == 0
+    assert tinyodl("flash", project, "--port", "qemu").code == 0
+    values = tinyodl(
+        "stream-train", project, "--port", "qemu", "--data", tmp_path / "d.npz", "--json"
+    ).values
+    assert values["samples"] == 4 and values["saved"] is False
+    assert values["time_source"].startswith("TIM2, QEMU: executed instructions")
+    assert values["mj_per_step"] is None
+    assert "not in the board's store" in tinyodl("report", values["run"]).out
 
 
 def test_without_eval_there_are_no_accuracies_before_and_after(

@@ -34,6 +34,7 @@ def compile_command(
     Prints what learns, and what it takes. Nothing is written when the model cannot be compiled or
     does not fit.
     """
+    from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
     from tinyodl.report import tables, values
@@ -42,5 +43,7 @@ def compile_command(
     options = compiler_options(update, loss, optimizer, lr, batch, seed)
     manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
     tables.print_plan(output.people, manifest)
-    output.people.print(f"Written to {out}. Next: tinyodl flash {out}")
+    emulators = "".join(f", --port {name}" for name in load_board(board).virtual)
+    without = f" (without hardware: {emulators[2:]})" if emulators else ""
+    output.people.print(f"Written to {out}. Next: tinyodl flash {out}{without}")
     output.result({"project": str(out), **values.plan_values(manifest)})

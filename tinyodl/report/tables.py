@@ -165,6 +165,11 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         )
     _print_steps(console, runs)
     for run in runs:
+        if run.steps and not run.record.saved:
+            console.print(
+                f"{run.folder}: the weights are not in the board's store; when it loses power they "
+                "are gone."
+            )
         if run.record.error:
             console.print(Text(f"{run.folder}: {run.record.error}", "red"))
 
