@@ -18,7 +18,7 @@
 #include "conv_shape.h"
 
 /* Summed in the order b, c, kernel row, kernel column. */
-static inline void conv_f32(const conv_shape *s, const float *restrict x, const float *restrict w,
+static inline __attribute__((always_inline)) void conv_f32(const conv_shape *s, const float *restrict x, const float *restrict w,
                      const float *restrict b, float *restrict y)
 {
     const int32_t in_group = s->in_channels / s->groups;
@@ -63,7 +63,7 @@ static inline void conv_f32(const conv_shape *s, const float *restrict x, const 
 
 /* gx[c, p * stride + k * dilation - pad] += w[m, c, k] * gy[m, p]: each tap of each filter adds a
  * scaled copy of the output gradient, in the order m, c, kernel row, kernel column. */
-static inline void conv_input_gradient_f32(const conv_shape *s, const float *restrict gy,
+static inline __attribute__((always_inline)) void conv_input_gradient_f32(const conv_shape *s, const float *restrict gy,
                                     const float *restrict w, float *restrict gx)
 {
     const int32_t in_group = s->in_channels / s->groups;

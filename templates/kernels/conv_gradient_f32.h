@@ -13,7 +13,7 @@
 #include "learner_f32.h"
 
 /* Summed in the order output row, output column. */
-static inline void conv_weight_gradient_f32(const conv_shape *s, const float *restrict gy,
+static inline __attribute__((always_inline)) void conv_weight_gradient_f32(const conv_shape *s, const float *restrict gy,
                                      const float *restrict x, const learner_f32 *learner)
 {
     const int32_t in_group = s->in_channels / s->groups;
@@ -54,7 +54,7 @@ static inline void conv_weight_gradient_f32(const conv_shape *s, const float *re
     }
 }
 
-static inline void conv_bias_gradient_f32(int32_t channels, int32_t positions, const float *restrict gy,
+static inline __attribute__((always_inline)) void conv_bias_gradient_f32(int32_t channels, int32_t positions, const float *restrict gy,
                                    const learner_f32 *learner)
 {
     for (int32_t m = 0; m < channels; m++) {
