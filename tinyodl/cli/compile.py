@@ -45,5 +45,5 @@ def compile_command(
     tables.print_plan(output.people, manifest)
     emulators = "".join(f", --port {name}" for name in load_board(board).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""
-    output.people.print(f"Written to {out}. Next: tinyodl flash {out}{without}")
+    output.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")
     output.result({"project": str(out), **values.plan_values(manifest)})

@@ -21,7 +21,7 @@ def export(project: Path, out: Path, port: str | None) -> None:
     output = Output()
     with Session(project, port) as session:
         session.export(out)
-    output.people.print(
+    output.tell(
         f"{out}: the weights as {session.port} has them, learned from "
         f"{session.hello.steps:,} samples"
     )

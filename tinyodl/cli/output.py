@@ -29,8 +29,12 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.people = Console(stderr=as_json, highlight=False, soft_wrap=False)
+        self.people = Console(stderr=as_json, highlight=False)
         self.errors = Console(stderr=True, highlight=False)
+
+    def tell(self, sentence: str) -> None:
+        """A line for people that is not wrapped, so that its paths and commands can be copied."""
+        self.people.print(sentence, soft_wrap=True, markup=False)
 
     def result(self, values: dict[str, Any]) -> None:
         """The command's one JSON object; nothing without --json."""

@@ -40,5 +40,5 @@ def plan(
     tables.print_plan(output.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)
-        output.people.print(f"Memory map: {html}")
+        output.tell(f"Memory map: {html}")
     output.result(values.plan_values(manifest, ram=ram, flash=flash))

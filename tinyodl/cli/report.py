@@ -24,9 +24,9 @@ def report(folders: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     tables.print_runs(output.people, runs)
     if html is not None:
         write_report(runs, html)
-        output.people.print(f"Report: {html}")
+        output.tell(f"Report: {html}")
     else:
-        output.people.print("With --html FILE: learning curves, confusion, memory map on a page.")
+        output.tell("With --html FILE: learning curves, confusion, memory map on a page.")
     output.result(
         {
             "runs": [run.summary.model_dump(mode="json") for run in runs],

@@ -96,5 +96,5 @@ def stream_train(
     tables.print_runs(output.people, [run])
     page = folder / "report.html"
     write_report([run], page)
-    output.people.print(f"Log: {folder}   Report: {page}")
+    output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
