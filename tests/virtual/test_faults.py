@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import pytest
 
 from tests.virtual.conftest import Build
@@ -85,3 +89,18 @@ def test_a_closed_board_says_so(build: Build, nrf: Board) -> None:
     virtual.close()
     with pytest.raises(BoardError, match="is closed"):
         virtual.read(1.0)
+
+
+def test_ctrl_c_ends_a_read_and_harms_nothing(build: Build, netduino: Board) -> None:
+    with UnicornBoard(netduino, build("interrupts", netduino)) as virtual:
+        virtual.write(b"c" * 60)  # some 0.3 s of work
+        answers = b""
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                answers += virtual.read(5.0)
+        assert len(answers) < 60 * 8
+        while received := virtual.read(5.0):
+            answers += received
+    sums = [answers[at : at + 4] for at in range(0, len(answers), 8)]
+    assert sums == sums[:1] * 60
