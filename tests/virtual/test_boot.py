@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import require_tool
 from tests.virtual.conftest import Build
 from tinyodl import virtual
 from tinyodl.boards import Board
@@ -50,6 +51,13 @@ def test_a_board_without_qemu_names_the_ones_with(project: Path, nrf: Board) -> 
 def test_a_file_that_is_no_image_is_a_users_mistake(project: Path, nrf: Board) -> None:
     (project / ".pio/build" / nrf.name / "firmware.elf").write_bytes(b"not an ELF file")
     with pytest.raises(UserError, match="cannot be read as an ELF file"):
+        virtual.boot(project, nrf)
+
+
+def test_a_stripped_image_is_a_users_mistake(project: Path, nrf: Board) -> None:
+    elf = project / ".pio/build" / nrf.name / "firmware.elf"
+    subprocess.run([require_tool("arm-none-eabi-strip"), str(elf)], check=True)
+    with pytest.raises(UserError, match="has no symbols"):
         virtual.boot(project, nrf)
 
 

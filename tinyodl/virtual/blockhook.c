@@ -7,11 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
 #define EXPORT __attribute__((visibility("default")))
-#endif
 
 enum { REGISTER_PC = 11 }; /* UC_ARM_REG_PC */
 
@@ -35,15 +31,22 @@ typedef struct {
     uint64_t stop_at;                      /* cycles: no block begins from here on */
     const code_table *tables;
     uint32_t table_count;
-    uint32_t next; /* address behind the current block */
-    uint32_t size; /* of the current block, in bytes */
-    uint32_t end;  /* how the current block ends, an entry of code_table.ends */
-    uint32_t pc;   /* of the instruction that touched something */
-    uint32_t stray, strayed; /* the address of a block outside all tables, and whether there is one */
-    const sum *behind;       /* the sums at `next` */
+    uint32_t next;    /* address behind the current block */
+    uint32_t size;    /* of the current block, in bytes */
+    uint32_t end;     /* how the current block ends, an entry of code_table.ends */
+    uint32_t pc;      /* of the instruction that touched something */
+    uint32_t stray;   /* address of a block outside all tables */
+    uint32_t strayed; /* whether there was one */
+    const sum *behind; /* the sums at `next` */
     int (*stop)(void *engine);
     int (*read_register)(void *engine, int which, void *value);
 } meter;
+
+static bool contains(const code_table *table, uint32_t address, uint32_t size)
+{
+    uint32_t offset = address - table->address; /* huge for an address below */
+    return offset < table->size && size <= table->size - offset;
+}
 
 EXPORT void meter_block(void *engine, uint64_t address, uint32_t size, void *user)
 {
@@ -53,8 +56,7 @@ EXPORT void meter_block(void *engine, uint64_t address, uint32_t size, void *use
         return;
     }
     const code_table *table = m->tables;
-    uint32_t offset;
-    while ((offset = (uint32_t)address - table->address) >= table->size) {
+    while (!contains(table, (uint32_t)address, size)) {
         if (++table == m->tables + m->table_count) {
             m->stray = (uint32_t)address;
             m->strayed = 1;
@@ -62,6 +64,7 @@ EXPORT void meter_block(void *engine, uint64_t address, uint32_t size, void *use
             return;
         }
     }
+    uint32_t offset = (uint32_t)address - table->address;
     if ((uint32_t)address != m->next) {
         m->cycles += m->end & TAKEN_CYCLES;
     }

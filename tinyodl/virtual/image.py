@@ -59,7 +59,7 @@ class Image:
 
 
 def load_image(path: Path) -> Image:
-    """Reads an ELF file for 32-bit Arm. Raises UserError when it is anything else."""
+    """Reads an ELF file for 32-bit Arm, symbols included. Raises UserError for anything else."""
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
@@ -81,7 +81,9 @@ def _read(path: Path, elf: ELFFile) -> Image:
     functions: dict[int, Function] = {}
     marks: list[tuple[int, bool]] = []  # (address, instructions from here on?)
     table = elf.get_section_by_name(".symtab")
-    for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
+    if not isinstance(table, SymbolTableSection):
+        raise UserError(f"{path} has no symbols, which the virtual board needs; build it again")
+    for symbol in table.iter_symbols():
         address = symbol["st_value"]
         if symbol["st_info"]["type"] == "STT_FUNC":
             address &= ~1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import signal
 import threading
 import time
@@ -11,30 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from unicorn import Uc
-from unicorn import arm_const as arm
-
 from tinyodl.boards import Board
 from tinyodl.errors import BoardError
-from tinyodl.virtual import engine, nrf52840, stm32f4
-from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
-from tinyodl.virtual.counts import PHASES, Count
-from tinyodl.virtual.cycles import EXCEPTION_ENTRY_CYCLES, EXCEPTION_RETURN_CYCLES
-from tinyodl.virtual.engine import Engine, Fault, Stop
-from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
-from tinyodl.virtual.flash import Flash
+from tinyodl.virtual.counts import Count
+from tinyodl.virtual.engine import Fault
 from tinyodl.virtual.image import load_image
-from tinyodl.virtual.line import Line
-from tinyodl.virtual.peripheral import Chip, MemoryMap, Misuse, Peripheral
+from tinyodl.virtual.machine import VirtualMachine
 
-SLICE_CYCLES = 4_000_000  # about 10 ms: how long Ctrl-C and timeouts may wait
 ANSWER_BYTES = 4096  # read() returns when the board has sent that much without pause
-NEVER = 2**63
 BOOT_SECONDS = 10.0
-SYSTEM_CONTROL = range(0xE000_E000, 0xE000_F000)
-DWT = range(0xE000_1000, 0xE000_2000)
-GRANULE = 1024  # peripherals begin at multiples of this
-UNINITIALIZED = b"\xa5"  # RAM after power on holds anything but zeros
 
 
 class UnicornBoard:
@@ -54,82 +38,62 @@ class UnicornBoard:
         self.board = board
         self.name = f"virtual {board.title}"
         self._image = load_image(elf)
-        self._engine = Engine(self._image, self)
-        self._state = self._engine.meter.state
-        self._exceptions = Exceptions(self._engine.uc, self)
-        self._line = Line(10 * board.clock_hz // (board.serial.baud if board.serial else 115200))
-        self._memory = _memory_map(board)
-        self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
-        self._flash = Flash(self._memory.flash, self._image, board.store, store)
         self._failure: BoardError | None = None
         self._closed = False
-        self._slept = 0  # cycles
-        self._counts = [[0, 0] for _ in PHASES]
-        self._marked = (0, 0)
-        self._phase = 0
+        self._machine = VirtualMachine(board, self._image, store)
         try:
-            self._map_memory()
-            self._power_on()
-            self._map_peripherals()
             self.run_until_idle(BOOT_SECONDS)
         except BaseException:
             self.close()
             raise
 
-    # -- Transport --------------------------------------------------------------------------------
-
     def write(self, data: bytes) -> None:
         self._require_alive()
-        self._line.send(data, self.now())
-        self._idle = False
+        self._machine.send(data)
 
     def read(self, timeout: float) -> bytes:
         """Runs the board until it has answered and waits again; b"" when it waits without having
         answered (no reason to spend the timeout then), or when the timeout is over."""
         self._require_alive()
+        line = self._machine.line
         deadline = time.monotonic() + timeout
-        while not self._idle and self._line.answered < ANSWER_BYTES:
-            with _interrupts_deferred():
-                self._run_slice()
-            if self._line.answered or time.monotonic() > deadline:
+        while not self._machine.idle and line.answered < ANSWER_BYTES:
+            self._run_slice()
+            if line.answered or time.monotonic() > deadline:
                 break
-        return self._line.take_answer()
+        return line.take_answer()
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._engine.close()
-            self._flash.close()
-
-    # -- What a virtual board knows ---------------------------------------------------------------
+            self._machine.close()
 
     def counters(self) -> dict[str, Count]:
-        """Executed since power on, by the phase that the marker pins showed."""
-        self._charge()
-        return {name: Count(*counts) for name, counts in zip(PHASES, self._counts, strict=True)}
+        """Executed since power on, by the phase that the marker pins showed. Works after a fault,
+        too, and then counts up to the instruction at fault."""
+        return self._machine.counters()
 
     def seconds(self) -> float:
         """The board's own time since power on, sleep included."""
-        return self.now() / self.board.clock_hz
+        return self._machine.now() / self.board.clock_hz
 
     def run_until_idle(self, timeout: float) -> None:
         """Runs until the firmware waits for input. Raises BoardError when it still runs after
-        `timeout` seconds of this machine's time."""
+        `timeout` seconds of this computer's time."""
         self._require_alive()
         deadline = time.monotonic() + timeout
-        while not self._idle:
-            with _interrupts_deferred():
-                self._run_slice()
-            if time.monotonic() > deadline and not self._idle:
+        while not self._machine.idle:
+            self._run_slice()
+            if time.monotonic() > deadline and not self._machine.idle:
                 raise BoardError(
-                    f"{self.name} does not wait for input after {timeout:g} s; it is at pc "
-                    f"{self._pc:#010x} ({self._image.where(self._pc)})"
+                    f"{self.name} does not wait for input after {timeout:g} s; it is at "
+                    f"{self._place(self._machine.pc)}"
                 )
 
     def peek(self, address: int, size: int) -> bytes:
         """Memory as a debugger sees it."""
         self._require_alive()
-        return bytes(self._engine.uc.mem_read(address, size))
+        return self._machine.peek(address, size)
 
     def __enter__(self) -> UnicornBoard:
         return self
@@ -137,300 +101,24 @@ class UnicornBoard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- Power on ---------------------------------------------------------------------------------
-
-    def _map_memory(self) -> None:
-        for address, memory, offset, size in self._flash.blocks:
-            self._engine.map_memory(address, memory, offset, size, engine.CODE)
-        for address, memory in self._ram:
-            size = len(memory)
-            runs = any(address <= code.address < address + size for code in self._image.code)
-            rights = engine.DATA | (engine.CODE if runs else 0)
-            self._engine.map_memory(address, memory, 0, size, rights)
-        for area in self._memory.constants:
-            self._engine.uc.mem_map(area.address, area.size, engine.READ_ONLY)
-            self._engine.uc.mem_write(area.address, area.contents or b"")
-
-    def _map_peripherals(self) -> None:
-        windows: list[range] = []
-        for addresses in sorted(self._all_peripherals(), key=lambda r: r.start):
-            if windows and windows[-1].stop == addresses.start:
-                windows[-1] = range(windows[-1].start, addresses.stop)
-            else:
-                windows.append(addresses)
-        for window in windows:
-            self._engine.map_peripherals(window)
-
-    def _power_on(self) -> None:
-        """The state after a reset; RAM, flash, the line and the counts stay."""
-        vectors = self.board.flash.origin
-        self._idle = False
-        self._sleep: Stop | None = None
-        self._reset_requested = False
-        self._program_width = 0
-        self._refused: set[str] = set()
-        self._control = SystemControl(self, vectors)
-        self._chip = _chip(self)
-        self._peripherals = {
-            granule: (addresses.start, peripheral)
-            for addresses, peripheral in self._all_peripherals().items()
-            for granule in range(addresses.start // GRANULE, addresses.stop // GRANULE)
-        }
-        self.mark(0)
-        _reset_registers(self._engine.uc, stack=self._flash.word(vectors) & ~3)
-        self._pc = self._flash.word(vectors + 4) & ~1
-        self._engine.leave_block(self._pc, 0)
-
-    def _all_peripherals(self) -> dict[range, Peripheral]:
-        core: dict[range, Peripheral] = {
-            SYSTEM_CONTROL: self._control,
-            DWT: Dwt(self, self._control),
-        }
-        return {**self._chip.peripherals, **core}
-
-    # -- Running ----------------------------------------------------------------------------------
-
     def _run_slice(self) -> None:
-        """Runs for SLICE_CYCLES, or until the firmware waits for a byte that nobody has sent."""
-        end = self._state.cycles + SLICE_CYCLES
         try:
-            while self._state.cycles < end:
-                self._deliver()
-                if self._sleep is not None and not self._wake():
-                    self._idle = True
-                    return
-                self._take_interrupt()
-                stop, self._pc = self._engine.run(self._pc, min(end, self._next_interruption()))
-                if self._reset_requested:
-                    self._power_on()
-                elif stop is Stop.RETURN:
-                    self._return_from_exception(self._pc | 1)
-                elif stop is not Stop.SOON:
-                    self._sleep = stop
+            with _interrupts_deferred():
+                self._machine.run_slice()
         except Fault as fault:
-            raise self._dead(fault.what, fault.pc) from fault
-        except Misuse as misuse:
-            raise self._dead(str(misuse), self._pc) from misuse
+            self._failure = BoardError(
+                f"{self.name}: the firmware {fault.what}; {self._place(fault.pc)}"
+            )
+            raise self._failure from fault
 
-    def _next_interruption(self) -> int:
-        """The cycle at which something may want to interrupt the core."""
-        nvic = self._control.nvic
-        soon = self._state.cycles + 1
-        if nvic.candidate() is not None:
-            return soon  # masked: look after each block whether it still is
-        if not nvic.enabled or self._line.next_arrival is None:
-            return NEVER
-        return max(self._line.next_arrival - self._slept, soon)
-
-    def _deliver(self) -> None:
-        """Bytes that have arrived by now reach the chip, and its interrupts the core."""
-        if self._line.next_arrival is not None:
-            self._chip.receive(self._line.arrived(self.now()))
-        self._control.nvic.set_lines(self._chip.interrupts())
-
-    def _wake(self) -> bool:
-        """Sleeps until something wakes the core; False when nothing will."""
-        if not self._control.fpu_enabled:
-            self._require_fpu_unused()
-        while not self._awake():
-            arrival = self._line.arrival_of(self._chip.burst)
-            if arrival is None:
-                return False
-            self._slept += max(0, arrival - self.now())
-            self._chip.gather(self._line.arrived(self.now()))
-            self._control.nvic.set_lines(self._chip.interrupts())
-        self._sleep = None
-        return True
-
-    def _awake(self) -> bool:
-        nvic = self._control.nvic
-        masked, base = self._exceptions.masks()
-        candidate = nvic.candidate(base)
-        if self._sleep is Stop.WAIT_FOR_INTERRUPT:
-            return candidate is not None
-        if nvic.event:
-            nvic.event = False
-            return True
-        return candidate is not None and not masked
-
-    def _require_fpu_unused(self) -> None:
-        if self._exceptions.uses_floats():
-            raise Misuse("used the FPU, which CPACR has not enabled")
-
-    def _take_interrupt(self) -> None:
-        interrupt = self._next_interrupt()
-        if interrupt is not None:
-            self._engine.leave_block(self._pc, EXCEPTION_ENTRY_CYCLES)
-            self._exceptions.enter(interrupt, self._pc)
-            self._pc = self._handler(interrupt)
-
-    def _return_from_exception(self, back: int) -> None:
-        """Or on to the next handler, if an interrupt waits."""
-        self._deliver()
-        self._control.nvic.leave()
-        interrupt = self._next_interrupt()
-        if interrupt is not None:
-            self._exceptions.chain(interrupt, back)
-            self._pc = self._handler(interrupt)
-        else:
-            self._pc = self._exceptions.leave(back)
-        self._engine.leave_block(self._pc, EXCEPTION_RETURN_CYCLES)
-
-    def _next_interrupt(self) -> int | None:
-        """Activates the interrupt that is due now, if any."""
-        nvic = self._control.nvic
-        if nvic.candidate() is None:
-            return None
-        masked, base = self._exceptions.masks()
-        interrupt = None if masked else nvic.candidate(base)
-        if interrupt is not None:
-            nvic.enter(interrupt)
-        return interrupt
-
-    def _handler(self, interrupt: int) -> int:
-        """Address of an interrupt's handler; the vector table may lie in flash or RAM."""
-        vector = self._control.vectors + 4 * (FIRST_INTERRUPT + interrupt)
-        return int.from_bytes(self._engine.uc.mem_read(vector, 4), "little") & ~1
-
-    def _charge(self) -> None:
-        """What was executed since the last change of phase goes to the phase that was shown."""
-        now = (self._state.instructions_now, self._state.cycles_now)
-        counts = self._counts[self._phase]
-        counts[0] += now[0] - self._marked[0]
-        counts[1] += now[1] - self._marked[1]
-        self._marked = now
-
-    def _dead(self, what: str, pc: int) -> BoardError:
-        self._failure = BoardError(
-            f"{self.name}: the firmware {what}; pc {pc:#010x} ({self._image.where(pc)})"
-        )
-        return self._failure
+    def _place(self, pc: int) -> str:
+        return f"pc {pc:#010x} ({self._image.where(pc)})"
 
     def _require_alive(self) -> None:
         if self._closed:
             raise BoardError(f"{self.name} is closed")
         if self._failure is not None:
             raise self._failure
-
-    # -- Bus: accesses of the firmware ------------------------------------------------------------
-
-    def load(self, address: int, size: int) -> int:
-        start, peripheral = self._peripherals[address // GRANULE]
-        self._catch_up()
-        word = peripheral.read((address & ~3) - start)
-        if size == 4:
-            return word
-        _require_words(peripheral, size)
-        return word >> 8 * (address & 3) & (1 << 8 * size) - 1
-
-    def store(self, address: int, size: int, value: int) -> None:
-        start, peripheral = self._peripherals[address // GRANULE]
-        self._catch_up()
-        offset = (address & ~3) - start
-        if size != 4:
-            _require_words(peripheral, size)
-            mask = (1 << 8 * size) - 1 << 8 * (address & 3)
-            value = peripheral.read(offset) & ~mask | value << 8 * (address & 3) & mask
-        peripheral.write(offset, value)
-        nvic = self._control.nvic
-        nvic.set_lines(self._chip.interrupts())
-        if nvic.candidate() is not None:
-            self._engine.stop_soon()
-
-    def _catch_up(self) -> None:
-        arrival = self._line.next_arrival
-        if arrival is not None and arrival <= self.now():
-            self._deliver()
-            if self._control.nvic.candidate() is not None:
-                self._engine.stop_soon()
-
-    def write_flash(self, address: int, size: int, value: int) -> None:
-        """Ignored, as on silicon, unless the controller has writing on for this width."""
-        if not self._program_width:
-            self._refused.add("off")
-        elif size != self._program_width:
-            self._refused.add("width")
-        else:
-            self._flash.program(address, size, value)
-
-    def signal(self) -> None:
-        self._control.nvic.event = True
-
-    # -- Machine: what peripherals see ------------------------------------------------------------
-
-    def now(self) -> int:
-        return self._state.cycles_now + self._slept
-
-    def cycles(self) -> int:
-        return self._state.cycles_now
-
-    @property
-    def byte_cycles(self) -> int:
-        return self._line.cycles_per_byte
-
-    def transmit(self, data: bytes) -> None:
-        self._line.answer(data)
-
-    def ram(self, address: int, size: int) -> memoryview:
-        for start, memory in self._ram:
-            if start <= address and address + size <= start + len(memory):
-                return memoryview(memory)[address - start : address - start + size]
-        raise Misuse(f"gives a DMA engine {address:#010x}, which is outside of RAM")
-
-    def program(self, width: int) -> None:
-        self._program_width = width
-
-    def refused(self) -> set[str]:
-        refused, self._refused = self._refused, set()
-        return refused
-
-    def erase(self, address: int, size: int) -> None:
-        self._flash.erase(address, size)
-
-    def mark(self, phase: int) -> None:
-        if phase != self._phase:
-            self._charge()
-            self._phase = phase
-
-    def reset(self) -> None:
-        self._reset_requested = True
-        self._engine.stop_soon()
-
-
-def _memory_map(board: Board) -> MemoryMap:
-    return nrf52840.MEMORY if board.port == "nrf52840" else stm32f4.memory_map(board)
-
-
-def _chip(machine: UnicornBoard) -> Chip:
-    if machine.board.port == "nrf52840":
-        return nrf52840.Nrf52840(machine)
-    return stm32f4.Stm32f4(machine)
-
-
-def _filled(size: int) -> mmap.mmap:
-    memory = mmap.mmap(-1, size)
-    memory[:] = UNINITIALIZED * size
-    return memory
-
-
-def _reset_registers(uc: Uc, stack: int) -> None:
-    for register in (*range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 13), arm.UC_ARM_REG_FPSCR):
-        uc.reg_write(register, 0)
-    for register, value in (
-        (arm.UC_ARM_REG_XPSR, 1 << 24),
-        (arm.UC_ARM_REG_CONTROL, 0),
-        (arm.UC_ARM_REG_PRIMASK, 0),
-        (arm.UC_ARM_REG_FAULTMASK, 0),
-        (arm.UC_ARM_REG_BASEPRI, 0),
-        (arm.UC_ARM_REG_LR, 0xFFFF_FFFF),
-        (arm.UC_ARM_REG_SP, stack),
-    ):
-        uc.reg_write(register, value)
-
-
-def _require_words(peripheral: Peripheral, size: int) -> None:
-    if not isinstance(peripheral, SystemControl):
-        raise Misuse(f"accesses {8 * size} bits of {peripheral.name}; its registers have 32")
 
 
 @contextlib.contextmanager
