@@ -86,6 +86,14 @@ except ToolError as error:
     assert "pip install 'tinyodl[virtual]'" in run.stdout
 
 
+def test_a_unicorn_that_would_count_wrongly_is_refused(
+    monkeypatch: pytest.MonkeyPatch, project: Path, nrf: Board
+) -> None:
+    monkeypatch.setattr("unicorn.UC_VERSION_PATCH", 3)
+    with pytest.raises(ToolError, match=r"needs unicorn 2\.1\.4 and found 2\.1\.3"):
+        virtual.boot(project, nrf)
+
+
 def test_without_a_host_compiler_the_remedy_is_named(
     monkeypatch: pytest.MonkeyPatch, build: Build, nrf: Board, tmp_path: Path
 ) -> None:

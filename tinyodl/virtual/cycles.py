@@ -10,18 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import capstone
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyodl.errors import ToolError
 from tinyodl.virtual.image import CodeSection
-
-try:
-    import capstone
-except ImportError as error:
-    raise ToolError(
-        "the virtual board needs the package capstone; pip install 'tinyodl[virtual]'"
-    ) from error
 
 # What the end of an instruction does to the flow, as `CodeTable.ends` says it.
 TAKEN_CYCLES = 0x0F  # extra cycles when execution goes on elsewhere

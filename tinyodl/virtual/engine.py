@@ -13,21 +13,17 @@ import mmap
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import unicorn
+from unicorn import arm_const as arm
+from unicorn.unicorn_py3.unicorn import uclib
+
 from tinyodl.errors import ToolError
 from tinyodl.virtual.cycles import TAKEN_CYCLES, WAIT_FOR_EVENT, WAIT_FOR_INTERRUPT, tabulate
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.meter import Meter
 from tinyodl.virtual.peripheral import Misuse
 
-try:
-    import unicorn
-    from unicorn import arm_const as arm
-    from unicorn.unicorn_py3.unicorn import uclib
-except ImportError as error:
-    raise ToolError(
-        "the virtual board needs the package unicorn, 2.1.2 or newer; "
-        "pip install 'tinyodl[virtual]'"
-    ) from error
+OLDEST_UNICORN = (2, 1, 4)  # earlier ones count wrongly, as they report another pc
 
 READ_ONLY = unicorn.UC_PROT_READ
 CODE = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
@@ -85,6 +81,8 @@ class Engine:
     """Executes an image's code from memory that others own."""
 
     def __init__(self, image: Image, bus: Bus) -> None:
+        """Raises ToolError when unicorn is too old or the native counter cannot be built."""
+        _require_version()
         self.uc = unicorn.Uc(
             unicorn.UC_ARCH_ARM,
             unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS,
@@ -272,3 +270,13 @@ class Engine:
 
 def _address(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
+
+def _require_version() -> None:
+    found = (unicorn.UC_VERSION_MAJOR, unicorn.UC_VERSION_MINOR, unicorn.UC_VERSION_PATCH)
+    if found < OLDEST_UNICORN:
+        have, need = (".".join(map(str, version)) for version in (found, OLDEST_UNICORN))
+        raise ToolError(
+            f"the virtual board needs unicorn {need} and found {have}; "
+            "pip install --upgrade 'tinyodl[virtual]'"
+        )
