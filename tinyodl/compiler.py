@@ -31,7 +31,7 @@ from tinyodl.manifest import (
     TensorRecord,
 )
 from tinyodl.memory import ArenaPlan, plan_arena
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.plan import Loss, Optimizer, UpdatePlan, load_plan
 from tinyodl.select import SCHEMES, choose
 from tinyodl.training import differentiate
@@ -202,18 +202,15 @@ def _manifest(
 
 def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:
     found = []
-    for node in graph.nodes:
-        operator = OPERATORS[node.op]
-        if not operator.layer:
-            continue
-        held = [node.inputs[slot] for slot in operator.layer if node.inputs[slot]]
+    for node in layers_of(graph):
+        held = (*weights_of(node, graph), *biases_of(node, graph))
         found.append(
             LayerRecord(
                 name=node.name,
                 op=node.op,
                 output_shape=graph.shape(node.outputs[0]),
                 parameters=sum(graph.tensor(name).size for name in held),
-                macs=operator.macs(node, graph),
+                macs=OPERATORS[node.op].macs(node, graph),
                 updates=plan.layers.get(node.name, "none"),
             )
         )

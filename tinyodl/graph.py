@@ -48,6 +48,7 @@ class Origin:
     its number of inputs or more when the input was absent there, as a missing bias).
     `folded` names ONNX nodes that were folded into the value (a BatchNormalization, the Add of a
     bias): when the tensor has learned, `export` removes them.
+    `tied` names further (node, slot) uses of the same value: one tensor, which learns as one.
     """
 
     node: str
@@ -56,6 +57,7 @@ class Origin:
     transform: str = "none"
     scale: float = 1.0
     folded: tuple[str, ...] = ()
+    tied: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class OriginRecord(_Record):
     transform: str
     scale: float
     folded: tuple[str, ...]
+    tied: tuple[tuple[str, int], ...] = ()
 
 
 class ParameterRecord(_Record):

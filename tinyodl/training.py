@@ -8,11 +8,14 @@ layer, because a fused update changes the weight that the input gradient reads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.ops.shared import ShapeTuple
 from tinyodl.plan import UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
@@ -78,18 +81,19 @@ def _logits(graph: Graph) -> str:
 
 
 def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
-    layers = {n.name: n for n in graph.nodes if OPERATORS[n.op].layer}
+    """With what learns as parameters; a constant that layers share learns if any of them does."""
+    layers = {node.name: node for node in layers_of(graph)}
     changed: dict[str, Tensor] = {}
     for name, updates in plan.layers.items():
         if name not in layers:
             known = ", ".join(layers)
             raise UserError(f"the plan names layer {name!r}, which is not in the model: {known}")
         node = layers[name]
-        weight, bias = (node.inputs[slot] for slot in OPERATORS[node.op].layer or ())
-        if updates == "bias" and not bias:
+        biases = biases_of(node, graph)
+        if updates == "bias" and not biases:
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
-        learning = {"none": (), "bias": (bias,), "weights": (weight, bias)}[updates]
-        for parameter in filter(None, learning):
+        every = (*weights_of(node, graph), *biases)
+        for parameter in {"none": (), "bias": biases, "weights": every}[updates]:
             changed[parameter] = replace(graph.tensor(parameter), storage=Storage.PARAMETER)
     return graph.with_tensors(changed.values())
 
@@ -117,26 +121,50 @@ class _Walk:
     def wants(self, tensor: str) -> bool:
         return tensor in self.needing
 
-    def emit(self, op: str, node: Node, inputs: tuple[str, ...], like: str) -> str:
-        shape = self.graph.shape(like)
-        name = self._fresh(f"{like}.gradient")
-        attrs = {**node.attrs, "shape": shape} if op == "Reshape" else node.attrs
-        made = Node(op, f"{node.name}.{op}", inputs, (name,), attrs, Phase.BACKWARD)
-        self.tensors[name] = Tensor(name, shape)
-        self.nodes.append(made)
-        return name
+    def emit(
+        self,
+        op: str,
+        node: Node,
+        inputs: tuple[str, ...],
+        like: str | ShapeTuple,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> str:
+        return self.emit_several(op, node, inputs, (like,), attrs)[0]
+
+    def emit_several(
+        self,
+        op: str,
+        node: Node,
+        inputs: tuple[str, ...],
+        likes: tuple[str | ShapeTuple, ...],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> tuple[str, ...]:
+        outputs = tuple(self._gradient(like, f"{node.name}.{op}") for like in likes)
+        given = node.attrs if attrs is None else attrs
+        self.nodes.append(Node(op, f"{node.name}.{op}", inputs, outputs, given, Phase.BACKWARD))
+        return outputs
 
     def add(self, tensor: str, gradient: str) -> None:
         self.contributions.setdefault(tensor, []).append(gradient)
 
-    def learn(self, op: str, node: Node, parameter: str, inputs: tuple[str, ...]) -> None:
+    def learn(
+        self,
+        op: str,
+        node: Node,
+        parameter: str,
+        inputs: tuple[str, ...],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        in_parts: bool = False,
+    ) -> None:
         states = [self._state(parameter, suffix) for suffix in STATES[self.plan.optimizer]]
-        summed = self.plan.batch > 1 or len(self.graph.consumers[parameter]) > 1
+        summed = self.plan.batch > 1 or in_parts or self._uses(parameter) > 1
         if summed:
             states.append(self._state(parameter, SUM))
         phase = Phase.BACKWARD if summed else Phase.UPDATE
         operands = (*inputs, parameter, *states)
-        self.nodes.append(Node(op, f"{node.name}.{op}", operands, (), node.attrs, phase))
+        given = node.attrs if attrs is None else attrs
+        self.nodes.append(Node(op, f"{node.name}.{op}", operands, (), given, phase))
 
     def tick(self) -> None:
         """Adam's bias corrections, once before the first update of a step."""
@@ -146,8 +174,10 @@ class _Walk:
     def backward(self) -> None:
         """Visit the forward nodes in reverse order, the loss left out."""
         for node in reversed(self.graph.nodes[:-1]):
-            gradient = self._sum(node.outputs[0])
-            if gradient is None or not self.needing.intersection(node.inputs):
+            if not self.needing.intersection(node.inputs):
+                continue
+            gradients = tuple(self._sum(name) for name in node.outputs)
+            if not any(gradients):
                 continue
             rule = OPERATORS[node.op].gradient
             if rule is None:
@@ -155,7 +185,8 @@ class _Walk:
                     f"node {node.name!r}: {node.op} has no gradient, and a layer before it learns; "
                     "freeze the layers before it"
                 )
-            rule(self, node, gradient)
+            rule(self, node, *gradients)
+            self._learn_from_sums(node)
 
     def result(self) -> Graph:
         """The forward nodes followed by what the walk made, with updates of summed gradients."""
@@ -184,6 +215,32 @@ class _Walk:
             fan_out = Node("Add", f"{tensor}.fan_out", (), ())
             total = self.emit("Add", fan_out, (total, gradient), like=tensor)
         return total
+
+    def _learn_from_sums(self, node: Node) -> None:
+        """Hand on what was added for parameters that no node before `node` reads."""
+        for name in dict.fromkeys(node.inputs):
+            if (
+                name in self.contributions
+                and self.graph.tensor(name).storage is Storage.PARAMETER
+                and self.graph.consumers[name][0] is node
+            ):
+                total = self._sum(name)
+                assert total is not None
+                self.learn("Learn", node, name, (total,), {})
+
+    def _uses(self, parameter: str) -> int:
+        """How often the forward nodes read a parameter."""
+        return sum(node.inputs.count(parameter) for node in self.graph.consumers[parameter])
+
+    def _gradient(self, like: str | ShapeTuple, name: str) -> str:
+        """A new tensor for the gradient of a tensor, or of the given shape."""
+        if isinstance(like, str):
+            name, shape = f"{like}.gradient", self.graph.shape(like)
+        else:
+            shape = like
+        fresh = self._fresh(name)
+        self.tensors[fresh] = Tensor(fresh, shape)
+        return fresh
 
     def _state(self, parameter: str, suffix: str) -> str:
         name = state_name(parameter, suffix)

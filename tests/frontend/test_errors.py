@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.frontend.models import SHIPPED, model, node, norm, norm_node, saved, weights
-from tinyodl.errors import ModelError
+from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import import_model, load_model
 
 
@@ -105,15 +105,15 @@ class TestInputsAndOutputs:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
         refused_model(tmp_path, made, "input 'x' is double", "float32")
 
-    def test_two_inputs(self, tmp_path):
-        made = model([node("Add", ["x", "z"], "y")], [1, 8], rank=2)
-        made.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 8]))
-        refused_model(tmp_path, made, "2 inputs (x, z)", "one of each")
-
-    def test_two_outputs(self, tmp_path):
+    def test_two_outputs_without_a_choice(self, tmp_path):
         made = model([node("Relu", ["x"], "y"), node("Relu", ["y"], "z")], [1, 8])
         made.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 8]))
-        refused_model(tmp_path, made, "2 outputs (y, z)")
+        refused_model(tmp_path, made, "2 outputs ('y', 'z')", "--output NAME")
+
+    def test_an_output_that_is_not_there(self, tmp_path):
+        made = model([node("Relu", ["x"], "y")], [1, 8])
+        with pytest.raises(UserError, match="no output 'z'; its outputs are 'y'"):
+            import_model(saved(made, tmp_path), "z")
 
     def test_an_output_that_is_a_constant(self, tmp_path):
         made = model([node("Identity", ["c"], "y")], [1, 8], {"c": weights(1, 8)})
@@ -163,7 +163,7 @@ class TestNodes:
     @pytest.mark.parametrize(
         "nodes, shape, held, words",
         [
-            ([node("Add", ["x", "c"], "y", "n")], [1, 8], {"c": weights(8)},
+            ([node("Add", ["x", "c"], "y", "n")], [1, 4, 8], {"c": weights(8)},
              "Add 'n': it adds a constant on the network's input"),
             ([node("Relu", ["x"], "r", "r"), norm_node("r", "y")], [1, 4, 2], norm(4),
              "BatchNormalization 'bn': it stands after Relu node 'r'"),

@@ -29,19 +29,21 @@ from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import export_model, import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import Manifest, OriginRecord, ParameterRecord, Storage
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import layers_of
 
 
 class Project:
     """A project directory with a model and the manifest of a network whose constants all learn."""
 
-    def __init__(self, folder: Path, made: onnx.ModelProto | Path) -> None:
+    def __init__(
+        self, folder: Path, made: onnx.ModelProto | Path, output: str | None = None
+    ) -> None:
         self.folder = folder / "project"
         self.folder.mkdir()
         data = made.read_bytes() if isinstance(made, Path) else made.SerializeToString()
         self.path = self.folder / "model.onnx"
         self.path.write_bytes(data)
-        self.graph = import_model(self.path)
+        self.graph = import_model(self.path, output)
         self.out = folder / "learned.onnx"
         self.manifest = manifest_of(self.graph, data)
 
@@ -96,7 +98,9 @@ def manifest_of(graph: Graph, data: bytes) -> Manifest:
         storage=Storage.STATE, origin=None,
     )  # fmt: skip
     whole = fakes.manifest()
-    about = whole.model.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    about = whole.model.model_copy(
+        update={"sha256": hashlib.sha256(data).hexdigest(), "output_name": graph.outputs[0]}
+    )
     made = whole.model_copy(update={"model": about, "parameters": (*records, state)})
     return Manifest.model_validate_json(made.model_dump_json())
 
@@ -115,7 +119,7 @@ def untouched(before: onnx.ModelProto, after: onnx.ModelProto) -> tuple[set[str]
 @pytest.mark.parametrize("what", ["all", "last"])
 def test_real_models_round_trip(tmp_path, path, what):
     project = Project(tmp_path, path)
-    layers = [n for n in project.graph.nodes if OPERATORS[n.op].layer]
+    layers = layers_of(project.graph)
     chosen = layers if what == "all" else layers[-1:]
     names = [name for layer in chosen for name in layer.inputs[1:] if name]
     exported = project.round_trip(project.learn(*names))
@@ -253,15 +257,56 @@ def test_chains_behind_a_layer(tmp_path, chain, which):
     project.round_trip(project.learn(*names))
 
 
-@pytest.mark.parametrize("learns", [["one"], ["two"], ["one", "two"]])
-def test_a_shared_initializer_is_kept_for_those_that_did_not_learn(tmp_path, learns):
+def test_a_shared_initializer_that_learned_is_written_once(tmp_path):
     nodes = [node("MatMul", ["x", "w"], "a", "one"), node("MatMul", ["a", "w"], "y", "two")]
     project = Project(tmp_path, model(nodes, [1, 5], {"w": weights(5, 5)}))
-    learned = {}
-    for seed, layer in enumerate(learns):
-        learned |= project.learn(project.layer(layer)[0], seed=seed)
+    learned = project.learn("w")
     exported = project.round_trip(learned)
-    assert len(exported.graph.initializer) == 2
+    (held,) = exported.graph.initializer
+    assert np.array_equal(numpy_helper.to_array(held), learned["w"].T)
+
+
+def test_a_shared_initializer_is_kept_for_a_use_that_is_another_parameter(tmp_path):
+    """The third layer reads the same values transposed: they are no tied weight."""
+    nodes = [
+        node("MatMul", ["x", "w"], "a", "one"),
+        node("MatMul", ["a", "w"], "b", "two"),
+        node("Gemm", ["b", "w"], "y", "three", transB=1),
+    ]
+    project = Project(tmp_path, model(nodes, [1, 5], {"w": weights(5, 5)}))
+    exported = project.round_trip(project.learn(project.layer("one")[0]))
+    one, two, three = (each.input[1] for each in exported.graph.node)
+    assert one == two != three == "w" and len(exported.graph.initializer) == 2
+
+
+def test_what_two_layers_share_stays_shared_when_constants_are_folded(tmp_path):
+    """One dense layer used twice, as PyTorch exports it: a product and the addition of a bias."""
+    nodes = [
+        node("MatMul", ["x", "w"], "a", "one"),
+        node("Add", ["a", "b"], "c", "add_one"),
+        node("Relu", ["c"], "d"),
+        node("MatMul", ["d", "w"], "e", "two"),
+        node("Add", ["b", "e"], "y", "add_two"),
+    ]
+    project = Project(tmp_path, model(nodes, [1, 5], {"w": weights(5, 5), "b": weights(5)}))
+    assert project.layer("one") == project.layer("two")
+    exported = project.round_trip(project.learn(*project.layer("one")))
+    assert {t.name for t in exported.graph.initializer} == {"w", "b"}
+
+
+def test_outputs_that_were_left_out_stay_as_they_are(tmp_path):
+    """What cannot be compiled behind another output neither disturbs, nor is it lost."""
+    nodes = [node("Conv", ["x", "w"], "c", "conv"), node("Relu", ["c"], "r"),
+             node("Flatten", ["r"], "f"), node("Gemm", ["f", "v"], "y", "dense"),
+             node("Erf", ["c"], "z")]  # fmt: skip
+    held = {"w": weights(2, 1, 3), "v": weights(8, 3)}
+    made = model(nodes, [1, 1, 6], held, rank=2)
+    made.graph.output.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 2, 4]))
+    project = Project(tmp_path, made, output="y")
+    exported = project.export(project.learn(*[n for n in project.layer("dense") if n]))
+    assert [v.name for v in exported.graph.output] == ["y", "z"]
+    kept, nodes = untouched(project.original, exported)
+    assert kept == {"w"} and "z" in nodes
 
 
 def test_one_dimensional_weights_get_their_shape_back(tmp_path):

@@ -25,8 +25,8 @@ from tests.frontend.models import (
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 from tinyodl.frontend.constants import FOLDABLE
-from tinyodl.frontend.operators import IMPORTERS
 from tinyodl.graph import Graph
+from tinyodl.ops import IMPORTERS
 
 CASES = 1500
 

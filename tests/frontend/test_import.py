@@ -20,6 +20,7 @@ from tests.frontend.models import (
     saved,
     weights,
 )
+from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model, model_bytes
 from tinyodl.graph import Graph, Storage
 from tinyodl.ops import OPERATORS
@@ -307,12 +308,40 @@ def test_prepared_weights_are_folded(tmp_path):
     assert graph.tensor(graph.nodes[0].inputs[1]).origin.initializer is None
 
 
-def test_layers_that_share_an_initializer_get_a_constant_each(tmp_path):
+def test_layers_that_share_an_initializer_share_one_tensor(tmp_path):
     nodes = [node("MatMul", ["x", "w"], "a", "one"), node("MatMul", ["a", "w"], "y", "two")]
     graph = imported(tmp_path, nodes, [1, 5], {"w": weights(5, 5)})
-    first, second = (graph.tensor(n.inputs[1]) for n in graph.nodes)
-    assert first.name != second.name
-    assert first.origin.initializer == second.origin.initializer == "w"
+    first, second = (n.inputs[1] for n in graph.nodes)
+    assert first == second == "w"
+    assert graph.tensor("w").origin.tied == (("two", 1),)
+
+
+def test_a_normalisation_is_not_folded_into_a_weight_that_another_layer_reads(tmp_path):
+    nodes = [
+        node("Conv", ["x", "w"], "a", "one"),
+        norm_node("a", "b"),
+        node("Conv", ["b", "w"], "y", "two"),
+    ]
+    made = model(nodes, [1, 4, 6], norm(4) | {"w": weights(4, 4, 1)})
+    with pytest.raises(ModelError, match="BatchNormalization 'bn': it stands after Conv"):
+        import_model(saved(made, tmp_path))
+
+
+def test_several_inputs_keep_their_order_and_unused_ones_go(tmp_path):
+    made = model([node("Add", ["z", "x"], "y")], [1, 8], rank=2)
+    for name in ("z", "nobody"):
+        value = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 8])
+        made.graph.input.append(value)
+    graph = import_model(saved(made, tmp_path))
+    assert graph.inputs == ("x", "z") and graph.shape("z") == (1, 8)
+
+
+def test_the_chosen_output_and_what_it_needs_remain(tmp_path):
+    nodes = [node("Relu", ["x"], "y"), node("Relu", ["y"], "a"), node("Erf", ["a"], "z")]
+    made = model(nodes, [1, 8], rank=2)
+    made.graph.output.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 8]))
+    graph = import_model(saved(made, tmp_path), "y")
+    assert graph.outputs == ("y",) and len(graph.nodes) == 1
 
 
 def test_what_the_output_does_not_need_is_left_out(tmp_path):

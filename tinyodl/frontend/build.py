@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -11,25 +11,17 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tinyodl.errors import ModelError
+from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import constants
 from tinyodl.frontend.load import load_model, opset_of
-from tinyodl.frontend.operators import IMPORTERS
-from tinyodl.frontend.passes import PASSES
-from tinyodl.frontend.problems import Problem, UnknownInput, Unsupported, model_error
-from tinyodl.frontend.scope import (
-    ADD_CONSTANT,
-    BATCH_NORMALIZATION,
-    IDENTITY,
-    OPAQUE,
-    OnnxNode,
-    Scope,
-    live_nodes,
-    node_names,
-)
+from tinyodl.frontend.names import live_nodes, node_names
+from tinyodl.frontend.passes import PASSES, drop_unused
+from tinyodl.frontend.problems import Problem, model_error
 from tinyodl.graph import Array, Graph, Node, Tensor
-from tinyodl.ops import output_shape
+from tinyodl.ops import IMPORTERS, OPERATORS, output_shapes
+from tinyodl.ops.shared import OnnxNode, Scope, UnknownInput, Unsupported
 
+OPAQUE = "Unsupported"  # stands for a node that could not be imported
 _ON_CONSTANTS = constants.FOLDABLE | {"Constant", "Shape", "Size"}
 
 
@@ -41,30 +33,38 @@ class Imported:
     constants: Mapping[str, Array]
 
 
-def import_model(path: Path) -> Graph:
+def import_model(path: Path, output: str | None = None) -> Graph:
     """The network in an ONNX file as a Graph, ready for training and code generation.
+
+    `output` names the output to compute where the file has several; the others, and the nodes and
+    inputs that only they need, are left out.
 
     Constants are float32 in flash and know their origin; inputs and outputs keep their names, nodes
     theirs (`<op>_<index>` where they have none), in the order of the file. BatchNormalization and
     added constants are folded into the layer before them. Raises ModelError; one that lists every
-    node at fault when the model uses what is not supported.
+    node at fault when the model uses what is not supported. UserError when `output` is no output.
     """
-    return import_checked(load_model(path), str(path)).graph
+    return import_checked(load_model(path), str(path), output).graph
 
 
-def import_checked(model: onnx.ModelProto, source: str) -> Imported:
+def import_checked(model: onnx.ModelProto, source: str, output: str | None = None) -> Imported:
     """`import_model` for a model from `load_model`; `source` names it in errors."""
     opset = opset_of(model)
     names = node_names(model.graph)
-    scope, problems = _import_nodes(model, names, opset, source)
+    output = chosen_output(model, source, output)
+    live = live_nodes(model.graph, (output,))
+    scope, problems = _import_nodes(model, names, live, output, opset, source)
     graph = Graph(
         tuple(scope.nodes),
         scope.tensors,
         tuple(v.name for v in model.graph.input if v.name not in scope.initializers),
-        tuple(v.name for v in model.graph.output),
+        (output, *_read_elsewhere(model.graph, live, output, scope)),
     )
     for run in PASSES:
         graph = run(graph)
+    graph = drop_unused(replace(graph, outputs=(output,)))
+    used = tuple(name for name in graph.inputs if graph.consumers.get(name))
+    graph = replace(graph, inputs=used).with_nodes(graph.nodes)
     problems += _leftovers(graph)
     if problems:
         order = {name: index for index, name in enumerate(names)}
@@ -74,15 +74,52 @@ def import_checked(model: onnx.ModelProto, source: str) -> Imported:
     return Imported(graph, scope.constants)
 
 
+def chosen_output(model: onnx.ModelProto, source: str, output: str | None) -> str:
+    """The name of the one output that counts."""
+    names: list[str] = [value.name for value in model.graph.output]
+    if output is None and len(names) == 1:
+        return names[0]
+    listed = ", ".join(f"'{name}'" for name in names)
+    if output is None:
+        raise ModelError(
+            f"{source}: has {len(names)} outputs ({listed}); name the one to train and answer "
+            "with --output NAME"
+        )
+    if output not in names:
+        raise UserError(f"{source}: has no output '{output}'; its outputs are {listed}")
+    return output
+
+
+def _read_elsewhere(
+    proto: onnx.GraphProto, live: Sequence[int], output: str, scope: Scope
+) -> tuple[str, ...]:
+    """Values that outputs which are left out depend on: no pass may fold them away.
+
+    What learns is written back into the whole file, whose other outputs must stay as they are.
+    """
+    rest = set(live_nodes(proto)) - set(live)
+    read = {name for index in rest for name in proto.node[index].input}
+    read.update(value.name for value in proto.output if value.name != output)
+    return tuple(
+        node_output
+        for node in scope.nodes
+        for node_output in node.outputs
+        if node_output in read and node_output != output
+    )
+
+
 def _import_nodes(
-    model: onnx.ModelProto, names: tuple[str, ...], opset: int, source: str
+    model: onnx.ModelProto,
+    names: tuple[str, ...],
+    live: Sequence[int],
+    output: str,
+    opset: int,
+    source: str,
 ) -> tuple[Scope, list[Problem]]:
     proto = model.graph
-    live = live_nodes(proto)
     scope = Scope(
         initializers=frozenset(tensor.name for tensor in proto.initializer),
-        read=frozenset(name for index in live for name in proto.node[index].input)
-        | {value.name for value in proto.output},
+        read=frozenset(name for index in live for name in proto.node[index].input) | {output},
         names={name for node in proto.node for name in (*node.input, *node.output)},
         node_names=set(names),
     )
@@ -137,7 +174,7 @@ def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> 
     if op in constants.FOLDABLE and len(known) == len(given):
         scope.constants[node.outputs[0]] = constants.evaluate(node, proto, known)
     elif op in IMPORTERS:
-        IMPORTERS[op](node, scope)
+        IMPORTERS[op].function(node, scope)
     elif any(slot not in scope.tensors and slot not in scope.constants for slot in given):
         raise UnknownInput
     else:
@@ -174,43 +211,20 @@ def _stand_in(
 
 
 def _leftovers(graph: Graph) -> list[Problem]:
-    """The temporary nodes that no pass could remove."""
+    """The nodes that only a pass could have made compilable, and none has."""
     problems = []
     for node in graph.nodes:
-        before = graph.producer.get(node.inputs[0]) if node.inputs else None
-        place = f"after {before.op} node '{before.name}'" if before else "on the network's input"
-        if node.op == BATCH_NORMALIZATION:
-            problems.append(
-                Problem(
-                    node.name,
-                    "BatchNormalization",
-                    f"it stands {place} and cannot be folded",
-                    "directly after a Conv, Gemm or MatMul whose output nothing else reads",
-                )
-            )
-        elif node.op == ADD_CONSTANT:
-            problems.append(
-                Problem(
-                    node.name,
-                    "Add",
-                    f"it adds a constant {place} and cannot be folded",
-                    "two computed tensors; a constant for each channel directly after a Conv, "
-                    "Gemm or MatMul whose output nothing else reads",
-                )
-            )
-        elif node.op == IDENTITY:
-            problems.append(
-                Problem(
-                    node.name, "Identity", "it only copies the input", "a network that computes"
-                )
-            )
+        rule = OPERATORS[node.op].leftover if node.op in OPERATORS else None
+        found = rule(node, graph) if rule else None
+        if found is not None:
+            problems.append(Problem(node.name, node.op, found.what, found.supported))
     return problems
 
 
 def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
     """What every later room takes for granted, and that ONNX's shape inference agrees."""
     output = graph.outputs[0]
-    if graph.inputs[0] not in graph.tensors or not graph.consumers.get(graph.inputs[0]):
+    if not graph.inputs:
         raise ModelError(f"{source}: its output '{output}' does not depend on its input")
     if output not in graph.producer:
         raise ModelError(f"{source}: its output '{output}' is not computed from its input")
@@ -225,7 +239,11 @@ def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
                 f"{tensor.shape} by tinyodl's; this is a fault of tinyodl, please report the model"
             )
     names = [node.name for node in graph.nodes]
-    wrong = [n.name for n in graph.nodes if output_shape(n, graph) != graph.shape(n.outputs[0])]
+    wrong = [
+        node.name
+        for node in graph.nodes
+        if output_shapes(node, graph) != tuple(graph.shape(name) for name in node.outputs)
+    ]
     if wrong or len(set(names)) != len(names):
         raise ModelError(
             f"{source}: the imported graph contradicts itself at {wrong or names}; "

@@ -14,9 +14,8 @@ import onnx.helper
 import onnx.numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from tinyodl.frontend.problems import Unsupported
-from tinyodl.frontend.scope import MAX_ELEMENTS, OnnxNode
 from tinyodl.graph import Array
+from tinyodl.ops.shared import MAX_ELEMENTS, OnnxNode, Unsupported
 
 _ELEMENTWISE = frozenset(
     (

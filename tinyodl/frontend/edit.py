@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
 import onnx.helper
 
-from tinyodl.frontend.scope import live_nodes
+from tinyodl.frontend.names import live_nodes
 from tinyodl.graph import Array
 
 BIAS_SLOT = 2  # of Conv and Gemm
 
 
-def write_constant(graph: onnx.GraphProto, node: onnx.NodeProto, slot: int, value: Array) -> None:
-    """Make `value` the constant in an input slot of `node`.
+def write_constant(
+    graph: onnx.GraphProto, uses: Sequence[tuple[onnx.NodeProto, int]], value: Array
+) -> None:
+    """Make `value` the constant in these input slots of nodes, which read one value so far.
 
     An initializer of the same shape that nobody else reads is replaced; else a new one is added and
-    the node reads that.
+    the nodes read that.
     """
+    node, slot = uses[0]
     name = node.input[slot] if slot < len(node.input) else ""
     for initializer in graph.initializer:
         if (
             initializer.name == name
             and tuple(initializer.dims) == value.shape
-            and _readers(graph)[name] == 1
+            and _readers(graph)[name] == len(uses)
         ):
             _fill(initializer, value)
             return
     added = fresh_name(graph, f"{name or _made(node)}.learned")
     _fill(graph.initializer.add(name=added), value)
-    while len(node.input) <= slot:
-        node.input.append("")
-    node.input[slot] = added
+    for node, slot in uses:
+        while len(node.input) <= slot:
+            node.input.append("")
+        node.input[slot] = added
 
 
 def add_bias(graph: onnx.GraphProto, node: onnx.NodeProto, value: Array) -> None:

@@ -21,7 +21,7 @@ from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import edit
 from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.load import load_model, read_model
-from tinyodl.frontend.scope import node_names
+from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 
@@ -50,7 +50,10 @@ def export_model(
             f"{path} is not the model that the project was compiled from (its sha256 differs from "
             "the manifest's); restore it, or compile again"
         )
-    imported = import_checked(load_model(path), str(path))
+    model = load_model(path)
+    several = len(model.graph.output) > 1
+    output = manifest.model.output_name if several else None
+    imported = import_checked(model, str(path), output)
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)
@@ -127,14 +130,19 @@ def _write_back(
         edit.remove_node(graph, node, source)
     for tensor, value in changed.values():
         if tensor.origin is not None:
-            _write(graph, nodes[tensor.origin.node], tensor.origin, value, imported)
+            _write(graph, nodes, tensor.origin, value, imported)
     edit.drop_newly_unused(graph, before)
 
 
 def _write(
-    graph: onnx.GraphProto, node: onnx.NodeProto, origin: Origin, value: Array, imported: Imported
+    graph: onnx.GraphProto,
+    nodes: Mapping[str, onnx.NodeProto],
+    origin: Origin,
+    value: Array,
+    imported: Imported,
 ) -> None:
-    """Undo what the import did to a constant, and put it into the node's input."""
+    """Undo what the import did to a constant, and put it where its nodes read it."""
+    node = nodes[origin.node]
     if node.op_type == "MatMul" and origin.slot == edit.BIAS_SLOT:
         edit.add_bias(graph, node, value)
         return
@@ -153,7 +161,8 @@ def _write(
     original = imported.constants.get(name)
     if original is not None and original.size == value.size:
         value = value.reshape(original.shape)
-    edit.write_constant(graph, node, origin.slot, value)
+    uses = ((origin.node, origin.slot), *origin.tied)
+    edit.write_constant(graph, [(nodes[user], slot) for user, slot in uses], value)
 
 
 def _match_beta(node: onnx.NodeProto, scale: float) -> None:
@@ -171,6 +180,7 @@ def _record(origin: Origin) -> OriginRecord:
         transform=origin.transform,
         scale=origin.scale,
         folded=origin.folded,
+        tied=origin.tied,
     )
 
 

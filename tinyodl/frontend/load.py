@@ -22,8 +22,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     A symbolic batch dimension is bound to 1. Raises ModelError, which names the file and the
     remedy, when the file is missing, not ONNX, truncated, refused by the ONNX checker or by strict
-    shape inference, of an opset outside 11..25, or when it has not exactly one float32 input of
-    static shape and one output.
+    shape inference, of an opset outside 11..25, or when an input is not float32 of static shape.
     """
     model = read_model(path)
     _bind_batch(model, path)
@@ -128,21 +127,21 @@ def _check_opset(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _bind_batch(model: onnx.ModelProto, path: Path) -> None:
-    """Give the input its static shape with batch 1, and forget shapes that were inferred before."""
+    """Give inputs their static shapes with batch 1, and forget shapes that were inferred before."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
+    if not inputs or not model.graph.output:
         raise ModelError(
-            f"{path}: has {len(inputs)} inputs ({', '.join(value.name for value in inputs)}) and "
-            f"{len(model.graph.output)} outputs "
-            f"({', '.join(value.name for value in model.graph.output)}); supported is one of each, "
-            "export the part of the network with one input and one output"
+            f"{path}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; "
+            "export a network with at least one of each"
         )
-    _bind_input(inputs[0], path)
+    for value in inputs:
+        _bind_input(value, path)
     del model.graph.value_info[:]  # may hold the symbolic batch; inferred again
-    for dimension in model.graph.output[0].type.tensor_type.shape.dim:
-        if dimension.HasField("dim_param"):
-            dimension.Clear()
+    for value in model.graph.output:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.HasField("dim_param"):
+                dimension.Clear()
 
 
 def _bind_input(value: onnx.ValueInfoProto, path: Path) -> None:

@@ -1,24 +1,22 @@
 """Passes over the imported graph: a function `Graph -> Graph` each, in the order of `PASSES`.
 
-They remove the temporary nodes of `scope` (those that cannot be removed are problems that `build`
-reports) and views that views follow.
+They remove copies, what a layer can absorb, and views that views follow. What must not be left over
+is a problem that `build` reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
-from tinyodl.frontend.scope import (
-    ADD_CONSTANT,
-    BATCH_NORMALIZATION,
-    IDENTITY,
-    constant_tensor,
-)
 from tinyodl.graph import Array, Graph, Node, Origin, Tensor
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, weights_of
+from tinyodl.ops.shared import Affine, Layer, constant_tensor, unused
+
+IDENTITY = "Identity"
 
 Pass = Callable[[Graph], Graph]
 
@@ -26,20 +24,23 @@ Pass = Callable[[Graph], Graph]
 def remove_identities(graph: Graph) -> Graph:
     """Without Identity nodes: whoever reads the copy reads the original.
 
-    The graph's output keeps its name: there the original takes the name of the copy. An output that
-    is a copy of the input stays one.
+    The first output keeps its name: there the original takes the name of the copy. If it is a copy
+    of the input, it stays one.
     """
     original: dict[str, str] = {}
     kept = []
     for node in graph.nodes:
         inputs = tuple(original.get(name, name) for name in node.inputs)
-        copies_input = node.outputs[0] in graph.outputs and inputs[0] in graph.inputs
+        copies_input = node.outputs[0] == graph.outputs[0] and inputs[0] in graph.inputs
         if node.op == IDENTITY and not copies_input:
             original[node.outputs[0]] = inputs[0]
         else:
             kept.append(replace(node, inputs=inputs))
-    taken = {original[name]: name for name in graph.outputs if name in original}
-    return graph.with_nodes(
+    output = graph.outputs[0]
+    taken = {original[output]: output} if output in original else {}
+    others = (original.get(name, name) for name in graph.outputs[1:])
+    outputs = (output, *(taken.get(name, name) for name in others))
+    return replace(graph, outputs=outputs).with_nodes(
         replace(
             node,
             inputs=tuple(taken.get(name, name) for name in node.inputs),
@@ -50,32 +51,18 @@ def remove_identities(graph: Graph) -> Graph:
 
 
 def fold_into_layers(graph: Graph) -> Graph:
-    """BatchNormalization and added constants become part of the Conv or Gemm before them.
+    """What a node does to each channel becomes part of the layer before it, where `fold` says how.
 
-    Views may lie between. Nobody else may read what the layer makes. Computed in float64.
+    Views may lie between. Nobody else may read what the layer makes, and nobody else may use the
+    constants that change. Computed in float64.
     """
-    nodes = {node.name: node for node in graph.nodes}
-    producer = dict(graph.producer)
-    tensors = dict(graph.tensors)
+    fold = _Fold(graph)
     for node in graph.nodes:
-        if node.op not in (BATCH_NORMALIZATION, ADD_CONSTANT):
-            continue
-        (source,), (output,) = node.inputs, node.outputs
-        layer = _layer_before(graph, producer, source)
-        affine = _affine(node, layer, tensors, source) if layer is not None else None
-        if layer is None or affine is None:
-            continue
-        layer, changed = _folded(layer, affine, tensors)
-        if not all(np.isfinite(_value(tensor)).all() for tensor in changed):
-            continue
-        tensors.update((tensor.name, tensor) for tensor in changed)
-        moved = {layer.name: layer}
-        last = moved.get(producer[source].name, producer[source])
-        moved[last.name] = replace(last, outputs=(output,))
-        del nodes[node.name]
-        nodes.update(moved)
-        producer.update((made.outputs[0], made) for made in moved.values())
-    return replace(graph, tensors=tensors).with_nodes(nodes.values())
+        rule = OPERATORS[node.op].fold if node.op in OPERATORS else None
+        affine = rule(node, graph) if rule else None
+        if affine is not None:
+            fold.absorb(node, affine)
+    return replace(graph, tensors=fold.tensors).with_nodes(fold.nodes.values())
 
 
 def merge_views(graph: Graph) -> Graph:
@@ -107,56 +94,116 @@ def drop_unused(graph: Graph) -> Graph:
 PASSES: tuple[Pass, ...] = (remove_identities, fold_into_layers, merge_views)
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """y = factor * x + offset for each channel of a layer; `factor` None stands for 1."""
+class _Fold:
+    """The graph while nodes are folded into layers; constants that have several uses stay."""
 
-    node: str
-    factor: Array | None
-    offset: Array
-    origin: Origin | None  # where the offset lives, when it can be the layer's bias by itself
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes = {node.name: node for node in graph.nodes}
+        self.producer = dict(graph.producer)
+        self.tensors = dict(graph.tensors)
+        self.shared = {n for n in graph.constants if len(graph.consumers[n]) > 1}
+        self.joint: dict[str, str] = {}  # the bias that a shared constant becomes
 
+    def absorb(self, node: Node, affine: Affine) -> None:
+        """Fold `node` into the layer before it, if it can be."""
+        source, output = node.inputs[0], node.outputs[0]
+        layer = self._layer_before(source)
+        if layer is None or not self._per_channel(affine, layer, source):
+            return
+        folded = self._folded(layer, affine, node)
+        if folded is None:
+            return
+        layer, changed = folded
+        if not all(np.isfinite(_value(tensor)).all() for tensor in changed):
+            return
+        self.tensors.update((tensor.name, tensor) for tensor in changed)
+        moved = {layer.name: layer}
+        last = moved.get(self.producer[source].name, self.producer[source])
+        moved[last.name] = replace(last, outputs=(output,))
+        del self.nodes[node.name]
+        self.nodes.update(moved)
+        self.producer.update((made.outputs[0], made) for made in moved.values())
 
-def _affine(node: Node, layer: Node, tensors: Mapping[str, Tensor], source: str) -> _Affine | None:
-    """What the temporary node does to the layer's channels; None if it is not per channel."""
-    channels = tensors[layer.inputs[1]].shape[0]
-    shape = tensors[source].shape
-    if node.op == BATCH_NORMALIZATION:
-        axis = 1
-        factor, offset = node.attrs["factor"], node.attrs["offset"]
-    else:
-        axis = 1 if layer.op == "Conv" else len(shape) - 1
-        factor, offset = None, node.attrs["constant"]
-        if offset.size not in (1, offset.shape[axis] if len(shape) > axis else 0):
-            return None
-    if len(shape) <= axis or shape[axis] != channels or any(size != 1 for size in shape[:axis]):
+    def _layer_before(self, name: str) -> Node | None:
+        """The layer that makes `name`, through views, when nobody else reads what it makes."""
+        while (
+            name in self.producer
+            and name not in self.graph.outputs
+            and len(self.graph.consumers[name]) == 1
+        ):
+            node = self.producer[name]
+            layer = OPERATORS[node.op].layer if node.op in OPERATORS else None
+            if layer is not None:
+                absorbs = layer.channel_axis is not None and weights_of(node, self.graph)
+                return node if absorbs else None
+            if node.op != "Reshape":
+                return None
+            name = node.inputs[0]
         return None
-    origin = None
-    if factor is None and offset.size == channels:
-        origin = Origin(node.name, node.attrs["slot"], node.attrs["initializer"])
-    wide = np.broadcast_to(offset.reshape(-1), (channels,)).astype(np.float64)
-    return _Affine(node.name, factor, wide, origin)
+
+    def _per_channel(self, affine: Affine, layer: Node, source: str) -> bool:
+        """Whether what is folded has one value for each channel, seen through the views."""
+        made = self.tensors[layer.outputs[0]].shape
+        (axis,) = (a for a in (_layer(layer).channel_axis,) if a is not None)
+        axis %= len(made)
+        view = self.tensors[source].shape
+        outer, channels = prod(made[:axis]), made[axis]
+        axes = [i for i in range(len(view)) if prod(view[:i]) == outer and view[i] == channels]
+        given = [affine.offset] if affine.factor is None else [affine.offset, affine.factor]
+        return bool(axes) and all(
+            value.size == 1 or (value.shape[axes[0]] == value.size == channels) for value in given
+        )
+
+    def _folded(self, layer: Node, affine: Affine, node: Node) -> tuple[Node, list[Tensor]] | None:
+        """The layer, and its constants as they are after `affine`; None if they are shared."""
+        slot, (bias_slot, *_) = _layer(layer).weights[0], _layer(layer).biases
+        weight, bias = self.tensors[layer.inputs[slot]], self.tensors.get(layer.inputs[bias_slot])
+        channels = weight.shape[0]
+        changed = []
+        if affine.factor is not None:
+            if weight.name in self.shared:
+                return None
+            factor = _wide(affine.factor, channels)
+            each = factor.reshape(-1, *(1,) * (len(weight.shape) - 1))
+            changed.append(_changed(weight, _value(weight) * each, node.name))
+        offset = _wide(affine.offset, channels)
+        if bias is not None:
+            if bias.name in self.shared or bias.data is None:
+                return None
+            start = _value(bias) * (1.0 if affine.factor is None else factor)
+            changed.append(_changed(bias, start + offset, node.name))
+            return layer, changed
+        made = self._new_bias(layer, bias_slot, affine, node, offset)
+        inputs = list(layer.inputs)
+        inputs[bias_slot] = made.name
+        return replace(layer, inputs=tuple(inputs)), [*changed, made]
+
+    def _new_bias(
+        self, layer: Node, slot: int, affine: Affine, node: Node, offset: Array
+    ) -> Tensor:
+        """The bias of a layer that had none; what several nodes added stays one tensor."""
+        if affine.factor is not None or affine.origin is None or affine.offset.size != offset.size:
+            origin = Origin(layer.name, slot, folded=(node.name,))
+            return constant_tensor(unused(f"{layer.name}.bias", set(self.tensors)), offset, origin)
+        constant = node.inputs[1]
+        if constant not in self.shared:
+            name = unused(f"{layer.name}.bias", set(self.tensors))
+            return constant_tensor(name, offset, affine.origin)
+        if constant not in self.joint:
+            self.joint[constant] = unused(f"{constant}.bias", set(self.tensors))
+            self.shared.add(self.joint[constant])
+        return constant_tensor(self.joint[constant], offset, affine.origin)
 
 
-def _folded(
-    layer: Node, affine: _Affine, tensors: Mapping[str, Tensor]
-) -> tuple[Node, list[Tensor]]:
-    """The layer, and its constants as they are after `affine`."""
-    changed = []
-    weight, bias = tensors[layer.inputs[1]], tensors.get(layer.inputs[2])
-    if affine.factor is not None:
-        factor = affine.factor.reshape(-1, *(1,) * (len(weight.shape) - 1))
-        changed.append(_changed(weight, _value(weight) * factor, affine.node))
-    if bias is not None:
-        start = _value(bias) * (1.0 if affine.factor is None else affine.factor)
-        changed.append(_changed(bias, start + affine.offset, affine.node))
-        return layer, changed
-    origin = affine.origin or Origin(layer.name, slot=2, folded=(affine.node,))
-    name = f"{layer.name}.bias"
-    while name in tensors:
-        name += "_"
-    changed.append(constant_tensor(name, affine.offset, origin))
-    return replace(layer, inputs=(*layer.inputs[:2], name)), changed
+def _layer(node: Node) -> Layer:
+    layer = OPERATORS[node.op].layer
+    assert layer is not None
+    return layer
+
+
+def _wide(value: Array, channels: int) -> Array:
+    return np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
 
 
 def _changed(tensor: Tensor, value: Array, folded: str) -> Tensor:
@@ -168,15 +215,3 @@ def _changed(tensor: Tensor, value: Array, folded: str) -> Tensor:
 def _value(tensor: Tensor) -> Array:
     assert tensor.data is not None
     return tensor.data.astype(np.float64)
-
-
-def _layer_before(graph: Graph, producer: Mapping[str, Node], name: str) -> Node | None:
-    """The Conv or Gemm that makes `name`, through views, when nobody else reads what it makes."""
-    while name in producer and name not in graph.outputs and len(graph.consumers[name]) == 1:
-        node = producer[name]
-        if node.op in OPERATORS and OPERATORS[node.op].layer is not None:
-            return node
-        if node.op != "Reshape":
-            return None
-        name = node.inputs[0]
-    return None

@@ -8,19 +8,6 @@ from dataclasses import dataclass
 from tinyodl.errors import ModelError
 
 
-class Unsupported(Exception):  # noqa: N818  a finding about one node; it never leaves the frontend
-    """This node cannot be imported: what it uses, and what would be supported ("" for nothing)."""
-
-    def __init__(self, what: str, supported: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.supported = supported
-
-
-class UnknownInput(Exception):  # noqa: N818
-    """Nothing can be said about this node: a node before it could not be imported."""
-
-
 @dataclass(frozen=True)
 class Problem:
     """One node that cannot be imported."""

@@ -1,47 +1,49 @@
-"""The operators of the IR, one module per family."""
+"""The operators: one module per family, found by itself, with everything of the family in it."""
 
-from tinyodl.ops import (
-    activation,
-    arithmetic,
-    conv,
-    gemm,
-    loss,
-    optimizer,
-    pool,
-    softmax,
-    view,
-)
-from tinyodl.ops.operator import (
+import importlib
+import pkgutil
+
+from tinyodl.ops.shared import (
+    IMPORTERS,
     OPERATORS,
     Argument,
     Backward,
     Call,
+    Importer,
     Learner,
     Operator,
     Ref,
     Struct,
     Symbol,
+    biases_of,
+    layers_of,
     output_shape,
+    output_shapes,
+    weights_of,
+)
+
+FAMILIES = tuple(
+    importlib.import_module(f"{__name__}.{found.name}")
+    for found in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name)
+    if not found.ispkg
 )
 
 __all__ = [
+    "FAMILIES",
+    "IMPORTERS",
     "OPERATORS",
     "Argument",
     "Backward",
     "Call",
+    "Importer",
     "Learner",
     "Operator",
     "Ref",
     "Struct",
     "Symbol",
-    "activation",
-    "arithmetic",
-    "conv",
-    "gemm",
-    "loss",
-    "optimizer",
+    "biases_of",
+    "layers_of",
     "output_shape",
-    "pool",
-    "softmax",
-    "view",
+    "output_shapes",
+    "weights_of",
 ]

@@ -9,16 +9,57 @@ Attributes of Clip: min, max (floats, infinite where absent).
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.operator import (
+from tinyodl.ops.shared import (
     Backward,
     Call,
+    OnnxNode,
     Operator,
     Ref,
+    Scope,
+    Unsupported,
+    imports,
     no_macs,
     register,
     same_shape,
 )
+
+
+@imports("Relu", becomes=("Relu",), covers="everything")
+def relu(node: OnnxNode, scope: Scope) -> None:
+    """Relu."""
+    scope.emit("Relu", node.name, (scope.activation(node, 0).name,), node.outputs[0])
+
+
+@imports(
+    "Clip",
+    becomes=("Clip", "Identity"),
+    covers="min and max, one or none of them",
+    limits="bounds that are computed",
+)
+def clip(node: OnnxNode, scope: Scope) -> None:
+    """Clip with constant bounds; without bounds it disappears."""
+    x = scope.activation(node, 0)
+    low, high = _bound(node, scope, 1, -math.inf), _bound(node, scope, 2, math.inf)
+    if not low <= high:
+        raise Unsupported(f"min is {low} and max is {high}", "min <= max")
+    if math.isinf(low) and math.isinf(high):
+        scope.emit("Identity", node.name, (x.name,), node.outputs[0])
+        return
+    scope.emit("Clip", node.name, (x.name,), node.outputs[0], {"min": low, "max": high})
+
+
+def _bound(node: OnnxNode, scope: Scope, slot: int, default: float) -> float:
+    value = scope.optional(node, slot)
+    if value is None:
+        return default
+    if value.size != 1 or value.dtype != np.float32:
+        raise Unsupported(f"a bound is {value.dtype} of shape {value.shape}", "one float32")
+    return float(value.reshape(()))
 
 
 def _relu_call(node: Node, graph: Graph) -> Call:

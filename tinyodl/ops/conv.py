@@ -12,16 +12,61 @@ from __future__ import annotations
 from math import prod
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.operator import (
+from tinyodl.ops.shared import (
     Backward,
     Call,
+    Layer,
     Learner,
+    OnnxNode,
     Operator,
     Ref,
+    Scope,
     ShapeTuple,
     Struct,
+    Unsupported,
+    imports,
     register,
 )
+from tinyodl.ops.shared.windows import emit_on_image, spatial_input, windows
+
+
+@imports(
+    "Conv",
+    becomes=("Conv", "Reshape"),
+    covers="1 or 2 spatial axes; kernel_shape, strides, pads, auto_pad, dilations, group",
+    limits="weights that are computed, 3 spatial axes, auto_pad SAME with dilations",
+)
+def conv(node: OnnxNode, scope: Scope) -> None:
+    """Conv over 1 or 2 spatial dimensions; 1-D data and weights are seen as images of height 1."""
+    x = spatial_input(node, scope)
+    weight = scope.floats(node, 1)
+    bias = scope.floats(node, 2) if node.input(2) else None
+    group = node.integer("group", 1)
+    if weight.ndim != len(x.shape):
+        raise Unsupported(f"its weight has the shape {weight.shape}", f"{len(x.shape)} dimensions")
+    outputs, inputs, *kernel = weight.shape
+    if group < 1 or inputs * group != x.shape[1] or outputs % group:
+        raise Unsupported(
+            f"a weight of shape {weight.shape} in {group} groups on {x.shape[1]} channels",
+            "channels that divide evenly into the groups",
+        )
+    if node.integers("kernel_shape", kernel) != tuple(kernel):
+        raise Unsupported(
+            f"kernel_shape is {node.attrs['kernel_shape']}, its weight has {kernel}", "one kernel"
+        )
+    if bias is not None and bias.shape != (outputs,):
+        raise Unsupported(f"its bias has the shape {bias.shape}", f"({outputs},)")
+    over = windows(node, x.shape[2:], kernel, pool=False)
+    image = weight.reshape(outputs, inputs, *over.kernel)
+    w = scope.parameter(node, 1, image)
+    b = scope.parameter(node, 2, bias) if bias is not None else ""
+    attrs = {
+        "strides": over.strides,
+        "pads": over.pads,
+        "dilations": over.dilations,
+        "group": group,
+    }
+    emit_on_image(node, scope, "Conv", x, (w, b), attrs)
 
 
 def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
@@ -106,7 +151,7 @@ register(
         call=_forward_call,
         kernel="conv_f32.h",
         gradient=_gradient,
-        layer=(1, 2),
+        layer=Layer(weights=(1,), biases=(2,), channel_axis=1),
     )
 )
 register(

@@ -9,7 +9,7 @@ The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.operator import (
+from tinyodl.ops.shared import (
     Call,
     Operator,
     Ref,

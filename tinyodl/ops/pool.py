@@ -14,16 +14,115 @@ from __future__ import annotations
 from math import prod
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.operator import (
+from tinyodl.ops.shared import (
     Backward,
     Call,
+    OnnxNode,
     Operator,
     Ref,
+    Scope,
     ShapeTuple,
     Struct,
+    Unsupported,
+    imports,
     no_macs,
     register,
 )
+from tinyodl.ops.shared.windows import emit_on_image, spatial_input, windows
+
+
+@imports(
+    "MaxPool",
+    becomes=("MaxPool", "Reshape"),
+    covers="1 or 2 axes; kernel_shape, strides, pads, auto_pad, ceil_mode, dilations",
+    limits="the second output; windows of padding alone, pads as large as the kernel",
+)
+def max_pool(node: OnnxNode, scope: Scope) -> None:
+    """MaxPool over 1 or 2 spatial dimensions."""
+    x = spatial_input(node, scope)
+    if scope.uses_output(node, 1):
+        raise Unsupported("its indices are used", "its first output only")
+    over = windows(node, x.shape[2:], _kernel(node, len(x.shape) - 2), pool=True)
+    attrs = {
+        "kernel": over.kernel,
+        "strides": over.strides,
+        "pads": over.pads,
+        "dilations": over.dilations,
+    }
+    emit_on_image(node, scope, "MaxPool", x, attrs=dict(attrs))
+
+
+@imports(
+    "AveragePool",
+    becomes=("AveragePool", "Reshape"),
+    covers="1 or 2 axes; kernel_shape, strides, pads, auto_pad, ceil_mode, count_include_pad",
+    limits="dilations; ceil_mode beyond counted padding; windows of padding alone; "
+    "pads as large as the kernel",
+)
+def average_pool(node: OnnxNode, scope: Scope) -> None:
+    """AveragePool over 1 or 2 spatial dimensions."""
+    x = spatial_input(node, scope)
+    over = windows(node, x.shape[2:], _kernel(node, len(x.shape) - 2), pool=True)
+    if over.dilations != (1, 1):
+        raise Unsupported(f"dilations are {node.attrs['dilations']}", "1")
+    attrs = {
+        "kernel": over.kernel,
+        "strides": over.strides,
+        "pads": over.pads,
+        "count_include_pad": int(any(over.pads) and node.integer("count_include_pad", 0) != 0),
+    }
+    emit_on_image(node, scope, "AveragePool", x, attrs=dict(attrs))
+
+
+def _kernel(node: OnnxNode, rank: int) -> tuple[int, ...]:
+    if "kernel_shape" not in node.attrs:
+        raise Unsupported("it has no kernel_shape", "a kernel_shape")
+    return node.integers("kernel_shape", (1,) * rank)
+
+
+@imports(
+    "GlobalAveragePool",
+    becomes=("GlobalAveragePool", "Reshape"),
+    covers="1 or 2 spatial axes",
+)
+def global_average_pool(node: OnnxNode, scope: Scope) -> None:
+    """GlobalAveragePool over 1 or 2 spatial dimensions."""
+    emit_on_image(node, scope, "GlobalAveragePool", spatial_input(node, scope))
+
+
+@imports(
+    "ReduceMean",
+    becomes=("GlobalAveragePool", "Reshape", "Identity"),
+    covers="keepdims, noop_with_empty_axes, axes as attribute or input",
+    limits="axes that are not exactly the spatial ones",
+)
+def reduce_mean(node: OnnxNode, scope: Scope) -> None:
+    """ReduceMean over exactly the spatial axes: GlobalAveragePool and a view.
+
+    Axes of size 1 may be named or not, they change nothing.
+    """
+    x = scope.activation(node, 0)
+    rank = len(x.shape)
+    axes = scope.axes(node, rank, since_input=18)
+    if axes is None:
+        if node.integer("noop_with_empty_axes", 0):
+            scope.emit("Identity", node.name, (x.name,), node.outputs[0])
+            return
+        axes = tuple(range(rank))
+    reduced = {axis for axis in axes if x.shape[axis] > 1}
+    spatial = {axis for axis in range(2, rank) if x.shape[axis] > 1}
+    if rank not in (3, 4) or x.shape[0] != 1 or reduced != spatial:
+        raise Unsupported(
+            f"it reduces the axes {sorted(axes)} of {x.shape}", "the spatial axes of (1, C, H, W)"
+        )
+    if node.integer("keepdims", 1):
+        shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    else:
+        shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    image = scope.view(node, x.name, (*x.shape[:2], *((1,) * (4 - rank)), *x.shape[2:]))
+    mean = scope.fresh(f"{node.outputs[0]}.mean")
+    scope.emit("GlobalAveragePool", node.name, (image,), mean)
+    scope.view(node, mean, shape, node.outputs[0])
 
 
 def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:

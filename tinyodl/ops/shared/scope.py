@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
 
-from tinyodl.frontend.problems import UnknownInput, Unsupported
 from tinyodl.graph import Array, Graph, Node, Origin, Storage, Tensor
-from tinyodl.ops import output_shape
+from tinyodl.ops.shared.importer import OnnxNode, UnknownInput, Unsupported
+from tinyodl.ops.shared.operator import output_shapes
 
 MAX_ELEMENTS = 1 << 26  # of one tensor; no microcontroller comes near
-
-# Nodes that only live inside the frontend: passes fold or remove them.
-IDENTITY = "Identity"
-BATCH_NORMALIZATION = "BatchNormalization"  # attrs: factor, offset (one per channel, axis 1)
-ADD_CONSTANT = "AddConstant"  # attrs: constant, slot, initializer
-OPAQUE = "Unsupported"  # stands for a node that could not be imported
-TEMPORARY = (IDENTITY, BATCH_NORMALIZATION, ADD_CONSTANT, OPAQUE)
-
-
-@dataclass(frozen=True)
-class OnnxNode:
-    """An ONNX node with its unique name and its attributes as Python values."""
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attrs: Mapping[str, Any]
-    opset: int
-
-    def input(self, slot: int) -> str:
-        """The name in an input slot, "" when it is absent."""
-        return self.inputs[slot] if slot < len(self.inputs) else ""
-
-    def integer(self, name: str, default: int) -> int:
-        """An integer attribute."""
-        value = self.attrs.get(name, default)
-        if not isinstance(value, int):
-            raise Unsupported(f"attribute {name} is {value!r}", "an integer")
-        return value
-
-    def number(self, name: str, default: float) -> float:
-        """A float attribute."""
-        value = self.attrs.get(name, default)
-        if not isinstance(value, float):
-            raise Unsupported(f"attribute {name} is {value!r}", "a number")
-        return value
-
-    def integers(self, name: str, default: Sequence[int]) -> tuple[int, ...]:
-        """An attribute with as many integers as the default."""
-        values = self.attrs.get(name, default)
-        if not isinstance(values, Sequence) or not all(isinstance(v, int) for v in values):
-            raise Unsupported(f"attribute {name} is {values!r}", "a list of integers")
-        if len(values) != len(default):
-            raise Unsupported(f"attribute {name} has {len(values)} values", f"{len(default)}")
-        return tuple(values)
 
 
 @dataclass
@@ -74,14 +27,21 @@ class Scope:
     constants: dict[str, Array] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    tied: dict[tuple[object, ...], str] = field(default_factory=dict)  # constants by use
+
+    def operand(self, node: OnnxNode, slot: int) -> Tensor:
+        """The tensor in an input slot: computed, or a float32 constant that will lie in flash."""
+        if node.input(slot) in self.constants:
+            return self.tensors[self.parameter(node, slot, self.floats(node, slot))]
+        return self.activation(node, slot)
 
     def activation(self, node: OnnxNode, slot: int) -> Tensor:
         """The computed tensor in an input slot."""
         name = node.input(slot)
-        if name in self.tensors:
-            return self.tensors[name]
         if name in self.constants:
             raise Unsupported(f"input '{name}' is a constant", "an input that is computed")
+        if name in self.tensors:
+            return self.tensors[name]
         if not name:
             raise Unsupported(f"input {slot} is absent", "an input that is computed")
         raise UnknownInput
@@ -118,14 +78,22 @@ class Scope:
     ) -> str:
         """Add the constant tensor that `data` becomes, with its origin; returns its name.
 
-        Each use of an initializer becomes a tensor of its own, because each may learn by itself.
+        Uses of one ONNX value with the same transform and shape share one tensor: they are tied,
+        and learn together. A value that is used in two layouts becomes two tensors.
         """
         if not np.isfinite(data).all():
             raise Unsupported(f"its constants times {scale:g} are too large", "finite constants")
         source = node.input(slot)
+        use = (source, transform, scale, data.shape)
+        if use in self.tied:
+            shared = self.tensors[self.tied[use]]
+            assert shared.origin is not None
+            tied = (*shared.origin.tied, (node.name, slot))
+            return self.add(replace(shared, origin=replace(shared.origin, tied=tied)))
         initializer = source if source in self.initializers else None
         name = source if source not in self.tensors else self.fresh(f"{source}@{node.name}")
         origin = Origin(node.name, slot, initializer, transform, scale)
+        self.tied[use] = name
         return self.add(constant_tensor(name, data, origin))
 
     def emit(
@@ -137,17 +105,29 @@ class Scope:
         attrs: Mapping[str, Any] | None = None,
     ) -> str:
         """Append a node; the output gets the shape that the operator's own rule gives."""
-        node = Node(op, name, tuple(inputs), (output,), attrs or {})
-        if op in TEMPORARY:
-            shape = self.tensors[inputs[0]].shape
-        else:
-            shape = output_shape(node, Graph((), self.tensors, (), ()))
-        if not all(dimension > 0 for dimension in shape):
-            raise Unsupported(f"its output has the shape {shape}", "sizes of at least 1")
-        if prod(shape) > MAX_ELEMENTS:
-            raise Unsupported(f"its output has the shape {shape}", f"{MAX_ELEMENTS} elements")
+        return self.emit_several(op, name, inputs, (output,), attrs)[0]
+
+    def emit_several(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> tuple[str, ...]:
+        """`emit` for a node with several outputs; one named "" gets a name that nobody uses."""
+        made = tuple(output or self.fresh(f"{name}.{i}") for i, output in enumerate(outputs))
+        node = Node(op, name, tuple(inputs), made, attrs or {})
+        shapes = output_shapes(node, Graph((), self.tensors, (), ()))
+        for shape in shapes:
+            if not all(dimension > 0 for dimension in shape):
+                raise Unsupported(f"its output has the shape {shape}", "sizes of at least 1")
+            if prod(shape) > MAX_ELEMENTS:
+                raise Unsupported(f"its output has the shape {shape}", f"{MAX_ELEMENTS} elements")
         self.nodes.append(node)
-        return self.add(Tensor(output, shape))
+        for output, shape in zip(made, shapes, strict=True):
+            self.add(Tensor(output, shape))
+        return made
 
     def view(self, node: OnnxNode, x: str, shape: Sequence[int], output: str = "") -> str:
         """See a tensor with another shape, on the way to or from the operator that `node` becomes.
@@ -169,6 +149,33 @@ class Scope:
             )
         return self.emit("Reshape", name, (x,), output, {"shape": tuple(shape)})
 
+    def axes(self, node: OnnxNode, rank: int, since_input: int) -> tuple[int, ...] | None:
+        """The axes counted from the front; None when there are none.
+
+        They are an attribute before opset `since_input`, and a constant in input slot 1 after.
+        """
+        axes = self.written_axes(node, since_input)
+        if not axes:
+            return None
+        if not all(-rank <= axis < rank for axis in axes):
+            raise Unsupported(f"axes are {list(axes)} for {rank} dimensions", "axes of its input")
+        positive = tuple(axis % rank for axis in axes)
+        if len(set(positive)) != len(positive):
+            raise Unsupported(f"axes are {list(axes)}", "each axis once")
+        return positive
+
+    def written_axes(self, node: OnnxNode, since_input: int) -> tuple[int, ...] | None:
+        """The axes as they are written."""
+        if node.opset < since_input:
+            values = node.attrs.get("axes")
+            return None if values is None else node.integers("axes", values)
+        constant = self.optional(node, 1)
+        return None if constant is None else tuple(int(axis) for axis in constant.reshape(-1))
+
+    def uses_output(self, node: OnnxNode, slot: int) -> bool:
+        """Whether anything reads that output of the node, or those behind it."""
+        return any(name in self.read for name in node.outputs[slot:] if name)
+
     def add(self, tensor: Tensor) -> str:
         """Add a tensor; returns its name."""
         self.tensors[tensor.name] = tensor
@@ -177,11 +184,11 @@ class Scope:
 
     def fresh(self, name: str) -> str:
         """A tensor name that is not in use yet: this one, or with a number behind it."""
-        return _unused(name, self.names)
+        return unused(name, self.names)
 
     def fresh_node(self, name: str) -> str:
         """A node name that is not in use yet."""
-        return _unused(name, self.node_names)
+        return unused(name, self.node_names)
 
 
 def constant_tensor(name: str, data: Array, origin: Origin) -> Tensor:
@@ -191,36 +198,7 @@ def constant_tensor(name: str, data: Array, origin: Origin) -> Tensor:
     return Tensor(name, value.shape, Storage.FLASH, data=value, origin=origin)
 
 
-def node_names(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """A unique name for every node: its own, or `<op>_<index>` when it has none.
-
-    A name that several nodes share is kept by the first; the result depends on the file alone.
-    """
-    used = {node.name for node in graph.node if node.name}
-    seen: set[str] = set()
-    names = []
-    for index, node in enumerate(graph.node):
-        name = node.name
-        if not name or name in seen:
-            name = _unused(f"{name or node.op_type}_{index}", used)
-        seen.add(name)
-        names.append(name)
-    return tuple(names)
-
-
-def live_nodes(graph: onnx.GraphProto) -> list[int]:
-    """The indices of the nodes that the graph's outputs depend on, in the order of the file."""
-    needed = {value.name for value in graph.output}
-    live = []
-    for index in reversed(range(len(graph.node))):
-        node = graph.node[index]
-        if needed.intersection(name for name in node.output if name):
-            live.append(index)
-            needed.update(name for name in node.input if name)
-    return live[::-1]
-
-
-def _unused(name: str, used: set[str]) -> str:
+def unused(name: str, used: set[str]) -> str:
     """`name`, or the first of `name_2`, `name_3`, ... that is not in `used`; it is added there."""
     candidate, number = name, 1
     while candidate in used:

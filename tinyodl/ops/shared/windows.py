@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.frontend.problems import Unsupported
-from tinyodl.frontend.scope import MAX_ELEMENTS, OnnxNode
+from tinyodl.graph import Tensor
+from tinyodl.ops.shared.importer import OnnxNode, Unsupported
+from tinyodl.ops.shared.scope import MAX_ELEMENTS, Scope
 
 _MAX_STEP = 1 << 16
 
@@ -67,6 +68,33 @@ def windows(node: OnnxNode, space: Sequence[int], kernel: Sequence[int], pool: b
         (top, left, bottom, right),
         (axes[0].dilation, axes[1].dilation),
     )
+
+
+def spatial_input(node: OnnxNode, scope: Scope) -> Tensor:
+    """The input of a Conv or pool: (1, C, L) or (1, C, H, W)."""
+    x = scope.activation(node, 0)
+    if len(x.shape) not in (3, 4) or x.shape[0] != 1:
+        raise Unsupported(f"its input has the shape {x.shape}", "(1, C, L) and (1, C, H, W)")
+    return x
+
+
+def emit_on_image(
+    node: OnnxNode,
+    scope: Scope,
+    op: str,
+    x: Tensor,
+    constants: tuple[str, ...] = (),
+    attrs: dict[str, object] | None = None,
+) -> None:
+    """Append `op` on (1, C, H, W) data, with views around it where the data is (1, C, L)."""
+    output = node.outputs[0]
+    if len(x.shape) == 4:
+        scope.emit(op, node.name, (x.name, *constants), output, attrs)
+        return
+    image = scope.view(node, x.name, (*x.shape[:2], 1, x.shape[2]))
+    y = scope.emit(op, node.name, (image, *constants), scope.fresh(f"{output}.image"), attrs)
+    shape = scope.tensors[y].shape
+    scope.view(node, y, (*shape[:2], shape[3]), output)
 
 
 def _pads(node: OnnxNode, axes: Sequence[_Axis]) -> list[tuple[int, int]]:

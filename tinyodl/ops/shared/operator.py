@@ -1,0 +1,252 @@
+"""What tinyodl has to know of an operator of the IR, and the table of all of them.
+
+Forward and gradient operators alike give the shape rule, the cost and the kernel they call; a
+forward operator also gives its gradient rule: a few lines that append nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tinyodl.graph import Array, Graph, Node, Origin
+from tinyodl.ops.shared.importer import Unsupported
+
+ShapeTuple = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor as an argument of a kernel: a pointer to its first element, NULL for ""."""
+
+    tensor: str
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A parameter as an argument of a gradient kernel: where its gradient goes."""
+
+    parameter: str
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A C struct of compile-time constants as an argument: a pointer to it.
+
+    A field is a number, or a tuple of numbers for an array.
+    """
+
+    type: str
+    fields: tuple[tuple[str, int | float | tuple[int, ...] | tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A variable of the generated network: `label` or `pending`."""
+
+    name: str
+
+
+Argument = Ref | Learner | Struct | Symbol | int | float
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of generated C: a kernel and what it is called with."""
+
+    function: str
+    arguments: tuple[Argument, ...]
+
+
+class Backward(Protocol):
+    """What a gradient rule may do; `tinyodl.training` implements it."""
+
+    @property
+    def graph(self) -> Graph:
+        """The forward graph."""
+        ...
+
+    def wants(self, tensor: str) -> bool:
+        """Whether anything that learns depends on the gradient of this tensor ("" never)."""
+        ...
+
+    def emit(
+        self,
+        op: str,
+        node: Node,
+        inputs: tuple[str, ...],
+        like: str | ShapeTuple,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Append a gradient node with `node`'s attributes, or `attrs`; returns its output.
+
+        The output has the shape of the tensor `like`, whose gradient it is, or the given shape.
+        """
+        ...
+
+    def emit_several(
+        self,
+        op: str,
+        node: Node,
+        inputs: tuple[str, ...],
+        likes: tuple[str | ShapeTuple, ...],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> tuple[str, ...]:
+        """`emit` for a node with one output for each of `likes`."""
+        ...
+
+    def add(self, tensor: str, gradient: str) -> None:
+        """One contribution to the gradient of `tensor`; several are added.
+
+        `tensor` may be a parameter: then its learner takes the sum.
+        """
+        ...
+
+    def learn(
+        self,
+        op: str,
+        node: Node,
+        parameter: str,
+        inputs: tuple[str, ...],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        in_parts: bool = False,
+    ) -> None:
+        """Append a node that computes the gradient of `parameter` and hands it to the learner.
+
+        The node's inputs are `inputs`, then the parameter, then its optimiser state. `in_parts`
+        says that the kernel hands an element on in several parts, which the learner then sums.
+        """
+        ...
+
+
+# (backward, node, the gradient of each output: None where nothing that is trained depends on it).
+# It is called when at least one is there, so a rule of one output takes (backward, node, gy).
+GradientRule = Callable[..., None]
+
+
+def no_macs(node: Node, graph: Graph) -> int:
+    """The cost rule of operators that multiply nothing."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The input slots that hold parameters, where the inputs are constants.
+
+    A plan that says "weights" trains all of them, "bias" those of `biases`. Where `channel_axis`
+    is given, axis 0 of the first weight and of the first bias are the channels on that axis of the
+    output, and y = factor * y + offset for each channel may be folded into them.
+    """
+
+    weights: tuple[int, ...]
+    biases: tuple[int, ...] = ()
+    channel_axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What a node does to its first input when its other operands are constant.
+
+    y = factor * x + offset; both broadcast to x and have as many dimensions. `factor` None stands
+    for 1. `origin` is that of the offset, when the offset can be the bias of a layer by itself.
+    """
+
+    factor: Array | None
+    offset: Array
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the IR.
+
+    call      the kernel call; None for a view, which costs nothing.
+    kernel    the file in `templates/kernels/`.
+    shape     output shape from the node and the shapes of its inputs (absent ones are `()`), or a
+              tuple of shapes where there are several outputs; None for gradient and update nodes,
+              whose shapes are those of what they belong to.
+    macs      multiply-accumulates, given the node and its graph.
+    gradient  appends the nodes for the gradient with respect to the inputs, given the names of the
+              gradients of the outputs; None where there is no gradient.
+    in_place  inputs whose memory the first output may take over when they are not needed any more.
+    layer     has parameters that an update plan can name.
+    fold      the node as a map of each channel, which the layer before it may absorb; None where
+              it is none.
+    leftover  asked after all passes: why a node that is still there cannot be compiled, or None.
+    """
+
+    name: str
+    call: Callable[[Node, Graph], Call] | None
+    kernel: str | None
+    shape: Callable[[Node, tuple[ShapeTuple, ...]], ShapeTuple | tuple[ShapeTuple, ...]] | None = (
+        None
+    )
+    macs: Callable[[Node, Graph], int] = no_macs
+    gradient: GradientRule | None = None
+    in_place: tuple[int, ...] = ()
+    layer: Layer | None = None
+    fold: Callable[[Node, Graph], Affine | None] | None = None
+    leftover: Callable[[Node, Graph], Unsupported | None] | None = None
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def register(operator: Operator) -> Operator:
+    """Put an operator into the table; its name must be new."""
+    if operator.name in OPERATORS:
+        raise ValueError(f"operator {operator.name} is registered twice")
+    OPERATORS[operator.name] = operator
+    return operator
+
+
+def same_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
+    """The shape rule of elementwise operators: that of the first input."""
+    return shapes[0]
+
+
+def output_shapes(node: Node, graph: Graph) -> tuple[ShapeTuple, ...]:
+    """The shape of each output that the operator's own rule gives for a forward `node`."""
+    rule = OPERATORS[node.op].shape
+    if rule is None:
+        raise ValueError(f"{node.op} is no forward operator")
+    made: Any = rule(node, tuple(graph.shape(name) if name else () for name in node.inputs))
+    several = bool(made) and isinstance(made[0], tuple)
+    return tuple(made) if several else (made,)
+
+
+def output_shape(node: Node, graph: Graph) -> ShapeTuple:
+    """The shape of the first output; see `output_shapes`."""
+    return output_shapes(node, graph)[0]
+
+
+def weights_of(node: Node, graph: Graph) -> tuple[str, ...]:
+    """The parameters in the weight slots of a layer; () when it is none, or computes them."""
+    layer = OPERATORS[node.op].layer
+    return _constants(node, graph, layer.weights) if layer else ()
+
+
+def biases_of(node: Node, graph: Graph) -> tuple[str, ...]:
+    """The parameters in the bias slots of a layer."""
+    layer = OPERATORS[node.op].layer
+    return _constants(node, graph, layer.biases) if layer else ()
+
+
+def layers_of(graph: Graph) -> tuple[Node, ...]:
+    """The nodes with parameters, in the order of execution."""
+    return tuple(n for n in graph.nodes if weights_of(n, graph) or biases_of(n, graph))
+
+
+def _constants(node: Node, graph: Graph, slots: tuple[int, ...]) -> tuple[str, ...]:
+    names = (node.inputs[slot] for slot in slots if slot < len(node.inputs))
+    return tuple(name for name in names if name and graph.tensor(name).data is not None)
+
+
+def place(node: Node, graph: Graph) -> str:
+    """Where a node stands, views aside, in words for what `leftover` says."""
+    before = graph.producer.get(node.inputs[0])
+    while before and before.op == "Reshape" and before.inputs[0] in graph.producer:
+        before = graph.producer[before.inputs[0]]
+    return f"after {before.op} node '{before.name}'" if before else "on the network's input"
