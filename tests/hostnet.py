@@ -24,7 +24,10 @@ class _Buffer(ctypes.Structure):
 
 
 class HostNet:
-    """One network: `x` and `target` go in, `forward`, `evaluate` and `train` run it."""
+    """One network: `x` and `target` go in, `forward`, `evaluate` and `train` run it.
+
+    Where the graph has several inputs, `x` is a tuple of them.
+    """
 
     def __init__(self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",)) -> None:
         self.training = differentiate(graph, plan)
@@ -33,7 +36,7 @@ class HostNet:
         self.library = build(network, folder, compiler)
         self.parameters = parameters(self.training)
         self.output_shape = graph.shape(graph.outputs[0])
-        self.input_shape = graph.shape(graph.inputs[0])
+        self.input_shapes = [graph.shape(name) for name in graph.inputs]
         for name in ("net_evaluate", "net_train"):
             getattr(self.library, name).restype = ctypes.c_float
         self.library.net_flush.restype = ctypes.c_uint32
@@ -71,8 +74,9 @@ class HostNet:
     def _buffer(self, table: str, index: int) -> _Buffer:
         return (_Buffer * (index + 1)).in_dll(self.library, table)[index]
 
-    def _write(self, index: int, value: np.ndarray) -> None:
-        raw = np.ascontiguousarray(value, np.float32).tobytes()
+    def _write(self, index: int, value: np.ndarray | tuple[np.ndarray, ...]) -> None:
+        parts = value if isinstance(value, tuple) else (value,)
+        raw = b"".join(np.ascontiguousarray(part, np.float32).tobytes() for part in parts)
         buffer = self._buffer("net_buffers", index)
         assert buffer.bytes == len(raw)
         ctypes.memmove(buffer.data, raw, len(raw))

@@ -49,12 +49,15 @@ class Compilation:
 
 
 class Options(TypedDict, total=False):
-    """How the network learns; the defaults are those of `UpdatePlan` and the scheme "last".
+    """What is compiled and how it learns; the defaults are `UpdatePlan`'s and the scheme "last".
+
+    `output` names the output that is trained and answered, where the model has several.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options.
     """
 
+    output: str
     update: str
     loss: Loss
     optimizer: Optimizer
@@ -96,7 +99,7 @@ def _plan(graph: Graph, options: Options) -> UpdatePlan:
     update = options.get("update", "last")
     if update not in SCHEMES:
         return load_plan(Path(update))
-    rule = {name: value for name, value in options.items() if name != "update"}
+    rule = {name: value for name, value in options.items() if name not in ("update", "output")}
     try:
         return UpdatePlan.model_validate({"layers": choose(graph, update), **rule})
     except ValidationError as error:
@@ -106,7 +109,7 @@ def _plan(graph: Graph, options: Options) -> UpdatePlan:
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
-    graph = import_model(model)
+    graph = import_model(model, options.get("output"))
     plan = _plan(graph, options)
     training = differentiate(graph, plan)
     arena = plan_arena(training)
@@ -159,7 +162,9 @@ def _manifest(
     macs = dict.fromkeys(Phase, 0)
     for node in training.nodes:
         macs[node.phase] += OPERATORS[node.op].macs(node, training)
-    name_in, name_out = graph.inputs[0], graph.outputs[0]
+    name_out = graph.outputs[0]
+    inputs = {name: graph.shape(name) for name in graph.inputs}
+    row = (1, sum(graph.tensor(name).size for name in inputs))
     return Manifest(
         format=FORMAT,
         tinyodl=__version__,
@@ -169,8 +174,9 @@ def _manifest(
         model=ModelRecord(
             source=path.name,
             sha256=hashlib.sha256(model_bytes(path)).hexdigest(),
-            input_name=name_in,
-            input_shape=graph.shape(name_in),
+            input_name=graph.inputs[0],
+            input_shape=row if len(inputs) > 1 else graph.shape(graph.inputs[0]),
+            inputs=inputs if len(inputs) > 1 else {},
             output_name=name_out,
             output_shape=graph.shape(name_out),
             macs=macs[Phase.FORWARD],

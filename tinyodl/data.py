@@ -3,6 +3,9 @@
 `DATA.npz` holds `x` of shape (N, *model input without batch), any real numbers, and `y`: N class
 numbers for loss cross-entropy, or (N, *model output without batch) numbers for loss mse.
 
+Where the model has several inputs, `x` is (N, sum of their sizes), each sample the inputs one after
+the other; or there is one array for each input, under its name.
+
 `DATA.csv` holds one sample a row, separated by commas: the input's values, then the class number
 in the last column (for loss mse: the target's values in the last columns). A first row that is not
 numbers is a header.
@@ -13,6 +16,7 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -45,7 +49,7 @@ def load(path: Path, manifest: Manifest) -> Samples:
     if path.suffix.lower() == ".csv":
         x, y = _read_csv(path, manifest)
     else:
-        x, y = _read_npz(path)
+        x, y = _read_npz(path, manifest)
     return check(x, y, manifest, str(path))
 
 
@@ -126,7 +130,7 @@ def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with path.open("rb") as file:
             if file.read(2) != b"PK":
@@ -135,11 +139,34 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
                 )
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                return _member(archive, "x", path), _member(archive, "y", path)
+                inputs = manifest.model.inputs
+                if inputs and ("x" in inputs or "x" not in archive.files):
+                    x = _side_by_side({n: _member(archive, n, path) for n in inputs}, inputs, path)
+                else:
+                    x = _member(archive, "x", path)
+                return x, _member(archive, "y", path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except _DAMAGE as error:
         raise DataError(f"{path}: damaged .npz file ({error})") from error
+
+
+def _side_by_side(
+    given: Mapping[str, NDArray[Any]], inputs: Mapping[str, tuple[int, ...]], path: Path
+) -> NDArray[Any]:
+    """One row for each sample, from an array for each input."""
+    counts = {len(array) if array.ndim else 0 for array in given.values()}
+    for name, array in given.items():
+        expected: tuple[int | str, ...] = ("N", *inputs[name][1:])
+        if array.ndim == 0 or array.shape[1:] != expected[1:]:
+            raise DataError(
+                f"{path}: {name} has shape {_shape(array.shape)}, the model needs "
+                f"{_shape(expected)}"
+            )
+    if len(counts) > 1:
+        found = ", ".join(f"{name} {len(array)}" for name, array in given.items())
+        raise DataError(f"{path}: the inputs have different numbers of samples ({found})")
+    return np.concatenate([array.reshape(len(array), -1) for array in given.values()], axis=1)
 
 
 def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:

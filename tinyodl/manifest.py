@@ -29,8 +29,9 @@ class ModelRecord(_Record):
 
     source: str  # file name only, never a path of the machine that compiled
     sha256: str
-    input_name: str
-    input_shape: tuple[int, ...]  # with the batch dimension of 1
+    input_name: str  # of the first
+    input_shape: tuple[int, ...]  # with the batch dimension of 1; several inputs count as one row
+    inputs: dict[str, tuple[int, ...]] = {}  # where there are several: side by side, in this order
     output_name: str
     output_shape: tuple[int, ...]
     macs: int

@@ -1,10 +1,10 @@
 """Lifetimes over forward, backward and update together -> offsets in one static arena.
 
-Tensors that share memory form a `Block`: a view and what it looks at, and an in-place output with
-the input it takes over. Blocks that are alive at the same time must not overlap. Placement is
-greedy (each block at the lowest offset that is free for its whole life), in the best of several
-orders, improved by a search. The lower bound is the peak of live bytes: no placement of these
-blocks can be smaller.
+Tensors that share memory form a `Block`: a view and what it looks at, an in-place output with the
+input it takes over, and the inputs of a model that has several, side by side. Blocks that are alive
+at the same time must not overlap. Placement is greedy (each block at the lowest offset that is free
+for its whole life), in the best of several orders, improved by a search. The lower bound is the
+peak of live bytes: no placement of these blocks can be smaller.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tinyodl.graph import Graph, Storage
 from tinyodl.ops import OPERATORS
+from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
 UPLOAD = -1  # the step before the schedule, in which the sample arrives
@@ -51,12 +52,16 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     after the step.
     """
     lifetimes = tensor_lifetimes(graph)
-    blocks = _blocks(graph, lifetimes)
+    blocks, within = _blocks(graph, lifetimes)
     bound = max((live for _, live in live_bytes(blocks, len(graph.nodes))), default=0)
     placed = _best_placement(blocks, bound)
     return ArenaPlan(
         blocks=tuple(sorted(blocks, key=lambda b: (b.first, b.tensors))),
-        offsets={name: offset for block, offset in placed.items() for name in block.tensors},
+        offsets={
+            name: offset + within[name]
+            for block, offset in placed.items()
+            for name in block.tensors
+        },
         lifetimes=lifetimes,
         nbytes=_size(placed),
         lower_bound=bound,
@@ -85,15 +90,24 @@ def live_bytes(blocks: tuple[Block, ...], steps: int) -> list[tuple[int, int]]:
     ]
 
 
-def _blocks(graph: Graph, lifetimes: Mapping[str, tuple[int, int]]) -> tuple[Block, ...]:
-    """Merge views with what they look at, then in-place outputs with the input they take over."""
+def _blocks(
+    graph: Graph, lifetimes: Mapping[str, tuple[int, int]]
+) -> tuple[tuple[Block, ...], Mapping[str, int]]:
+    """The blocks, and the offset of each tensor within its own.
+
+    Inputs lie side by side; views are merged with what they look at, then in-place outputs with the
+    input they take over.
+    """
     home: dict[str, str] = {name: name for name in lifetimes}
     members: dict[str, list[str]] = {name: [name] for name in lifetimes}
+    within = dict.fromkeys(lifetimes, 0)
 
-    def merge(into: str, name: str) -> None:
+    def merge(over: str, name: str, offset: int = 0) -> None:
+        """Put the block that begins with `name` over `over`, or `offset` bytes behind its start."""
         for member in members.pop(home[name]):
-            home[member] = into
-            members[into].append(member)
+            home[member] = home[over]
+            members[home[over]].append(member)
+            within[member] += within[over] + offset
 
     def end(name: str) -> int:
         return max(lifetimes[member][1] for member in members[home[name]])
@@ -101,9 +115,14 @@ def _blocks(graph: Graph, lifetimes: Mapping[str, tuple[int, int]]) -> tuple[Blo
     def begin(name: str) -> int:
         return min(lifetimes[member][0] for member in members[home[name]])
 
+    first, *others = sample_inputs(graph)
+    side_by_side = graph.tensor(first).nbytes
+    for name in others:
+        merge(first, name, side_by_side)
+        side_by_side += graph.tensor(name).nbytes
     for node in graph.nodes:
         if OPERATORS[node.op].call is None:
-            merge(home[node.inputs[0]], node.outputs[0])
+            merge(node.inputs[0], node.outputs[0])
     for step, node in enumerate(graph.nodes):
         for slot in OPERATORS[node.op].in_place:
             taken = node.inputs[slot]
@@ -112,17 +131,18 @@ def _blocks(graph: Graph, lifetimes: Mapping[str, tuple[int, int]]) -> tuple[Blo
             fits = graph.tensor(node.outputs[0]).nbytes <= graph.tensor(taken).nbytes
             free = home[taken] != home[node.outputs[0]]
             if fits and free and end(taken) == step and begin(node.outputs[0]) == step:
-                merge(home[taken], node.outputs[0])
+                merge(taken, node.outputs[0])
                 break
-    return tuple(
+    blocks = tuple(
         Block(
             tensors=tuple(names),
-            nbytes=_aligned(max(graph.tensor(name).nbytes for name in names)),
+            nbytes=_aligned(max(within[name] + graph.tensor(name).nbytes for name in names)),
             first=min(lifetimes[name][0] for name in names),
             last=max(lifetimes[name][1] for name in names),
         )
         for names in members.values()
     )
+    return blocks, within
 
 
 def _aligned(nbytes: int) -> int:

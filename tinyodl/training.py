@@ -35,6 +35,11 @@ def state_name(parameter: str, state: str) -> str:
     return f"<{parameter}.{state}>"
 
 
+def sample_inputs(graph: Graph) -> tuple[str, ...]:
+    """The inputs of the model itself: they are uploaded together, side by side in this order."""
+    return tuple(name for name in graph.inputs if name != TARGET)
+
+
 def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
     """The training graph of `graph` under `plan`.
 

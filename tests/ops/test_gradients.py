@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tests.hostnet import HostNet
 from tests.ops.graphs import PLAN, around
 from tinyodl.graph import Node, Tensor
-from tinyodl.training import state_name
+from tinyodl.ops import OPERATORS, Operator
+from tinyodl.ops.shared import Layer
+from tinyodl.training import differentiate, state_name
 
 _numbers = itertools.count()
 check = settings(
@@ -26,19 +28,34 @@ check = settings(
 )
 
 
-def compare(folder, op, inputs, reference, attrs=None, weights=(), *, label=None, terms=None):
+def compare(
+    folder,
+    op,
+    inputs,
+    reference,
+    attrs=None,
+    weights=(),
+    *,
+    constants=(),
+    used=(0,),
+    label=None,
+    terms=None,
+):
     """One step of the generated C against `reference(**inputs)` and its gradients in float64.
 
+    `inputs`, `weights`, `constants` and `used` are those of `around`; a reference of which several
+    outputs are used returns all of those, flat and one after the other, as (1, N).
     The tolerance is float32 rounding: 1e-5 of the value, and 2e-6 of the largest magnitude: of the
     result, or of the terms that the formula subtracts: `terms(incoming gradient)`.
     With a `label` the loss is softmax cross-entropy, else the squared error to a drawn target.
     """
     plan = PLAN | {"loss": "mse" if label is None else "cross-entropy"}
-    graph, plan = around(op, inputs, attrs, weights, plan)
+    graph, plan = around(op, inputs, attrs, weights, plan, constants=constants, used=used)
     net = HostNet(graph, plan, folder / f"net{next(_numbers)}")
     leaves = {
-        name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        name: torch.tensor(value, dtype=torch.float64, requires_grad=name not in constants)
         for name, value in inputs.items()
+        if value is not None
     }
     y = reference(**leaves)
     y.retain_grad()
@@ -55,6 +72,8 @@ def compare(folder, op, inputs, reference, attrs=None, weights=(), *, label=None
     expected.backward()
     magnitude = terms(y.grad) if terms else 0.0
     for name, leaf in leaves.items():
+        if name in constants:
+            continue
         held = state_name(name if name in weights else f"{name}.b", "sum")
         _close(
             net.parameter(held).reshape(tuple(leaf.shape)),
@@ -226,6 +245,38 @@ def test_cross_entropy(tmp_path, seed, size, spread, data):
     inputs = {"x": values(seed, 1, size, spread=spread)}
     attrs = {"shape": (1, size)}
     compare(tmp_path, "Reshape", inputs, lambda x: x, attrs, label=label, terms=lambda gy: 1.0)
+
+
+def test_a_constant_operand_is_read_where_it_lies(tmp_path):
+    inputs = {"a": values(1, 1, 9), "b": values(2, 1, 9)}
+    compare(tmp_path, "Add", inputs, lambda a, b: a + b, constants=("b",))
+
+
+def test_a_parameter_takes_gradients_that_are_added_for_it(tmp_path, monkeypatch):
+    """A rule that adds for all operands alike works for one that learns."""
+    layer = replace(OPERATORS["Add"], layer=Layer(weights=(1,)))
+    monkeypatch.setitem(OPERATORS, "Add", layer)
+    inputs = {"a": values(1, 1, 9), "b": values(2, 1, 9)}
+    compare(tmp_path, "Add", inputs, lambda a, b: a + b, weights=("b",))
+
+
+def test_a_rule_gets_the_gradients_of_all_outputs_that_are_used(monkeypatch):
+    seen = []
+    two = Operator(
+        "Two",
+        call=None,
+        kernel=None,
+        shape=lambda node, shapes: (shapes[0], (1, 4)),
+        gradient=lambda backward, node, *gradients: seen.append(gradients),
+    )
+    monkeypatch.setitem(OPERATORS, "Two", two)
+    for used, expected in (
+        ((0,), ("y.gradient", None)),
+        ((1,), (None, "y.gradient")),
+        ((1, 0), ("y0.gradient", "y.gradient")),
+    ):
+        differentiate(*around("Two", {"x": values(1, 1, 9)}, used=used))
+        assert seen.pop() == expected
 
 
 def test_a_tensor_used_twice_gets_both_gradients(tmp_path):

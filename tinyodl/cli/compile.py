@@ -19,6 +19,7 @@ def compile_command(
     model: Path,
     board: str,
     out: Path,
+    output: str | None,
     update: str,
     loss: str | None,
     optimizer: str | None,
@@ -39,11 +40,11 @@ def compile_command(
     from tinyodl.compiler import compile_model
     from tinyodl.report import tables, values
 
-    output = Output(as_json)
-    options = compiler_options(update, loss, optimizer, lr, batch, seed)
+    printer = Output(as_json)
+    options = compiler_options(output, update, loss, optimizer, lr, batch, seed)
     manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
-    tables.print_plan(output.people, manifest)
+    tables.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in load_board(board).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""
-    output.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")
-    output.result({"project": str(out), **values.plan_values(manifest)})
+    printer.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")
+    printer.result({"project": str(out), **values.plan_values(manifest)})

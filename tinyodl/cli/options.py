@@ -40,6 +40,8 @@ project_argument = click.argument("project", metavar="DIR", type=type_path)
 
 
 _LEARNING = (
+    click.option("--output", metavar="NAME",
+                 help="The output that is trained and answered, where the model has several."),
     click.option("--update", default="last", show_default=True,
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
@@ -66,6 +68,7 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiler_options(
+    output: str | None,
     update: str,
     loss: str | None,
     optimizer: str | None,
@@ -86,4 +89,5 @@ def compiler_options(
             f"the plan file {update} has its own training rule; "
             f"set {names} there instead of on the command line"
         )
-    return {"update": update, **given}
+    chosen = {} if output is None else {"output": output}
+    return {"update": update, **chosen, **given}

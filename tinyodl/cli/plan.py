@@ -18,6 +18,7 @@ from tinyodl.cli.options import compiler_options, json_option, learning_options,
 def plan(
     model: Path,
     board: str,
+    output: str | None,
     update: str,
     loss: str | None,
     optimizer: str | None,
@@ -34,11 +35,11 @@ def plan(
     from tinyodl.compiler import plan_model
     from tinyodl.report import tables, values, write_plan
 
-    output = Output(as_json)
-    options = compiler_options(update, loss, optimizer, lr, batch, seed)
+    printer = Output(as_json)
+    options = compiler_options(output, update, loss, optimizer, lr, batch, seed)
     manifest = plan_model(model, board, **options)
-    tables.print_plan(output.people, manifest, ram=ram, flash=flash)
+    tables.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)
-        output.tell(f"Memory map: {html}")
-    output.result(values.plan_values(manifest, ram=ram, flash=flash))
+        printer.tell(f"Memory map: {html}")
+    printer.result(values.plan_values(manifest, ram=ram, flash=flash))

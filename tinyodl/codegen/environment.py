@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tinyodl.codegen.literals import array_literal, dimensions, float_literal, grouped
+from tinyodl.codegen.literals import (
+    array_literal,
+    dimensions,
+    float_literal,
+    grouped,
+    initializer,
+)
 from tinyodl.resources import TEMPLATES
 
 
@@ -19,6 +25,10 @@ def environment() -> Environment:
         autoescape=False,
     )
     made.filters.update(
-        literal=float_literal, literals=array_literal, grouped=grouped, dimensions=dimensions
+        literal=float_literal,
+        literals=array_literal,
+        initializer=initializer,
+        grouped=grouped,
+        dimensions=dimensions,
     )
     return made

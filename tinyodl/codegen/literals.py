@@ -31,6 +31,13 @@ def float_literal(value: float | np.floating[Any]) -> str:
     return f"{text if any(c in text for c in '.e') else text + '.0'}f"
 
 
+def initializer(value: float | tuple[float, ...]) -> str:
+    """What stands behind `=` for a field of a struct: a number, or an array in braces."""
+    if isinstance(value, tuple):
+        return "{" + ", ".join(initializer(each) for each in value) + "}"
+    return float_literal(value) if isinstance(value, float) else str(value)
+
+
 def array_literal(values: Array) -> str:
     """The elements of an array, a few per line, indented."""
     literals = [float_literal(value) for value in np.asarray(values, np.float32).ravel()]

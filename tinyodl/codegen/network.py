@@ -18,7 +18,7 @@ from tinyodl.memory import ArenaPlan
 from tinyodl.ops import OPERATORS, Argument, Learner, Ref, Struct, Symbol
 from tinyodl.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
-from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, state_name
+from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, sample_inputs, state_name
 
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
@@ -65,7 +65,7 @@ def render_network(
         "kept": parameters(graph),
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
-        "input": graph.tensor(graph.inputs[0]),
+        "inputs": [graph.tensor(name) for name in sample_inputs(graph)],
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
         "loss": LOSS,
