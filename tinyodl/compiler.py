@@ -15,7 +15,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.frontend import import_model, model_bytes
+from tinyodl.frontend import Changes, Prepared, prepare
 from tinyodl.graph import Graph, Phase, Storage
 from tinyodl.manifest import (
     FORMAT,
@@ -41,6 +41,7 @@ from tinyodl.training import differentiate
 class Compilation:
     """Everything `compile` worked out, before anything is written."""
 
+    model: bytes  # the ONNX file that the project keeps
     graph: Graph  # the training graph
     arena: ArenaPlan
     network: Network
@@ -51,13 +52,20 @@ class Compilation:
 class Options(TypedDict, total=False):
     """What is compiled and how it learns; the defaults are `UpdatePlan`'s and the scheme "last".
 
-    `output` names the output that is trained and answered, where the model has several.
+    `output` names the output that is trained and answered, where the model has several. `cut` is
+    the node that the network shall end with, `head` a fresh classifier such as "dense:64,10" behind
+    that node, or in the place of the last dense layer; its weights are drawn from `seed`.
+    `simplify` lets onnxruntime fold what it can. `check` compares what is left with the original.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
-    training rule then counts instead of the other options.
+    training rule then counts instead of the other options. With a head, "last" is the head.
     """
 
     output: str
+    cut: str
+    head: str
+    simplify: bool
+    check: bool
     update: str
     loss: Loss
     optimizer: Optimizer
@@ -82,7 +90,7 @@ def compile_model(
     """
     made = compilation(model, load_board(board), options)
     check_fit(made, ram, flash)
-    files = render_project(made.manifest, made.network, made.board, model_bytes(model))
+    files = render_project(made.manifest, made.network, made.board, made.model)
     write_project(files, out)
     return made.manifest
 
@@ -95,27 +103,44 @@ def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
     return compilation(model, load_board(board), options).manifest
 
 
-def _plan(graph: Graph, options: Options) -> UpdatePlan:
+_NOT_IN_A_PLAN = {"update", "output", "cut", "head", "simplify", "check"}
+
+
+def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     update = options.get("update", "last")
     if update not in SCHEMES:
         return load_plan(Path(update))
-    rule = {name: value for name, value in options.items() if name not in ("update", "output")}
+    rule = {name: value for name, value in options.items() if name not in _NOT_IN_A_PLAN}
+    layers = choose(prepared.graph, update)
+    if update == "last" and prepared.head:
+        layers |= dict.fromkeys(prepared.head, "weights")
     try:
-        return UpdatePlan.model_validate({"layers": choose(graph, update), **rule})
+        return UpdatePlan.model_validate({"layers": layers, **rule})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
 
 
+def _changes(options: Options) -> Changes:
+    return Changes(
+        output=options.get("output"),
+        cut=options.get("cut"),
+        head=options.get("head"),
+        seed=options.get("seed", 0),
+        simplify=options.get("simplify", False),
+        check=options.get("check", True),
+    )
+
+
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
-    graph = import_model(model, options.get("output"))
-    plan = _plan(graph, options)
-    training = differentiate(graph, plan)
+    prepared = prepare(model, _changes(options))
+    plan = _plan(prepared, options)
+    training = differentiate(prepared.graph, plan)
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
-    manifest = _manifest(model, graph, training, plan, arena, network, board)
-    return Compilation(training, arena, network, manifest, board)
+    manifest = _manifest(model.name, prepared, training, plan, arena, network, board)
+    return Compilation(prepared.data, training, arena, network, manifest, board)
 
 
 def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
@@ -151,14 +176,15 @@ def _ram_advice(manifest: Manifest) -> str:
 
 
 def _manifest(
-    path: Path,
-    graph: Graph,
+    source: str,
+    prepared: Prepared,
     training: Graph,
     plan: UpdatePlan,
     arena: ArenaPlan,
     network: Network,
     board: Board,
 ) -> Manifest:
+    graph = prepared.graph
     macs = dict.fromkeys(Phase, 0)
     for node in training.nodes:
         macs[node.phase] += OPERATORS[node.op].macs(node, training)
@@ -172,8 +198,8 @@ def _manifest(
         protocol=firmware.PROTOCOL,
         board=board.name,
         model=ModelRecord(
-            source=path.name,
-            sha256=hashlib.sha256(model_bytes(path)).hexdigest(),
+            source=source,
+            sha256=hashlib.sha256(prepared.data).hexdigest(),
             input_name=graph.inputs[0],
             input_shape=row if len(inputs) > 1 else graph.shape(graph.inputs[0]),
             inputs=inputs if len(inputs) > 1 else {},

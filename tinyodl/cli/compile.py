@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -19,16 +20,10 @@ def compile_command(
     model: Path,
     board: str,
     out: Path,
-    output: str | None,
-    update: str,
-    loss: str | None,
-    optimizer: str | None,
-    lr: float | None,
-    batch: int | None,
     ram: int | None,
     flash: int | None,
-    seed: int | None,
     as_json: bool,
+    **learning: Any,
 ) -> None:
     """Turn an ONNX file into a PlatformIO project for a board.
 
@@ -41,7 +36,7 @@ def compile_command(
     from tinyodl.report import tables, values
 
     printer = Output(as_json)
-    options = compiler_options(output, update, loss, optimizer, lr, batch, seed)
+    options = compiler_options(learning)
     manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
     tables.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in load_board(board).virtual)

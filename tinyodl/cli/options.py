@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ project_argument = click.argument("project", metavar="DIR", type=type_path)
 _LEARNING = (
     click.option("--output", metavar="NAME",
                  help="The output that is trained and answered, where the model has several."),
+    click.option("--cut", metavar="NODE",
+                 help="End the network with this node; everything after it goes away."),
+    click.option("--head", metavar="dense:UNITS[,UNITS...]",
+                 help="A fresh classifier of dense layers: after --cut, or in the place of the "
+                 "last dense layer, or on an embedding. With it, `--update last` is the head."),
+    click.option("--simplify", is_flag=True,
+                 help="Let onnxruntime fold constants and remove what has no effect, first."),
+    click.option("--no-check", is_flag=True,
+                 help="Do not compare what --simplify and --cut left with the original network."),
     click.option("--update", default="last", show_default=True,
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
@@ -56,8 +65,12 @@ _LEARNING = (
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
                  help="Budget; the board's flash if not given."),
-    click.option("--seed", type=int, help="Of what the device draws by itself.  [default: 0]"),
+    click.option("--seed", type=int,
+                 help="Of the head's weights, and of what the device draws.  [default: 0]"),
 )  # fmt: skip
+
+_NAMES = {"lr": "learning_rate"}
+_RULE = ("loss", "optimizer", "lr", "batch", "seed")
 
 
 def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,27 +80,18 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def compiler_options(
-    output: str | None,
-    update: str,
-    loss: str | None,
-    optimizer: str | None,
-    lr: float | None,
-    batch: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    """Those that were given, under the names of `tinyodl.compiler.Options`."""
-    rule = {
-        "loss": loss, "optimizer": optimizer, "learning_rate": lr, "batch": batch, "seed": seed,
-    }  # fmt: skip
-    given = {name: value for name, value in rule.items() if value is not None}
+def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
+    named = {name: value for name, value in given.items() if not (value is None or value is False)}
+    options = {_NAMES.get(name, name): value for name, value in named.items()}
+    if options.pop("no_check", False):
+        options["check"] = False
     from tinyodl.select import SCHEMES
 
-    if given and update not in SCHEMES:
-        names = ", ".join(name.replace("learning_rate", "lr") for name in given)
+    rule = [name for name in _RULE if name in named]
+    if rule and given["update"] not in SCHEMES:
         raise UserError(
-            f"the plan file {update} has its own training rule; "
-            f"set {names} there instead of on the command line"
+            f"the plan file {given['update']} has its own training rule; "
+            f"set {', '.join(rule)} there instead of on the command line"
         )
-    chosen = {} if output is None else {"output": output}
-    return {"update": update, **chosen, **given}
+    return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -18,17 +19,11 @@ from tinyodl.cli.options import compiler_options, json_option, learning_options,
 def plan(
     model: Path,
     board: str,
-    output: str | None,
-    update: str,
-    loss: str | None,
-    optimizer: str | None,
-    lr: float | None,
-    batch: int | None,
     ram: int | None,
     flash: int | None,
-    seed: int | None,
     html: Path | None,
     as_json: bool,
+    **learning: Any,
 ) -> None:
     """Show what compile would do: layers, what learns, RAM and flash. Writes no project."""
     from tinyodl.cli.output import Output
@@ -36,7 +31,7 @@ def plan(
     from tinyodl.report import tables, values, write_plan
 
     printer = Output(as_json)
-    options = compiler_options(output, update, loss, optimizer, lr, batch, seed)
+    options = compiler_options(learning)
     manifest = plan_model(model, board, **options)
     tables.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:

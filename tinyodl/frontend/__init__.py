@@ -3,5 +3,14 @@
 from tinyodl.frontend.build import import_model
 from tinyodl.frontend.export import export_model
 from tinyodl.frontend.load import load_model, model_bytes
+from tinyodl.frontend.prepare import Changes, Prepared, prepare
 
-__all__ = ["export_model", "import_model", "load_model", "model_bytes"]
+__all__ = [
+    "Changes",
+    "Prepared",
+    "export_model",
+    "import_model",
+    "load_model",
+    "model_bytes",
+    "prepare",
+]

@@ -69,9 +69,17 @@ def import_checked(model: onnx.ModelProto, source: str, output: str | None = Non
     if problems:
         order = {name: index for index, name in enumerate(names)}
         problems.sort(key=lambda problem: order.get(problem.node, -1))
-        raise model_error(source, opset, problems, sorted(IMPORTERS))
+        cut_after = _last_before(problems[0].node, scope, names)
+        raise model_error(source, opset, problems, sorted(IMPORTERS), cut_after)
     _check(graph, model, source)
     return Imported(graph, scope.constants)
+
+
+def _last_before(problem: str, scope: Scope, names: Sequence[str]) -> str | None:
+    """The last node of the file that computes something before the first one at fault."""
+    before = set(names[: names.index(problem)]) if problem in names else set()
+    computing = [node.name for node in scope.nodes if node.op != OPAQUE and node.name in before]
+    return computing[-1] if computing else None
 
 
 def chosen_output(model: onnx.ModelProto, source: str, output: str | None) -> str:

@@ -17,15 +17,15 @@ NEWEST_OPSET = 25
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+def load_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
     """The checked model with batch 1, its local functions inlined and the shapes inferred.
 
-    A symbolic batch dimension is bound to 1. Raises ModelError, which names the file and the
+    A symbolic batch dimension is bound to 1. `data` is the file's content, where it was changed
+    after it was read. Raises ModelError, which names the file and the
     remedy, when the file is missing, not ONNX, truncated, refused by the ONNX checker or by strict
     shape inference, of an opset outside 11..25, or when an input is not float32 of static shape.
     """
-    model = read_model(path)
-    _bind_batch(model, path)
+    model = bound(read_model(path, data), str(path))
     try:
         return onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=True
@@ -37,9 +37,17 @@ def load_model(path: Path) -> onnx.ModelProto:
         ) from error
 
 
-def read_model(path: Path) -> onnx.ModelProto:
+def bound(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    """A copy whose inputs have static shapes with batch 1, without the shapes inferred before."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    _bind_batch(made, source)
+    return made
+
+
+def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
     """The checked model as it is in the file, external data read in, local functions inlined."""
-    model = _parse(path, _read(path))
+    model = _parse(path, _read(path) if data is None else data)
     _read_external_data(model, path)
     _check_opset(model, path)
     try:
@@ -126,17 +134,17 @@ def _check_opset(model: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _bind_batch(model: onnx.ModelProto, path: Path) -> None:
+def _bind_batch(model: onnx.ModelProto, source: str) -> None:
     """Give inputs their static shapes with batch 1, and forget shapes that were inferred before."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if not inputs or not model.graph.output:
         raise ModelError(
-            f"{path}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; "
+            f"{source}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; "
             "export a network with at least one of each"
         )
     for value in inputs:
-        _bind_input(value, path)
+        _bind_input(value, source)
     del model.graph.value_info[:]  # may hold the symbolic batch; inferred again
     for value in model.graph.output:
         for dimension in value.type.tensor_type.shape.dim:
@@ -144,23 +152,23 @@ def _bind_batch(model: onnx.ModelProto, path: Path) -> None:
                 dimension.Clear()
 
 
-def _bind_input(value: onnx.ValueInfoProto, path: Path) -> None:
+def _bind_input(value: onnx.ValueInfoProto, source: str) -> None:
     kind = value.type.tensor_type
     if kind.elem_type != onnx.TensorProto.FLOAT:
         held = onnx.TensorProto.DataType.keys()
         found = held[kind.elem_type].lower() if 0 <= kind.elem_type < len(held) else "unknown"
         raise ModelError(
-            f"{path}: input '{value.name}' is {found}; supported is float32, export a float model"
+            f"{source}: input '{value.name}' is {found}; supported is float32, export a float model"
         )
     dimensions = kind.shape.dim
     if not dimensions:
         raise ModelError(
-            f"{path}: input '{value.name}' has no shape; export with a sample of the right shape"
+            f"{source}: input '{value.name}' has no shape; export with a sample of the right shape"
         )
     batch = dimensions[0].dim_value
     if batch > 1:
         raise ModelError(
-            f"{path}: input '{value.name}' has a batch of {batch}; export with batch 1 "
+            f"{source}: input '{value.name}' has a batch of {batch}; export with batch 1 "
             "or a symbolic batch dimension"
         )
     dimensions[0].dim_value = 1
@@ -168,8 +176,8 @@ def _bind_input(value: onnx.ValueInfoProto, path: Path) -> None:
         if dimension.dim_value <= 0:
             named = f" ('{dimension.dim_param}')" if dimension.dim_param else ""
             raise ModelError(
-                f"{path}: input '{value.name}' has the dynamic dimension {index}{named}; only the "
-                "batch may be dynamic, export with a fixed size"
+                f"{source}: input '{value.name}' has the dynamic dimension {index}{named}; only "
+                "the batch may be dynamic, export with a fixed size"
             )
 
 

@@ -19,9 +19,16 @@ class Problem:
 
 
 def model_error(
-    source: str, opset: int, problems: Sequence[Problem], operators: Sequence[str]
+    source: str,
+    opset: int,
+    problems: Sequence[Problem],
+    operators: Sequence[str],
+    cut_after: str | None = None,
 ) -> ModelError:
-    """One error with every problem, in the order of the file; nodes with the same one in a line."""
+    """One error with every problem, in the order of the file; nodes with the same one in a line.
+
+    `cut_after` is the last node that the network could be cut after to be compiled.
+    """
     groups: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         kind = (problem.op, problem.what, problem.supported)
@@ -36,4 +43,9 @@ def model_error(
         lines.append("the model is quantised; give the float32 model that it was made from")
     else:
         lines.append("replace or remove these nodes in the original network and export it again")
+        if cut_after is not None:
+            lines.append(
+                f"or use the part before the first of them: --cut '{cut_after}', "
+                "with a classifier such as --head dense:10"
+            )
     return ModelError("\n".join(lines))

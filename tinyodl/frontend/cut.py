@@ -1,0 +1,75 @@
+"""--cut: the part of an ONNX graph that one node's output depends on."""
+
+from __future__ import annotations
+
+import difflib
+
+import onnx
+import onnx.helper
+
+from tinyodl.errors import UserError
+from tinyodl.frontend.names import live_nodes, node_names
+
+
+def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto:
+    """The model that ends at a node: its first output becomes the only output of the graph.
+
+    The node itself stays, with everything that it depends on. Other nodes, the initializers that
+    only they read, and inputs that nothing reads any more, are left out. `node` is the name of a
+    node as errors and plans show it (`<op>_<index>` where the file gives none), or of a value.
+    Raises UserError, with the names most like it, when there is none such.
+    """
+    names = node_names(model.graph)
+    by_name = dict(zip(names, model.graph.node, strict=True))
+    made = {value for proto in model.graph.node for value in proto.output if value}
+    if node in by_name:
+        return ending_at(model, by_name[node].output[0])
+    if node in made:
+        return ending_at(model, node)
+    near = difflib.get_close_matches(node, [*names, *made], n=3, cutoff=0.3) or list(names)[-3:]
+    listed = ", ".join(f"'{name}'" for name in near)
+    raise UserError(f"{source}: has no node '{node}' to cut after; names like it are {listed}")
+
+
+def ending_at(model: onnx.ModelProto, value: str) -> onnx.ModelProto:
+    """A copy of the model whose only output is `value`, without what that does not need."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    output = value_info(model, value)
+    del graph.output[:]
+    graph.output.append(output)
+    drop_unused(graph)
+    return made
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes that no output depends on, and initializers and inputs that nothing reads."""
+    live = set(live_nodes(graph))
+    for index in reversed(range(len(graph.node))):
+        if index not in live:
+            del graph.node[index]
+    read = {name for node in graph.node for name in node.input}
+    read.update(value.name for value in graph.output)
+    made = read.union(name for node in graph.node for name in node.output)
+    for values, kept in ((graph.initializer, read), (graph.input, read), (graph.value_info, made)):
+        for index in reversed(range(len(values))):
+            if values[index].name not in kept:
+                del values[index]
+
+
+def value_info(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
+    """The type and shape of a value, its symbolic dimensions included, as far as they are known."""
+    graph = model.graph
+    known = {value.name: value for value in (*graph.input, *graph.output)}
+    if name not in known:
+        try:
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        except Exception:  # onnx raises whatever its C++ half threw; `load` reports it
+            inferred = model
+        known |= {value.name: value for value in inferred.graph.value_info}
+    if name in known:
+        copy = onnx.ValueInfoProto()
+        copy.CopyFrom(known[name])
+        return copy
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)

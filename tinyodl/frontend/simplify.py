@@ -1,0 +1,155 @@
+"""--simplify, and the check that a changed ONNX file still computes what the original does.
+
+onnxruntime, which tinyodl needs anyway, does the simplification: its basic optimisations keep to
+standard ONNX operators, fold what is constant (an If among them), and remove what has no effect.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.shape_inference
+import onnxruntime
+
+from tinyodl.errors import ModelError
+from tinyodl.frontend.cut import drop_unused
+from tinyodl.frontend.load import bound
+from tinyodl.frontend.names import node_names
+from tinyodl.graph import Array
+
+_RELATIVE = 1e-4  # of the largest magnitude in a value; sums in another order stay far below
+_QUIET = 4
+
+
+def simplified(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    """The model as onnxruntime's basic optimisations leave it, for batch 1. Raises ModelError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "simplified.onnx"
+        options = _options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
+        options.optimized_model_filepath = str(path)
+        try:
+            _session(bound(model, source), options)
+            made = onnx.load(path)
+        except Exception as error:  # onnxruntime raises its own types, onnx whatever it likes
+            raise ModelError(
+                f"{source}: onnxruntime cannot simplify it: {_one_line(error)}; "
+                "compile without --simplify"
+            ) from error
+    foreign = sorted({node.domain for node in made.graph.node} - {"", "ai.onnx"})
+    if foreign:
+        raise ModelError(
+            f"{source}: simplifying brought in operators of {', '.join(foreign)}; "
+            "compile without --simplify"
+        )
+    return made
+
+
+def check_same(original: onnx.ModelProto, changed: onnx.ModelProto, source: str) -> None:
+    """Raise ModelError naming the first node at which two models differ, on one random input.
+
+    Every float32 value that both models name is compared, as onnxruntime computes it without
+    optimisations, in the order of the changed model.
+    """
+    first, second = bound(original, source), bound(changed, source)
+    shared = _float_values(first) & _float_values(second)
+    inputs = _random_inputs(first)
+    expected, found = _run(first, shared, inputs, source), _run(second, shared, inputs, source)
+    for name, node in zip(node_names(second.graph), second.graph.node, strict=True):
+        for value in node.output:
+            if value in shared and not _close(found[value], expected[value]):
+                raise ModelError(
+                    f"{source}: after the changes, node '{name}' ({node.op_type}) computes another "
+                    f"'{value}' than the original: {_difference(found[value], expected[value])}; "
+                    "compile without --simplify, or with --no-check if you know why"
+                )
+
+
+def _float_values(model: onnx.ModelProto) -> set[str]:
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    known = {
+        value.name
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    return known & {name for node in model.graph.node for name in node.output}
+
+
+def _random_inputs(model: onnx.ModelProto) -> dict[str, Array]:
+    random = np.random.default_rng(0)
+    constant = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: random.normal(
+            size=[dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        ).astype(np.float32)
+        for value in model.graph.input
+        if value.name not in constant
+    }
+
+
+def _run(
+    model: onnx.ModelProto, values: set[str], inputs: dict[str, Array], source: str
+) -> dict[str, Array]:
+    """These values as onnxruntime computes them."""
+    wanted = onnx.ModelProto()
+    wanted.CopyFrom(model)
+    del wanted.graph.output[:]
+    wanted.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in sorted(values)
+    )
+    drop_unused(wanted.graph)  # what comes after a cut may be more than onnxruntime knows
+    if not values:
+        return {}
+    try:
+        options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        session = _session(wanted, options)
+        read = {entry.name for entry in session.get_inputs()}
+        given = {name: value for name, value in inputs.items() if name in read}
+        made = session.run(sorted(values), given)
+    except Exception as error:
+        raise ModelError(
+            f"{source}: onnxruntime cannot run it to check the changes: {_one_line(error)}; "
+            "give --no-check to go without"
+        ) from error
+    return dict(zip(sorted(values), made, strict=True))
+
+
+def _close(found: Array, expected: Array) -> bool:
+    if found.shape != expected.shape:
+        return False
+    with np.errstate(all="ignore"):
+        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+        return np.allclose(found, expected, rtol=0.0, atol=_RELATIVE * scale, equal_nan=True)
+
+
+def _difference(found: Array, expected: Array) -> str:
+    if found.shape != expected.shape:
+        return f"its shape is {found.shape}, not {expected.shape}"
+    with np.errstate(all="ignore"):
+        at = np.unravel_index(int(np.nanargmax(np.abs(found - expected))), found.shape)
+    index = ", ".join(str(int(i)) for i in at)
+    return f"{found[at]:.7g} instead of {expected[at]:.7g} at [{index}]"
+
+
+def _options(level: onnxruntime.GraphOptimizationLevel) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    return options
+
+
+def _session(
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
