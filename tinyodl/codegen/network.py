@@ -15,7 +15,7 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory import ArenaPlan
-from tinyodl.ops import OPERATORS, Argument, Learner, Ref, Struct, Symbol
+from tinyodl.ops import OPERATORS, Argument, Call, Learner, Ref, Struct, Symbol, calls_of
 from tinyodl.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, sample_inputs, state_name
@@ -149,13 +149,11 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     before_loss = True
     previous = Phase.BACKWARD
     for step, node in enumerate(graph.nodes):
-        call = OPERATORS[node.op].call
+        calls = calls_of(node, graph)
         if node.outputs == (LOSS,):
             before_loss = False
-        if call is None:
+        if not calls:
             continue
-        made = call(node, graph)
-        arguments = ", ".join(names.argument(a, node) for a in made.arguments)
         at_end = node.op == "Update" or (batched and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
@@ -169,11 +167,16 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         found[section].append(
             {
                 "comment": _comment(step, node, graph),
-                "text": f"{made.function}({arguments});",
+                "texts": [_text(call, node, names) for call in calls],
                 "mark": f"NET_{node.phase.name}" if mark else "",
             }
         )
     return found
+
+
+def _text(call: Call, node: Node, names: _Names) -> str:
+    arguments = ", ".join(names.argument(a, node) for a in call.arguments)
+    return f"{call.function}({arguments});"
 
 
 def _comment(step: int, node: Node, graph: Graph) -> str:
@@ -190,10 +193,8 @@ def _used_tensors(graph: Graph) -> set[str]:
     """Arena tensors that a kernel call or a function of net.c names."""
     used = {graph.outputs[0], LOSS}
     for node in graph.nodes:
-        call = OPERATORS[node.op].call
-        if call:
-            arguments = call(node, graph).arguments
-            used.update(a.tensor for a in arguments if isinstance(a, Ref) and a.tensor)
+        for call in calls_of(node, graph):
+            used.update(a.tensor for a in call.arguments if isinstance(a, Ref) and a.tensor)
     return {name for name in used if graph.tensor(name).storage is Storage.ARENA}
 
 

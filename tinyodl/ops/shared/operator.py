@@ -162,7 +162,7 @@ class Affine:
 class Operator:
     """One operator of the IR.
 
-    call      the kernel call; None for a view, which costs nothing.
+    call      the kernel call, or several; None for a view, which costs nothing.
     kernel    the file in `templates/kernels/`.
     shape     output shape from the node and the shapes of its inputs (absent ones are `()`), or a
               tuple of shapes where there are several outputs; None for gradient and update nodes,
@@ -178,7 +178,7 @@ class Operator:
     """
 
     name: str
-    call: Callable[[Node, Graph], Call] | None
+    call: Callable[[Node, Graph], Call | tuple[Call, ...]] | None
     kernel: str | None
     shape: Callable[[Node, tuple[ShapeTuple, ...]], ShapeTuple | tuple[ShapeTuple, ...]] | None = (
         None
@@ -205,6 +205,13 @@ def register(operator: Operator) -> Operator:
 def same_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     """The shape rule of elementwise operators: that of the first input."""
     return shapes[0]
+
+
+def calls_of(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """The kernel calls of a node, in order; () for a view."""
+    rule = OPERATORS[node.op].call
+    made = rule(node, graph) if rule else ()
+    return (made,) if isinstance(made, Call) else made
 
 
 def output_shapes(node: Node, graph: Graph) -> tuple[ShapeTuple, ...]:
