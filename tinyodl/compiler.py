@@ -149,8 +149,9 @@ def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
     ram_limit = min(board.ram.size, ram or board.ram.size)
     flash_limit = min(board.flash.size, flash or board.flash.size)
     if manifest.ram.total > ram_limit:
-        at_peak = sorted(made.arena.blocks, key=lambda block: -block.nbytes)[:3]
-        largest = ", ".join(f"{b.tensors[0]} ({b.nbytes:,} B)" for b in at_peak)
+        held = [(block.nbytes, block.tensors[0]) for block in made.arena.blocks]
+        held += [(parameter.bytes, parameter.name) for parameter in manifest.parameters]
+        largest = ", ".join(f"{name} ({size:,} B)" for size, name in sorted(held)[:-5:-1])
         parts = ", ".join(f"{name} {size:,}" for name, size in manifest.ram.parts.items())
         raise DoesNotFitError(
             f"{manifest.model.source} needs {manifest.ram.total:,} B of RAM ({parts}), "

@@ -222,7 +222,10 @@ class Client:
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            frames, self._pending = split(self._pending + self._transport.read(left))
+            arrived = self._transport.read(left)
+            if not arrived:  # the time is over, or an emulated board waits for a request
+                return None
+            frames, self._pending = split(self._pending + arrived)
             damaged = False
             for frame in frames:
                 message = decode(frame)
