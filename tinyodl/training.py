@@ -191,7 +191,11 @@ class _Walk:
                     "freeze the layers before it"
                 )
             rule(self, node, *gradients)
-            self._learn_from_sums(node)
+            for name in dict.fromkeys(node.inputs):
+                if name and self.graph.consumers[name][0] is node:
+                    self._learn_from_sum(name)
+        for name in list(self.contributions):
+            self._learn_from_sum(name)
 
     def result(self) -> Graph:
         """The forward nodes followed by what the walk made, with updates of summed gradients."""
@@ -221,17 +225,13 @@ class _Walk:
             total = self.emit("Add", fan_out, (total, gradient), like=tensor)
         return total
 
-    def _learn_from_sums(self, node: Node) -> None:
-        """Hand on what was added for parameters that no node before `node` reads."""
-        for name in dict.fromkeys(node.inputs):
-            if (
-                name in self.contributions
-                and self.graph.tensor(name).storage is Storage.PARAMETER
-                and self.graph.consumers[name][0] is node
-            ):
-                total = self._sum(name)
-                assert total is not None
-                self.learn("Learn", node, name, (total,), {})
+    def _learn_from_sum(self, name: str) -> None:
+        """Hand on what was added for a parameter, once no node is left that could add to it."""
+        if self.graph.tensor(name).storage is Storage.PARAMETER:
+            total = self._sum(name)
+            self.contributions.pop(name, None)
+            if total is not None:
+                self.learn("Learn", self.graph.consumers[name][0], name, (total,), {})
 
     def _uses(self, parameter: str) -> int:
         """How often the forward nodes read a parameter."""

@@ -140,3 +140,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_output_that_is_not_there_is_refused_with_those_that_are(tinyodl: Run) -> None:
+    done = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--output", "nothing")
+    assert done.code == 2 and "has no output 'nothing'; its outputs are 'logits'" in done.err

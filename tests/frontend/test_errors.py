@@ -130,11 +130,11 @@ class TestNodes:
     def test_all_offending_nodes_are_named_at_once(self, tmp_path):
         made = model(
             [
-                node("Erf", ["x"], "a", "erf"),
+                node("Sin", ["x"], "a", "sin"),
                 node("MaxPool", ["a"], "b", "pool", kernel_shape=[2, 2], pads=[0, 0, 2, 2]),
                 node("LSTM2", ["b"], "c", "odd", domain="com.example"),
-                node("Erf", ["c"], "d"),
-                node("Sigmoid", ["d"], "y", "last"),
+                node("Sin", ["c"], "d"),
+                node("Cos", ["d"], "y", "last"),
             ],
             [1, 2, 8, 8],
             domains=["com.example"],
@@ -144,11 +144,11 @@ class TestNodes:
             tmp_path,
             made,
             "(opset 17): 5 nodes are not supported",
-            "Erf 'erf', 'Erf_3'",
+            "Sin 'sin', 'Sin_3'",
             "MaxPool 'pool': its padding of 2",
             "LSTM2 'odd': operator of the domain 'com.example'",
-            "Sigmoid 'last'",
-            "supported operators: Add, AveragePool",
+            "Cos 'last'",
+            "supported operators: ",
         )
         assert re.search(r"MaxPool 'pool': .*; supported: \w+", message)
 
@@ -212,8 +212,8 @@ class TestNodes:
 
 def test_nothing_is_printed(tmp_path, capfd):
     import_model(SHIPPED)
-    made = model([node("Erf", ["x"], "y")], [1, 8])
-    refused_model(tmp_path, made, "Erf")
+    made = model([node("Sin", ["x"], "y")], [1, 8])
+    refused_model(tmp_path, made, "Sin")
     assert capfd.readouterr() == ("", "")
 
 

@@ -12,8 +12,10 @@ import torch.nn.functional as functional
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.frontend.models import model, node
 from tests.hostnet import HostNet
 from tests.ops.graphs import PLAN, around
+from tests.ops.imported import same_as_onnxruntime
 from tinyodl.graph import Node, Tensor
 from tinyodl.ops import OPERATORS, Operator
 from tinyodl.ops.shared import Layer
@@ -250,6 +252,10 @@ def test_cross_entropy(tmp_path, seed, size, spread, data):
 def test_a_constant_operand_is_read_where_it_lies(tmp_path):
     inputs = {"a": values(1, 1, 9), "b": values(2, 1, 9)}
     compare(tmp_path, "Add", inputs, lambda a, b: a + b, constants=("b",))
+
+
+def test_relu_is_imported(tmp_path):
+    same_as_onnxruntime(model([node("Relu", ["x"], "y")], [1, 3, 5]), tmp_path)
 
 
 def test_a_parameter_takes_gradients_that_are_added_for_it(tmp_path, monkeypatch):
