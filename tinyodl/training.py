@@ -79,8 +79,8 @@ def _logits(graph: Graph) -> str:
     name = graph.outputs[0]
     while (node := graph.producer.get(name)) and node.op in ("Softmax", "Reshape"):
         if node.op == "Softmax":
-            rows = graph.tensor(name).size // graph.shape(name)[-1]
-            return node.inputs[0] if rows == 1 else graph.outputs[0]
+            one_row = graph.shape(name)[node.attrs["axis"]] == graph.tensor(name).size
+            return node.inputs[0] if one_row else graph.outputs[0]
         name = node.inputs[0]
     return graph.outputs[0]
 
