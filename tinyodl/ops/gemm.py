@@ -1,8 +1,9 @@
-"""Gemm: a dense layer on a vector, with the weight stored (outputs, inputs).
+"""Gemm: a dense layer on each row, with the weight stored (outputs, inputs).
 
     y[n] = b[n] + sum over k of w[n, k] * x[k]
 
-Inputs: x (1, K), w (N, K), b (N) or absent. Output: (1, N).
+Inputs: x (..., K), w (N, K), b (N) or absent. Output: (..., N). One row is the common case and has
+kernels of its own. What is no layer becomes `MatMul`, with `Mul` and `Add` behind it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from math import prod
 
 import numpy as np
 
-from tinyodl.graph import Array, Graph, Node
+from tinyodl.graph import Array, Graph, Node, Storage, Tensor
 from tinyodl.ops.shared import (
+    Argument,
     Backward,
     Call,
     Layer,
@@ -30,66 +32,105 @@ from tinyodl.ops.shared import (
 
 @imports(
     "Gemm",
-    becomes=("Gemm", "Reshape"),
-    covers="alpha, beta, transA, transB",
-    limits="more than one row, B or C that are computed, alpha 0",
+    becomes=("Gemm", "MatMul", "Mul", "Add", "Reshape"),
+    covers="alpha, beta, transA, transB; A, B and C constant or computed, C of every shape",
 )
 def gemm(node: OnnxNode, scope: Scope) -> None:
-    """Gemm with constant B and C on one row; alpha and beta go into the constants."""
-    x = scope.activation(node, 0)
-    weight = scope.floats(node, 1)
+    """Gemm: a layer where B is constant, with C as its bias; alpha and beta go into both."""
     alpha, beta = _factor(node, "alpha"), _factor(node, "beta")
-    transposed = node.integer("transB", 0)
+    added = beta != 0.0 and bool(node.input(2))
+    constant = [node.input(slot) in scope.constants for slot in (0, 1)]
+    x = _rows(node, scope) if alpha != 0.0 and constant == [False, True] else None
+    product = scope.fresh(f"{node.outputs[0]}.product") if added else node.outputs[0]
+    if x is None:
+        factors = _matrix(node, scope, 0), _matrix(node, scope, 1)
+        attrs = {
+            "alpha": alpha,
+            "trans_a": bool(node.integer("transA", 0)),
+            "trans_b": bool(node.integer("transB", 0)),
+        }
+        shape = scope.tensors[scope.emit("MatMul", node.name, factors, product, attrs)].shape
+        if added:
+            _add(node, scope, product, shape, beta)
+        return
+    w = _weight(node, scope, alpha, x)
+    rows, outputs = scope.tensors[x].shape[0], scope.tensors[w].shape[0]
+    bias = _bias(node, scope, (rows, outputs)) if added else None
+    if bias is None and added:
+        scope.emit("Gemm", node.name, (x, w, ""), product)
+        _add(node, scope, product, (rows, outputs), beta)
+        return
+    b = scope.parameter(node, 2, _scaled(bias, beta), "none", beta) if bias is not None else ""
+    scope.emit("Gemm", node.name, (x, w, b), node.outputs[0])
+
+
+def _rows(node: OnnxNode, scope: Scope) -> str | None:
+    """A as rows of inputs; None where that would take a transposition."""
+    x = scope.tensors[_matrix(node, scope, 0)]
+    if node.integer("transA", 0) and 1 not in x.shape:
+        return None
+    return scope.view(node, x.name, x.shape[::-1] if node.integer("transA", 0) else x.shape)
+
+
+def _matrix(node: OnnxNode, scope: Scope, slot: int) -> str:
+    tensor = scope.operand(node, slot)
+    if len(tensor.shape) != 2:
+        raise Unsupported(f"{'AB'[slot]} has the shape {tensor.shape}", "2 dimensions")
+    return tensor.name
+
+
+def _weight(node: OnnxNode, scope: Scope, alpha: float, x: str) -> str:
+    weight = scope.floats(node, 1)
     if weight.ndim != 2:
         raise Unsupported(f"B has the shape {weight.shape}", "2 dimensions")
-    if alpha == 0.0:
-        raise Unsupported("alpha is 0", "any other number")
-    outputs, inputs = weight.shape if transposed else weight.shape[::-1]
-    row = (1, x.size)
-    if len(x.shape) != 2 or x.shape[1 if node.integer("transA", 0) == 0 else 0] != x.size:
-        raise Unsupported(f"A has the shape {x.shape}", "one row, batch 1")
-    if inputs != x.size:
-        raise Unsupported(f"B has {inputs} rows for {x.size} inputs", "as many rows as inputs")
-    bias = scope.floats(node, 2) if node.input(2) and beta != 0.0 else None
-    if bias is not None:
-        try:
-            full = np.broadcast_to(bias, (1, outputs)).reshape(outputs)
-        except ValueError:
-            raise Unsupported(f"C has the shape {bias.shape}", f"({outputs},)") from None
+    transposed = node.integer("transB", 0)
+    inputs, given = weight.shape[1 if transposed else 0], scope.tensors[x].shape[1]
+    if inputs != given:
+        raise Unsupported(f"B has {inputs} rows for {given} inputs", "as many rows as inputs")
     if transposed:
-        w = scope.parameter(node, 1, _scaled(weight, alpha), "none", alpha)
+        return scope.parameter(node, 1, _scaled(weight, alpha), "none", alpha)
+    return scope.parameter(node, 1, _scaled(weight.T, alpha), "transpose", alpha)
+
+
+def _bias(node: OnnxNode, scope: Scope, shape: tuple[int, int]) -> Array | None:
+    """C with one value for each output; None where it is not that."""
+    if node.input(2) not in scope.constants:
+        return None
+    value = scope.floats(node, 2)
+    _check_c(value.shape, shape)
+    if value.ndim == 2 and value.shape[0] > 1:
+        return None
+    return np.broadcast_to(value, (1, shape[1])).reshape(shape[1])
+
+
+def _add(node: OnnxNode, scope: Scope, product: str, shape: tuple[int, ...], beta: float) -> None:
+    """Put beta * C behind a product."""
+    if node.input(2) in scope.constants:
+        value = scope.floats(node, 2)
+        _check_c(value.shape, shape)
+        padded = value.reshape((1,) * (2 - value.ndim) + value.shape)
+        c = scope.parameter(node, 2, _scaled(padded, beta), "none", beta)
     else:
-        w = scope.parameter(node, 1, _scaled(weight.T, alpha), "transpose", alpha)
-    b = scope.parameter(node, 2, _scaled(full, beta), "none", beta) if bias is not None else ""
-    scope.emit("Gemm", node.name, (scope.view(node, x.name, row), w, b), node.outputs[0])
+        given = scope.activation(node, 2)
+        _check_c(given.shape, shape)
+        c = scope.view(node, given.name, (1,) * (2 - len(given.shape)) + given.shape)
+        if beta != 1.0:
+            factor = Tensor(
+                scope.fresh(f"{node.name}.beta"),
+                (1, 1),
+                Storage.FLASH,
+                data=np.full((1, 1), beta, np.float32),
+            )
+            scaled = scope.fresh(f"{c}.scaled")
+            name = scope.fresh_node(f"{node.name}.scale")
+            c = scope.emit("Mul", name, (c, scope.add(factor)), scaled)
+    scope.emit("Add", scope.fresh_node(f"{node.name}.add"), (product, c), node.outputs[0])
 
 
-@imports(
-    "MatMul",
-    becomes=("Gemm", "Reshape"),
-    covers="one row by a constant matrix",
-    limits="more than one row, a right side that is computed",
-)
-def matmul(node: OnnxNode, scope: Scope) -> None:
-    """MatMul of one row with a constant matrix: a Gemm without bias."""
-    x = scope.activation(node, 0)
-    weight = scope.floats(node, 1)
-    if weight.ndim != 2:
-        raise Unsupported(f"its right side has the shape {weight.shape}", "2 dimensions")
-    if prod(x.shape[:-1]) != 1 or len(x.shape) < 2:
-        raise Unsupported(f"its left side has the shape {x.shape}", "one row, batch 1")
-    if weight.shape[0] != x.size:
-        raise Unsupported(
-            f"its right side has {weight.shape[0]} rows for {x.size} inputs",
-            "as many rows as inputs",
-        )
-    w = scope.parameter(node, 1, weight.T, "transpose")
-    row = scope.view(node, x.name, (1, x.size))
-    if len(x.shape) == 2:
-        scope.emit("Gemm", node.name, (row, w, ""), node.outputs[0])
-        return
-    y = scope.emit("Gemm", node.name, (row, w, ""), scope.fresh(f"{node.outputs[0]}.row"))
-    scope.view(node, y, (*x.shape[:-1], weight.shape[1]), node.outputs[0])
+def _check_c(given: ShapeTuple, shape: ShapeTuple) -> None:
+    padded = (1,) * (2 - len(given)) + given
+    if len(padded) != 2 or any(a not in (1, b) for a, b in zip(padded, shape, strict=True)):
+        raise Unsupported(f"C has the shape {given}", f"one that broadcasts to {shape}")
 
 
 def _factor(node: OnnxNode, name: str) -> float:
@@ -108,10 +149,23 @@ def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     return (*shapes[0][:-1], shapes[1][0])
 
 
+def _rows_of(tensor: str, graph: Graph) -> int:
+    return prod(graph.shape(tensor)[:-1])
+
+
 def _forward_call(node: Node, graph: Graph) -> Call:
     x, w, b = node.inputs
-    n, k = graph.shape(w)
-    return Call("gemm_f32", (n, k, Ref(x), Ref(w), Ref(b), Ref(node.outputs[0])))
+    return _on_rows("gemm{}_f32", x, w, graph, (Ref(x), Ref(w), Ref(b), Ref(node.outputs[0])))
+
+
+def _on_rows(
+    function: str, rows_of: str, w: str, graph: Graph, operands: tuple[Argument, ...]
+) -> Call:
+    """A call of the kernel for one row, or of that for several."""
+    rows, (n, k) = _rows_of(rows_of, graph), graph.shape(w)
+    if rows == 1:
+        return Call(function.format(""), (n, k, *operands))
+    return Call(function.format("_rows"), (rows, n, k, *operands))
 
 
 def _gradient(backward: Backward, node: Node, gy: str) -> None:
@@ -126,26 +180,29 @@ def _gradient(backward: Backward, node: Node, gy: str) -> None:
 
 def _input_gradient_call(node: Node, graph: Graph) -> Call:
     gy, w = node.inputs
-    n, k = graph.shape(w)
-    return Call("gemm_input_gradient_f32", (n, k, Ref(gy), Ref(w), Ref(node.outputs[0])))
+    operands = (Ref(gy), Ref(w), Ref(node.outputs[0]))
+    return _on_rows("gemm{}_input_gradient_f32", gy, w, graph, operands)
 
 
 def _weight_gradient_call(node: Node, graph: Graph) -> Call:
     gy, x, w = node.inputs[:3]
-    n, k = graph.shape(w)
-    return Call("gemm_weight_gradient_f32", (n, k, Ref(gy), Ref(x), Learner(w)))
+    operands = (Ref(gy), Ref(x), Learner(w))
+    return _on_rows("gemm{}_weight_gradient_f32", gy, w, graph, operands)
 
 
 def _bias_gradient_call(node: Node, graph: Graph) -> Call:
     gy, b = node.inputs[:2]
-    return Call("gemm_bias_gradient_f32", (graph.tensor(gy).size, Ref(gy), Learner(b)))
+    rows, n = _rows_of(gy, graph), graph.shape(gy)[-1]
+    if rows == 1:
+        return Call("gemm_bias_gradient_f32", (n, Ref(gy), Learner(b)))
+    return Call("gemm_rows_bias_gradient_f32", (rows, n, Ref(gy), Learner(b)))
 
 
 register(
     Operator(
         "Gemm",
         shape=_shape,
-        macs=lambda n, g: g.tensor(n.inputs[1]).size,
+        macs=lambda n, g: _rows_of(n.inputs[0], g) * g.tensor(n.inputs[1]).size,
         call=_forward_call,
         kernel="gemm_f32.h",
         gradient=_gradient,
@@ -155,7 +212,7 @@ register(
 register(
     Operator(
         "GemmInputGradient",
-        macs=lambda n, g: g.tensor(n.inputs[1]).size,
+        macs=lambda n, g: _rows_of(n.inputs[0], g) * g.tensor(n.inputs[1]).size,
         call=_input_gradient_call,
         kernel="gemm_f32.h",
     )
@@ -163,7 +220,7 @@ register(
 register(
     Operator(
         "GemmWeightGradient",
-        macs=lambda n, g: g.tensor(n.inputs[2]).size,
+        macs=lambda n, g: _rows_of(n.inputs[0], g) * g.tensor(n.inputs[2]).size,
         call=_weight_gradient_call,
         kernel="gemm_gradient_f32.h",
     )
@@ -171,7 +228,7 @@ register(
 register(
     Operator(
         "GemmBiasGradient",
-        macs=lambda n, g: g.tensor(n.inputs[1]).size,
+        macs=lambda n, g: g.tensor(n.inputs[0]).size,
         call=_bias_gradient_call,
         kernel="gemm_gradient_f32.h",
     )
