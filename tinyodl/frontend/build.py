@@ -172,8 +172,7 @@ def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> 
     if op == "Constant":
         scope.constants[node.outputs[0]] = constants.constant_node(node)
         return
-    if op in ("Shape", "Size") and node.input(0) in scope.tensors:
-        shape = scope.tensors[node.inputs[0]].shape
+    if op in ("Shape", "Size") and (shape := _known_shape(node, scope)) is not None:
         value = constants.shape_node(node, shape) if op == "Shape" else np.int64(prod(shape))
         scope.constants[node.outputs[0]] = np.asarray(value)
         return
@@ -187,6 +186,13 @@ def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> 
         raise UnknownInput
     else:
         raise Unsupported("its inputs are not constants", "this operator on constants")
+
+
+def _known_shape(node: OnnxNode, scope: Scope) -> tuple[int, ...] | None:
+    name = node.input(0)
+    if name in scope.tensors:
+        return scope.tensors[name].shape
+    return scope.constants[name].shape if name in scope.constants else None
 
 
 def _decoded(proto: onnx.NodeProto, name: str, opset: int) -> OnnxNode:

@@ -8,7 +8,7 @@ import onnx
 import onnx.helper
 
 from tinyodl.errors import UserError
-from tinyodl.frontend.names import live_nodes, node_names
+from tinyodl.frontend.names import live_nodes, node_names, read_by
 
 
 def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto:
@@ -49,7 +49,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     for index in reversed(range(len(graph.node))):
         if index not in live:
             del graph.node[index]
-    read = {name for node in graph.node for name in node.input}
+    read = {name for node in graph.node for name in read_by(node)}
     read.update(value.name for value in graph.output)
     made = read.union(name for node in graph.node for name in node.output)
     for values, kept in ((graph.initializer, read), (graph.input, read), (graph.value_info, made)):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 import onnx.helper
 
-from tinyodl.frontend.names import live_nodes
+from tinyodl.frontend.names import live_nodes, read_by
 from tinyodl.graph import Array
 
 BIAS_SLOT = 2  # of Conv and Gemm
@@ -111,15 +111,8 @@ def _readers(graph: onnx.GraphProto) -> Counter[str]:
     """How often each value is read, subgraphs and the graph's outputs included."""
     count = Counter(value.name for value in graph.output)
     for node in graph.node:
-        count.update(_read_by(node))
+        count.update(read_by(node))
     return count
-
-
-def _read_by(node: onnx.NodeProto) -> Iterable[str]:
-    yield from node.input
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            yield from _readers(body)
 
 
 def _fill(tensor: onnx.TensorProto, value: Array) -> None:

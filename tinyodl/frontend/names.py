@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx
 
@@ -34,5 +34,15 @@ def live_nodes(graph: onnx.GraphProto, outputs: Iterable[str] | None = None) -> 
         node = graph.node[index]
         if needed.intersection(name for name in node.output if name):
             live.append(index)
-            needed.update(name for name in node.input if name)
+            needed.update(name for name in read_by(node) if name)
     return live[::-1]
+
+
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The values that a node reads, also those that its subgraphs take from around it."""
+    yield from node.input
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            yield from (value.name for value in body.output)
+            for inner in body.node:
+                yield from read_by(inner)

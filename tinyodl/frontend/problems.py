@@ -42,7 +42,10 @@ def model_error(
     if any(problem.op in ("QuantizeLinear", "DequantizeLinear") for problem in problems):
         lines.append("the model is quantised; give the float32 model that it was made from")
     else:
-        lines.append("replace or remove these nodes in the original network and export it again")
+        lines.append(
+            "let onnxruntime fold what is constant (--simplify), or replace these nodes in the "
+            "original network and export it again"
+        )
         if cut_after is not None:
             lines.append(
                 f"or use the part before the first of them: --cut '{cut_after}', "
