@@ -177,6 +177,28 @@ def test_names_that_no_compiler_would_take_become_c_names(tmp_path):
     pio.build(tmp_path / "p", load_board("host"))
 
 
+def test_names_that_the_generated_c_uses_itself_are_avoided(tmp_path):
+    """Of tensors, and of a layer whose constants would be called as their type is."""
+    names = ["x", "forward", "i", "best", "range", "row_size", "float_of_bits", "int32_t", "y"]
+    nodes = [
+        helper.make_node("Relu", [given], [made], f"relu {made}")
+        for given, made in zip(names[:-1], [*names[1:-1], "last"], strict=True)
+    ]
+    nodes.append(helper.make_node("Conv", ["last", "w"], ["y"], "conv"))
+    w = np.ones((1, 1, 1, 1), np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "names",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 2, 2])],
+        [numpy_helper.from_array(w, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "names.onnx")
+    tinyodl.compile(tmp_path / "names.onnx", "host", tmp_path / "p", update="full")
+    pio.build(tmp_path / "p", load_board("host"))
+
+
 def test_names_that_training_needs_are_refused(tmp_path):
     model = onnx.load(flat_model(tmp_path / "flat.onnx"))
     model.graph.output[0].name = model.graph.node[0].output[0] = "<loss>"

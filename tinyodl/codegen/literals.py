@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinyodl.graph import Array
+from tinyodl.resources import TEMPLATES
 
 _PER_LINE = 6
 
-# C keywords, and what the generated files and the headers they include define.
+# C keywords, and what the generated files and the C library's headers define.
 _KEYWORDS = """
     auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
     union unsigned void volatile while asm typeof
 """
-_DEFINED = "arena label pending main memcpy memset memcmp range learning_rate NULL"
-_RESERVED = frozenset(f"{_KEYWORDS} {_DEFINED}".split())
+_DEFINED = """
+    NULL size_t int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
+    memcpy memset memcmp main arena label pending forward backward measure_loss apply best i
+    learning_rate adam_rate adam_root
+"""
+
+# In kernels, at the start of a line: the end of a struct type, an enum, or a function.
+_DEFINITION = re.compile(r"^\} (\w+);|^enum \{ (\w+)|^(?=\w).*?(\w+)\((?!\()", re.MULTILINE)
+
+
+@cache
+def reserved() -> frozenset[str]:
+    """What no tensor may be called in C: keywords, and what the included files define."""
+    kernels = (path.read_text("utf-8") for path in sorted((TEMPLATES / "kernels").iterdir()))
+    defined = (match[match.lastindex or 0] for k in kernels for match in _DEFINITION.finditer(k))
+    return frozenset((*_KEYWORDS.split(), *_DEFINED.split(), *defined))
 
 
 def float_literal(value: float | np.floating[Any]) -> str:
@@ -50,7 +66,7 @@ def array_literal(values: Array) -> str:
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """A valid and unique C identifier for each name, as close to the name as C allows."""
     given: dict[str, str] = {}
-    taken = set(_RESERVED)
+    taken = set(reserved())
     for name in names:
         stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
         if stem[0].isdigit() or stem.startswith(("net_", "port_", "NET_")):

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
-from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers
+from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory import ArenaPlan
 from tinyodl.ops import OPERATORS, Argument, Call, Learner, Ref, Struct, Symbol, calls_of
@@ -127,7 +127,7 @@ class _Names:
                     layer = node.name.split(".")[0]
                     stem = identifiers([layer])[layer]
                     name, count = f"{stem}_shape", 2
-                    while name in self.structs.values():
+                    while name in self.structs.values() or name in reserved():
                         name, count = f"{stem}_{count}_shape", count + 1
                     self.structs[argument] = name
                 return f"&{self.structs[argument]}"
