@@ -210,29 +210,31 @@ static inline float erf_f32(float x)
 
 /// Powers ///
 
-/* x^n by repeated squaring; an error of about |n| / 2 units of the last place. */
-static inline float integer_power_f32(float x, int32_t n)
+/* x^n by repeated squaring; an error of about n units of the last place. */
+static inline float integer_power_f32(float x, uint32_t n)
 {
-    uint32_t left = (uint32_t)(n < 0 ? -n : n);
-    float square = x;
     float y = 1.0f;
-    while (left) {
-        if (left & 1u) {
+    for (float square = x; n; square *= square, n >>= 1) {
+        if (n & 1u) {
             y *= square;
         }
-        square *= square;
-        left >>= 1;
     }
-    return n < 0 ? 1.0f / y : y;
+    return y;
 }
 
 /* x^(halves / 2 + rest), where rest has the sign of halves and is less than 1/2: multiplications for
- * whole exponents, one square root for halves, exp and log for what is left. NaN for negative x,
- * unless the exponent is whole. */
+ * the whole part, a square root for a half, exp and log for what is left. NaN for negative x, unless
+ * the exponent is whole. */
 static inline float power_f32(float x, int32_t halves, float rest)
 {
-    const float y = halves % 2 ? integer_power_f32(__builtin_sqrtf(x), halves)
-                               : integer_power_f32(x, halves / 2);
+    const uint32_t size = (uint32_t)(halves < 0 ? -halves : halves);
+    float y = integer_power_f32(x, size / 2);
+    if (size % 2) {
+        y *= __builtin_sqrtf(x);
+    }
+    if (halves < 0) {
+        y = 1.0f / y;
+    }
     if (rest == 0.0f) {
         return y;
     }

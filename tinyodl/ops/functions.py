@@ -10,7 +10,7 @@
 
 Exp stays finite: above 88.7 it is the largest float. The whole part of an exponent is multiplied
 out and a half is a square root; exp and log do what is left, and then a negative x gives NaN. The
-error grows with the exponent: about |exponent| / 2 units of the last place.
+error grows with the exponent: about |exponent| units of the last place.
 Attributes of Power: exponent.
 """
 
