@@ -136,11 +136,19 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
     prepared = prepare(model, _changes(options))
     plan = _plan(prepared, options)
-    training = differentiate(prepared.graph, plan)
+    graph = prepared.under(plan)
+    training = differentiate(graph, _of_layers(plan, prepared.graph, graph))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
-    manifest = _manifest(model.name, prepared, training, plan, arena, network, board)
+    manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)
     return Compilation(prepared.data, training, arena, network, manifest, board)
+
+
+def _of_layers(plan: UpdatePlan, every: Graph, graph: Graph) -> UpdatePlan:
+    """The plan without the layers that others have absorbed."""
+    absorbed = {n.name for n in layers_of(every)} - {n.name for n in layers_of(graph)}
+    layers = {name: updates for name, updates in plan.layers.items() if name not in absorbed}
+    return plan.model_copy(update={"layers": layers})
 
 
 def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
@@ -179,13 +187,13 @@ def _ram_advice(manifest: Manifest) -> str:
 def _manifest(
     source: str,
     prepared: Prepared,
+    graph: Graph,
     training: Graph,
     plan: UpdatePlan,
     arena: ArenaPlan,
     network: Network,
     board: Board,
 ) -> Manifest:
-    graph = prepared.graph
     macs = dict.fromkeys(Phase, 0)
     for node in training.nodes:
         macs[node.phase] += OPERATORS[node.op].macs(node, training)

@@ -36,6 +36,10 @@ class UpdatePlan(BaseModel):
     epsilon: float = Field(default=1e-8, gt=0)
     seed: int = 0
 
+    def learns(self, layer: str) -> bool:
+        """Whether the layer of that name learns anything."""
+        return self.layers.get(layer, "none") != "none"
+
 
 def load_plan(path: Path) -> UpdatePlan:
     """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""

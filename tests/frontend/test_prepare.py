@@ -170,7 +170,10 @@ class TestProjects:
             manifest = tinyodl.plan(LENET, "host", cut=FEATURES, head="dense:64,10", update=update)
             learned[update] = {r.name: r.updates for r in manifest.layers if r.updates != "none"}
         assert learned["last"] == {"head.dense1": "weights", "head.dense2": "weights"}
-        assert list(learned["full"]) == ["/0/Conv", "/4/Conv", "head.dense1", "head.dense2"]
+        assert list(learned["full"]) == [
+            *("/0/Conv", "/1/BatchNormalization", "/4/Conv", "/5/BatchNormalization"),
+            *("head.dense1", "head.dense2"),
+        ]
         assert set(learned["bias"].values()) == {"bias"}
 
     def test_the_seed_reaches_the_head(self):

@@ -15,7 +15,7 @@ from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import constants
 from tinyodl.frontend.load import load_model, opset_of
 from tinyodl.frontend.names import live_nodes, node_names
-from tinyodl.frontend.passes import PASSES, drop_unused
+from tinyodl.frontend.passes import Learns, drop_unused, simplify
 from tinyodl.frontend.problems import Problem, model_error
 from tinyodl.graph import Array, Graph, Node, Tensor
 from tinyodl.ops import IMPORTERS, OPERATORS, output_shapes
@@ -33,21 +33,29 @@ class Imported:
     constants: Mapping[str, Array]
 
 
-def import_model(path: Path, output: str | None = None) -> Graph:
+def never(layer: str) -> bool:
+    """No layer learns that one before it could absorb."""
+    return False
+
+
+def import_model(path: Path, output: str | None = None, learns: Learns = never) -> Graph:
     """The network in an ONNX file as a Graph, ready for training and code generation.
 
     `output` names the output to compute where the file has several; the others, and the nodes and
     inputs that only they need, are left out.
 
     Constants are float32 in flash and know their origin; inputs and outputs keep their names, nodes
-    theirs (`<op>_<index>` where they have none), in the order of the file. BatchNormalization and
-    added constants are folded into the layer before them. Raises ModelError; one that lists every
-    node at fault when the model uses what is not supported. UserError when `output` is no output.
+    theirs (`<op>_<index>` where they have none), in the order of the file. Added constants are
+    folded into the layer before them, and so is BatchNormalization unless it `learns`. Raises
+    ModelError; one that lists every node at fault when the model uses what is not supported.
+    UserError when `output` is no output.
     """
-    return import_checked(load_model(path), str(path), output).graph
+    return import_checked(load_model(path), str(path), output, learns).graph
 
 
-def import_checked(model: onnx.ModelProto, source: str, output: str | None = None) -> Imported:
+def import_checked(
+    model: onnx.ModelProto, source: str, output: str | None = None, learns: Learns = never
+) -> Imported:
     """`import_model` for a model from `load_model`; `source` names it in errors."""
     opset = opset_of(model)
     names = node_names(model.graph)
@@ -60,9 +68,7 @@ def import_checked(model: onnx.ModelProto, source: str, output: str | None = Non
         tuple(v.name for v in model.graph.input if v.name not in scope.initializers),
         (output, *_read_elsewhere(model.graph, live, output, scope)),
     )
-    for run in PASSES:
-        graph = run(graph)
-    graph = drop_unused(replace(graph, outputs=(output,)))
+    graph = drop_unused(replace(simplify(graph, learns), outputs=(output,)))
     used = tuple(name for name in graph.inputs if graph.consumers.get(name))
     graph = replace(graph, inputs=used).with_nodes(graph.nodes)
     problems += _leftovers(graph)

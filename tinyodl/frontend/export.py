@@ -53,7 +53,7 @@ def export_model(
     model = load_model(path)
     several = len(model.graph.output) > 1
     output = manifest.model.output_name if several else None
-    imported = import_checked(model, str(path), output)
+    imported = import_checked(model, str(path), output, manifest.plan.learns)
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)

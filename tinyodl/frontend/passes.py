@@ -1,4 +1,4 @@
-"""Passes over the imported graph: a function `Graph -> Graph` each, in the order of `PASSES`.
+"""Passes over the imported graph: a function `Graph -> Graph` each, in the order of `simplify`.
 
 They remove copies, what a layer can absorb, and views that views follow. What must not be left over
 is a problem that `build` reports.
@@ -18,7 +18,7 @@ from tinyodl.ops.shared import Affine, Layer, constant_tensor, unused
 
 IDENTITY = "Identity"
 
-Pass = Callable[[Graph], Graph]
+Learns = Callable[[str], bool]  # whether the plan lets the layer of that name learn
 
 
 def remove_identities(graph: Graph) -> Graph:
@@ -50,16 +50,19 @@ def remove_identities(graph: Graph) -> Graph:
     )
 
 
-def fold_into_layers(graph: Graph) -> Graph:
+def fold_into_layers(graph: Graph, learns: Learns) -> Graph:
     """What a node does to each channel becomes part of the layer before it, where `fold` says how.
 
     Views may lie between. Nobody else may read what the layer makes, and nobody else may use the
-    constants that change. Computed in float64.
+    constants that change. A node that is a layer by itself stays one when it learns. Computed in
+    float64.
     """
     fold = _Fold(graph)
     for node in graph.nodes:
         rule = OPERATORS[node.op].fold if node.op in OPERATORS else None
-        affine = rule(node, graph) if rule else None
+        if rule is None or (weights_of(node, graph) and learns(node.name)):
+            continue
+        affine = rule(node, graph)
         if affine is not None:
             fold.absorb(node, affine)
     return replace(graph, tensors=fold.tensors).with_nodes(fold.nodes.values())
@@ -91,7 +94,9 @@ def drop_unused(graph: Graph) -> Graph:
     return graph.with_nodes(reversed(kept))
 
 
-PASSES: tuple[Pass, ...] = (remove_identities, fold_into_layers, merge_views)
+def simplify(graph: Graph, learns: Learns) -> Graph:
+    """All passes, in their order."""
+    return merge_views(fold_into_layers(remove_identities(graph), learns))
 
 
 class _Fold:

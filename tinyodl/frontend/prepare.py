@@ -19,6 +19,7 @@ from tinyodl.frontend.cut import cut_model, ending_at
 from tinyodl.frontend.head import classifier_input, head_sizes, with_head
 from tinyodl.frontend.load import bound, load_model, model_bytes, read_model
 from tinyodl.graph import Graph
+from tinyodl.plan import UpdatePlan
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,21 @@ class Changes:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The model as the project keeps it, its graph, and the layers of a fresh head."""
+    """The model as the project keeps it, its graph, and the layers of a fresh head.
 
+    In the graph all layers that can learn are nodes of their own.
+    """
+
+    path: Path
     data: bytes
+    output: str | None
     graph: Graph
     head: tuple[str, ...] = ()
+
+    def under(self, plan: UpdatePlan) -> Graph:
+        """The graph in which layers absorb those behind them that the plan does not let learn."""
+        model = load_model(self.path, self.data)
+        return import_checked(model, str(self.path), self.output, plan.learns).graph
 
 
 def prepare(path: Path, changes: Changes) -> Prepared:
@@ -50,8 +61,8 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     """
     source = str(path)
     if not (changes.cut or changes.head or changes.simplify):
-        imported = import_checked(load_model(path), source, changes.output)
-        return Prepared(model_bytes(path), imported.graph)
+        imported = import_checked(load_model(path), source, changes.output, lambda layer: True)
+        return Prepared(path, model_bytes(path), changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
     sizes = head_sizes(changes.head) if changes.head else ()
@@ -73,9 +84,10 @@ def prepare(path: Path, changes: Changes) -> Prepared:
         output = None
     data = model.SerializeToString(deterministic=True)
     loaded = load_model(path, data)
+    imported = import_checked(loaded, source, output, lambda layer: True)
     if changes.check:
         check_same(original, model, source)
-    return Prepared(data, import_checked(loaded, source, output).graph, layers)
+    return Prepared(path, data, output, imported.graph, layers)
 
 
 def _shape(model: onnx.ModelProto, value: str, source: str) -> tuple[int, ...]:

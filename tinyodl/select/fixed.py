@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinyodl.errors import ModelError
 from tinyodl.graph import Graph
-from tinyodl.ops import biases_of, layers_of
+from tinyodl.ops import OPERATORS, biases_of, layers_of
 from tinyodl.plan import Updates
 
 SCHEMES = ("last", "bias", "full", "none")
@@ -13,14 +13,16 @@ SCHEMES = ("last", "bias", "full", "none")
 def choose(graph: Graph, scheme: str) -> dict[str, Updates]:
     """What each layer updates under one of `SCHEMES`, in the order of execution.
 
-    "last" is the weights and biases of the last layer that has any, "bias" all biases and nothing
-    else, "full" everything. A value that several layers share learns if any of them learns it.
-    Raises ModelError when the model has nothing of the kind.
+    "last" is the weights and biases of the last layer, leaving out those that the layer before can
+    absorb (BatchNormalization), "bias" all biases and nothing else, "full" everything. A value that
+    several layers share learns if any of them learns it. Raises ModelError when the model has
+    nothing of the kind.
     """
     layers = layers_of(graph)
     chosen: dict[str, Updates] = {node.name: "none" for node in layers}
-    if scheme == "last" and layers:
-        chosen[layers[-1].name] = "weights"
+    if scheme == "last":
+        last = [node.name for node in layers if OPERATORS[node.op].fold is None][-1:]
+        chosen.update(dict.fromkeys(last, "weights"))
     elif scheme == "bias":
         chosen.update({node.name: "bias" for node in layers if biases_of(node, graph)})
     elif scheme == "full":
