@@ -1,4 +1,4 @@
-/* Pooling of float32 maps, batch 1, forward and backward.
+/* Pooling of float32 maps, forward and backward. The maps of a batch are further channels.
  *
  * x (channels, in_height, in_width), y (channels, out_height, out_width)
  */
@@ -156,31 +156,6 @@ static inline void average_pool_gradient_f32(const pool_shape *s, const float *r
             }
         }
         gx += in_map;
-    }
-}
-
-/// Average over the whole map ///
-
-static inline void global_average_pool_f32(int32_t channels, int32_t positions, const float *restrict x,
-                                    float *restrict y)
-{
-    for (int32_t c = 0; c < channels; c++) {
-        float sum = 0.0f;
-        for (int32_t p = 0; p < positions; p++) {
-            sum += *x++;
-        }
-        y[c] = sum / (float)positions;
-    }
-}
-
-static inline void global_average_pool_gradient_f32(int32_t channels, int32_t positions,
-                                             const float *restrict gy, float *restrict gx)
-{
-    for (int32_t c = 0; c < channels; c++) {
-        const float share = gy[c] / (float)positions;
-        for (int32_t p = 0; p < positions; p++) {
-            *gx++ = share;
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -22,9 +24,12 @@ def evaluate(graph: Graph, x: Array, learned: dict[str, Array] | None = None) ->
     return values[output]
 
 
-def _windows(node: Node, x: Array, kernel: tuple[int, ...], fill: float) -> Array:
+def _windows(
+    node: Node, x: Array, kernel: tuple[int, ...], fill: float, beyond: tuple[int, int] = (0, 0)
+) -> Array:
     """(C, OH, OW, KH, KW)"""
     top, left, bottom, right = node.attrs["pads"]
+    bottom, right = bottom + beyond[0], right + beyond[1]
     padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)), constant_values=fill)
     dilations = node.attrs.get("dilations", (1, 1))
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
@@ -53,11 +58,14 @@ def _max_pool(node, x):
 
 
 def _average_pool(node, x):
-    kernel = node.attrs["kernel"]
-    total = _windows(node, x, kernel, 0.0).sum((-2, -1))[None]
+    kernel, beyond = node.attrs["kernel"], node.attrs["beyond"]
+    total = _windows(node, x, kernel, 0.0, beyond).sum((-2, -1))[None]
+    counted = np.ones_like(x)
     if node.attrs["count_include_pad"]:
-        return total / np.prod(kernel)
-    return total / _windows(node, np.ones_like(x), kernel, 0.0).sum((-2, -1))[None]
+        top, left, bottom, right = node.attrs["pads"]
+        counted = np.pad(counted, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=1)
+        node = replace(node, attrs={**node.attrs, "pads": (0, 0, 0, 0)})
+    return total / _windows(node, counted, kernel, 0.0, beyond).sum((-2, -1))[None]
 
 
 def _softmax(node, x):
@@ -72,8 +80,8 @@ OPERATORS = {
     "Clip": lambda node, x: np.clip(x, node.attrs["min"], node.attrs["max"]),
     "Conv": _conv,
     "Gemm": _gemm,
-    "GlobalAveragePool": lambda node, x: x.mean((2, 3), keepdims=True),
     "MaxPool": _max_pool,
+    "ReduceMean": lambda node, x: x.mean(node.attrs["axes"], keepdims=node.attrs["keepdims"]),
     "Relu": lambda node, x: np.maximum(x, 0),
     "Reshape": lambda node, x: x.reshape(node.attrs["shape"]),
     "Softmax": _softmax,

@@ -172,66 +172,6 @@ def test_add(tmp_path, seed, size):
 
 
 @check
-@given(
-    seed=seeds,
-    channels=small,
-    size=st.tuples(st.integers(2, 8), st.integers(2, 8)),
-    kernel=st.tuples(st.integers(1, 2), small),
-    strides=st.tuples(small, small),
-    dilations=st.tuples(small, st.integers(1, 2)),
-    pad=st.tuples(*[st.integers(0, 1)] * 4),
-)
-def test_max_pool(tmp_path, seed, channels, size, kernel, strides, dilations, pad):
-    top, left, bottom, right = (p if kernel[i % 2] > p else 0 for i, p in enumerate(pad))
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    size = (max(size[0], reach[0]), max(size[1], reach[1]))
-
-    def reference(x):
-        padded = functional.pad(x, (left, right, top, bottom), value=-torch.inf)
-        return functional.max_pool2d(padded, kernel, strides, dilation=dilations)
-
-    attrs = {
-        "kernel": kernel,
-        "strides": strides,
-        "pads": (top, left, bottom, right),
-        "dilations": dilations,
-    }
-    compare(tmp_path, "MaxPool", {"x": separated(seed, 1, channels, *size)}, reference, attrs)
-
-
-@check
-@given(
-    seed=seeds,
-    channels=small,
-    size=st.tuples(st.integers(3, 8), st.integers(3, 8)),
-    kernel=st.tuples(st.integers(1, 3), small),
-    strides=st.tuples(small, small),
-    pad=st.tuples(st.integers(0, 1), st.integers(0, 1)),
-    count_include_pad=st.booleans(),
-)
-def test_average_pool(tmp_path, seed, channels, size, kernel, strides, pad, count_include_pad):
-    pad = tuple(min(p, k // 2) for p, k in zip(pad, kernel, strict=True))
-    attrs = {
-        "kernel": kernel,
-        "strides": strides,
-        "pads": (*pad, *pad),
-        "count_include_pad": int(count_include_pad),
-    }
-
-    def reference(x):
-        return functional.avg_pool2d(x, kernel, strides, pad, count_include_pad=count_include_pad)
-
-    compare(tmp_path, "AveragePool", {"x": values(seed, 1, channels, *size)}, reference, attrs)
-
-
-@check
-@given(seed=seeds, channels=st.integers(1, 5), size=st.tuples(small, st.integers(1, 30)))
-def test_global_average_pool(tmp_path, seed, channels, size):
-    inputs = {"x": values(seed, 1, channels, *size)}
-    compare(tmp_path, "GlobalAveragePool", inputs, lambda x: x.mean((2, 3), keepdim=True))
-
-
-@check
 @given(seed=seeds, size=st.integers(2, 20), spread=st.sampled_from([1.0, 10.0]), data=st.data())
 def test_cross_entropy(tmp_path, seed, size, spread, data):
     label = data.draw(st.integers(0, size - 1))

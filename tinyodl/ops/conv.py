@@ -79,7 +79,8 @@ def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     return (x[0], w[0], *sizes)
 
 
-def _geometry(node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> Struct:
+def geometry(node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> Struct:
+    """The convolution with `node`'s attributes from maps x to maps y, as the kernels take it."""
     return Struct(
         "conv_shape",
         (
@@ -109,8 +110,8 @@ def _macs(y: ShapeTuple, w: ShapeTuple) -> int:
 def _forward_call(node: Node, graph: Graph) -> Call:
     x, w, b = node.inputs
     (y,) = node.outputs
-    geometry = _geometry(node, graph.shape(x), graph.shape(w), graph.shape(y))
-    return Call("conv_f32", (geometry, Ref(x), Ref(w), Ref(b), Ref(y)))
+    shape = geometry(node, graph.shape(x), graph.shape(w), graph.shape(y))
+    return Call("conv_f32", (shape, Ref(x), Ref(w), Ref(b), Ref(y)))
 
 
 def _gradient(backward: Backward, node: Node, gy: str) -> None:
@@ -126,14 +127,14 @@ def _gradient(backward: Backward, node: Node, gy: str) -> None:
 def _input_gradient_call(node: Node, graph: Graph) -> Call:
     gy, w = node.inputs
     (gx,) = node.outputs
-    geometry = _geometry(node, graph.shape(gx), graph.shape(w), graph.shape(gy))
-    return Call("conv_input_gradient_f32", (geometry, Ref(gy), Ref(w), Ref(gx)))
+    shape = geometry(node, graph.shape(gx), graph.shape(w), graph.shape(gy))
+    return Call("conv_input_gradient_f32", (shape, Ref(gy), Ref(w), Ref(gx)))
 
 
 def _weight_gradient_call(node: Node, graph: Graph) -> Call:
     gy, x, w = node.inputs[:3]
-    geometry = _geometry(node, graph.shape(x), graph.shape(w), graph.shape(gy))
-    return Call("conv_weight_gradient_f32", (geometry, Ref(gy), Ref(x), Learner(w)))
+    shape = geometry(node, graph.shape(x), graph.shape(w), graph.shape(gy))
+    return Call("conv_weight_gradient_f32", (shape, Ref(gy), Ref(x), Learner(w)))
 
 
 def _bias_gradient_call(node: Node, graph: Graph) -> Call:

@@ -1,17 +1,15 @@
-"""MaxPool, AveragePool and GlobalAveragePool over the two spatial axes.
+"""MaxPool and AveragePool over the two spatial axes.
 
-    MaxPool            y[c, p] = max over the window of x[c]; the gradient goes to the first maximum
-    AveragePool        y[c, p] = mean over the window; padding counts if count_include_pad
-    GlobalAveragePool  y[c] = mean over space
+    MaxPool      y[c, p] = max over the window of x[c]; the gradient goes to the first maximum
+    AveragePool  y[c, p] = mean over the window; padding counts if count_include_pad
 
-Attributes: kernel (2), strides (2), pads (top, left, bottom, right), dilations (2, MaxPool),
-count_include_pad (AveragePool). The input (1, C, H, W) is kept for MaxPool's backward pass, which
-looks for the maxima again instead of storing where they were.
+Attributes: kernel (2), strides (2), pads (top, left, bottom, right), dilations (2); AveragePool:
+count_include_pad, and beyond (bottom, right), how far the last windows reach past the padding. What
+lies there never counts. The input (N, C, H, W) is kept for MaxPool's backward pass, which looks for
+the maxima again instead of storing where they were. GlobalMaxPool is one window over everything.
 """
 
 from __future__ import annotations
-
-from math import prod
 
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import (
@@ -39,15 +37,30 @@ from tinyodl.ops.shared.windows import emit_on_image, spatial_input, windows
 )
 def max_pool(node: OnnxNode, scope: Scope) -> None:
     """MaxPool over 1 or 2 spatial dimensions."""
-    x = spatial_input(node, scope)
+    x = spatial_input(node, scope, any_batch=True)
     if scope.uses_output(node, 1):
         raise Unsupported("its indices are used", "its first output only")
     over = windows(node, x.shape[2:], _kernel(node, len(x.shape) - 2), pool=True)
+    top, left, bottom, right = over.pads  # a maximum ignores padding, so there may be more of it
     attrs = {
         "kernel": over.kernel,
         "strides": over.strides,
-        "pads": over.pads,
+        "pads": (top, left, bottom + over.beyond[0], right + over.beyond[1]),
         "dilations": over.dilations,
+    }
+    emit_on_image(node, scope, "MaxPool", x, attrs=dict(attrs))
+
+
+@imports("GlobalMaxPool", becomes=("MaxPool", "Reshape"), covers="1 or 2 spatial axes")
+def global_max_pool(node: OnnxNode, scope: Scope) -> None:
+    """GlobalMaxPool: one window over all of 1 or 2 spatial dimensions."""
+    x = spatial_input(node, scope, any_batch=True)
+    height, width = (1, *x.shape[2:])[-2:]
+    attrs = {
+        "kernel": (height, width),
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),
+        "dilations": (1, 1),
     }
     emit_on_image(node, scope, "MaxPool", x, attrs=dict(attrs))
 
@@ -55,20 +68,20 @@ def max_pool(node: OnnxNode, scope: Scope) -> None:
 @imports(
     "AveragePool",
     becomes=("AveragePool", "Reshape"),
-    covers="1 or 2 axes; kernel_shape, strides, pads, auto_pad, ceil_mode, count_include_pad",
-    limits="dilations; ceil_mode beyond counted padding; windows of padding alone; "
-    "pads as large as the kernel",
+    covers="1 or 2 axes; kernel_shape, strides, pads, auto_pad, ceil_mode, count_include_pad, "
+    "dilations",
+    limits="windows of padding alone, pads as large as the kernel",
 )
 def average_pool(node: OnnxNode, scope: Scope) -> None:
     """AveragePool over 1 or 2 spatial dimensions."""
-    x = spatial_input(node, scope)
+    x = spatial_input(node, scope, any_batch=True)
     over = windows(node, x.shape[2:], _kernel(node, len(x.shape) - 2), pool=True)
-    if over.dilations != (1, 1):
-        raise Unsupported(f"dilations are {node.attrs['dilations']}", "1")
     attrs = {
         "kernel": over.kernel,
         "strides": over.strides,
         "pads": over.pads,
+        "dilations": over.dilations,
+        "beyond": over.beyond,
         "count_include_pad": int(any(over.pads) and node.integer("count_include_pad", 0) != 0),
     }
     emit_on_image(node, scope, "AveragePool", x, attrs=dict(attrs))
@@ -80,71 +93,23 @@ def _kernel(node: OnnxNode, rank: int) -> tuple[int, ...]:
     return node.integers("kernel_shape", (1,) * rank)
 
 
-@imports(
-    "GlobalAveragePool",
-    becomes=("GlobalAveragePool", "Reshape"),
-    covers="1 or 2 spatial axes",
-)
-def global_average_pool(node: OnnxNode, scope: Scope) -> None:
-    """GlobalAveragePool over 1 or 2 spatial dimensions."""
-    emit_on_image(node, scope, "GlobalAveragePool", spatial_input(node, scope))
-
-
-@imports(
-    "ReduceMean",
-    becomes=("GlobalAveragePool", "Reshape", "Identity"),
-    covers="keepdims, noop_with_empty_axes, axes as attribute or input",
-    limits="axes that are not exactly the spatial ones",
-)
-def reduce_mean(node: OnnxNode, scope: Scope) -> None:
-    """ReduceMean over exactly the spatial axes: GlobalAveragePool and a view.
-
-    Axes of size 1 may be named or not, they change nothing.
-    """
-    x = scope.activation(node, 0)
-    rank = len(x.shape)
-    axes = scope.axes(node, rank, since_input=18)
-    if axes is None:
-        if node.integer("noop_with_empty_axes", 0):
-            scope.emit("Identity", node.name, (x.name,), node.outputs[0])
-            return
-        axes = tuple(range(rank))
-    reduced = {axis for axis in axes if x.shape[axis] > 1}
-    spatial = {axis for axis in range(2, rank) if x.shape[axis] > 1}
-    if rank not in (3, 4) or x.shape[0] != 1 or reduced != spatial:
-        raise Unsupported(
-            f"it reduces the axes {sorted(axes)} of {x.shape}", "the spatial axes of (1, C, H, W)"
-        )
-    if node.integer("keepdims", 1):
-        shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
-    else:
-        shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
-    image = scope.view(node, x.name, (*x.shape[:2], *((1,) * (4 - rank)), *x.shape[2:]))
-    mean = scope.fresh(f"{node.outputs[0]}.mean")
-    scope.emit("GlobalAveragePool", node.name, (image,), mean)
-    scope.view(node, mean, shape, node.outputs[0])
-
-
 def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     x = shapes[0]
     top, left, bottom, right = node.attrs["pads"]
+    beyond = node.attrs.get("beyond", (0, 0))
     sizes = []
     for axis, padding in ((0, top + bottom), (1, left + right)):
-        reach = (node.attrs["kernel"][axis] - 1) * _dilations(node)[axis] + 1
-        sizes.append((x[2 + axis] + padding - reach) // node.attrs["strides"][axis] + 1)
+        reach = (node.attrs["kernel"][axis] - 1) * node.attrs["dilations"][axis] + 1
+        room = x[2 + axis] + padding + beyond[axis] - reach
+        sizes.append(room // node.attrs["strides"][axis] + 1)
     return (x[0], x[1], *sizes)
-
-
-def _dilations(node: Node) -> tuple[int, int]:
-    dilations = node.attrs.get("dilations", (1, 1))
-    return (dilations[0], dilations[1])
 
 
 def _geometry(node: Node, x: ShapeTuple, y: ShapeTuple) -> Struct:
     return Struct(
         "pool_shape",
         (
-            ("channels", x[1]),
+            ("channels", x[0] * x[1]),
             ("in_height", x[2]),
             ("in_width", x[3]),
             ("out_height", y[2]),
@@ -157,8 +122,8 @@ def _geometry(node: Node, x: ShapeTuple, y: ShapeTuple) -> Struct:
             ("pad_left", node.attrs["pads"][1]),
             ("pad_bottom", node.attrs["pads"][2]),
             ("pad_right", node.attrs["pads"][3]),
-            ("dilation_height", _dilations(node)[0]),
-            ("dilation_width", _dilations(node)[1]),
+            ("dilation_height", node.attrs["dilations"][0]),
+            ("dilation_width", node.attrs["dilations"][1]),
             ("count_include_pad", int(node.attrs.get("count_include_pad", 0))),
         ),
     )
@@ -199,33 +164,8 @@ def _average_gradient_call(node: Node, graph: Graph) -> Call:
     return Call("average_pool_gradient_f32", (geometry, Ref(gy), Ref(gx)))
 
 
-def _global_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
-    return (*shapes[0][:2], 1, 1)
-
-
-def _global_call(node: Node, graph: Graph) -> Call:
-    x, y = node.inputs[0], node.outputs[0]
-    channels, positions = graph.shape(x)[1], prod(graph.shape(x)[2:])
-    return Call("global_average_pool_f32", (channels, positions, Ref(x), Ref(y)))
-
-
-def _global_gradient(backward: Backward, node: Node, gy: str) -> None:
-    (x,) = node.inputs
-    backward.add(x, backward.emit("GlobalAveragePoolGradient", node, (gy,), like=x))
-
-
-def _global_gradient_call(node: Node, graph: Graph) -> Call:
-    gy, gx = node.inputs[0], node.outputs[0]
-    channels, positions = graph.shape(gx)[1], prod(graph.shape(gx)[2:])
-    return Call("global_average_pool_gradient_f32", (channels, positions, Ref(gy), Ref(gx)))
-
-
 _KERNEL = "pool_f32.h"
 register(Operator("MaxPool", _max_call, _KERNEL, _shape, no_macs, _max_gradient))
 register(Operator("MaxPoolGradient", _max_gradient_call, _KERNEL))
 register(Operator("AveragePool", _average_call, _KERNEL, _shape, no_macs, _average_gradient))
 register(Operator("AveragePoolGradient", _average_gradient_call, _KERNEL))
-register(
-    Operator("GlobalAveragePool", _global_call, _KERNEL, _global_shape, no_macs, _global_gradient)
-)
-register(Operator("GlobalAveragePoolGradient", _global_gradient_call, _KERNEL))

@@ -32,7 +32,13 @@ from tinyodl.ops.shared.operator import (
     same_shape,
     weights_of,
 )
-from tinyodl.ops.shared.scope import MAX_ELEMENTS, Scope, constant_tensor, unused
+from tinyodl.ops.shared.scope import (
+    MAX_ELEMENTS,
+    Scope,
+    constant_tensor,
+    from_the_front,
+    unused,
+)
 
 __all__ = [
     "IMPORTERS",
@@ -57,6 +63,7 @@ __all__ = [
     "biases_of",
     "calls_of",
     "constant_tensor",
+    "from_the_front",
     "imports",
     "layers_of",
     "no_macs",

@@ -73,6 +73,13 @@ class Scope:
             raise Unsupported(f"'{name}' has {value.size} elements", f"1 to {MAX_ELEMENTS}")
         return value
 
+    def integers(self, node: OnnxNode, slot: int) -> tuple[int, ...]:
+        """The constant integers in an input slot."""
+        value = self.constant(node, slot)
+        if value.dtype.kind != "i":
+            raise Unsupported(f"'{node.input(slot)}' is {value.dtype}", "integers")
+        return tuple(int(number) for number in value.reshape(-1))
+
     def parameter(
         self, node: OnnxNode, slot: int, data: Array, transform: str = "none", scale: float = 1.0
     ) -> str:
@@ -155,22 +162,14 @@ class Scope:
         They are an attribute before opset `since_input`, and a constant in input slot 1 after.
         """
         axes = self.written_axes(node, since_input)
-        if not axes:
-            return None
-        if not all(-rank <= axis < rank for axis in axes):
-            raise Unsupported(f"axes are {list(axes)} for {rank} dimensions", "axes of its input")
-        positive = tuple(axis % rank for axis in axes)
-        if len(set(positive)) != len(positive):
-            raise Unsupported(f"axes are {list(axes)}", "each axis once")
-        return positive
+        return from_the_front(axes, rank) if axes else None
 
     def written_axes(self, node: OnnxNode, since_input: int) -> tuple[int, ...] | None:
         """The axes as they are written."""
         if node.opset < since_input:
             values = node.attrs.get("axes")
             return None if values is None else node.integers("axes", values)
-        constant = self.optional(node, 1)
-        return None if constant is None else tuple(int(axis) for axis in constant.reshape(-1))
+        return self.integers(node, 1) if node.input(1) else None
 
     def uses_output(self, node: OnnxNode, slot: int) -> bool:
         """Whether anything reads that output of the node, or those behind it."""
@@ -189,6 +188,16 @@ class Scope:
     def fresh_node(self, name: str) -> str:
         """A node name that is not in use yet."""
         return unused(name, self.node_names)
+
+
+def from_the_front(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Axes of a tensor with `rank` dimensions, each once, none of them negative any more."""
+    if not all(-rank <= axis < rank for axis in axes):
+        raise Unsupported(f"axes are {list(axes)} for {rank} dimensions", "axes of its input")
+    positive = tuple(axis % rank for axis in axes)
+    if len(set(positive)) != len(positive):
+        raise Unsupported(f"axes are {list(axes)}", "each axis once")
+    return positive
 
 
 def constant_tensor(name: str, data: Array, origin: Origin) -> Tensor:

@@ -24,6 +24,7 @@ class Windows:
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]  # top, left, bottom, right
     dilations: tuple[int, int]
+    beyond: tuple[int, int] = (0, 0)  # how far the last windows reach past the pads: ceil_mode
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,9 @@ class _Axis:
 def windows(node: OnnxNode, space: Sequence[int], kernel: Sequence[int], pool: bool) -> Windows:
     """The windows of a Conv or pool over `space` (1 or 2 sizes)."""
     rank = len(space)
-    strides = node.integers("strides", (1,) * rank)
-    dilations = node.integers("dilations", (1,) * rank)
-    for name, values in (("kernel_shape", kernel), ("strides", strides), ("dilations", dilations)):
-        if not all(0 < value <= _MAX_STEP for value in values):
-            raise Unsupported(f"{name} is {list(values)}", f"1 to {_MAX_STEP}")
+    strides, dilations = steps(node, kernel)
     axes = [_Axis(*each) for each in zip(space, kernel, strides, dilations, strict=True)]
     pads = _pads(node, axes)
-    if pool:
-        pads = [_pool_pads(node, axis, pair) for axis, pair in zip(axes, pads, strict=True)]
     for axis, pair in zip(axes, pads, strict=True):
         if axis.size + sum(pair) < axis.reach:
             raise Unsupported(
@@ -59,21 +54,35 @@ def windows(node: OnnxNode, space: Sequence[int], kernel: Sequence[int], pool: b
                 f"{axis.size + sum(pair)}",
                 "windows that fit the input",
             )
+    beyond = [0] * rank
+    if pool:
+        beyond = [_beyond(node, axis, pair) for axis, pair in zip(axes, pads, strict=True)]
     if rank == 1:
-        axes, pads = [_Axis(1, 1, 1, 1), *axes], [(0, 0), *pads]
+        axes, pads, beyond = [_Axis(1, 1, 1, 1), *axes], [(0, 0), *pads], [0, *beyond]
     (top, bottom), (left, right) = pads
     return Windows(
         (axes[0].kernel, axes[1].kernel),
         (axes[0].stride, axes[1].stride),
         (top, left, bottom, right),
         (axes[0].dilation, axes[1].dilation),
+        (beyond[0], beyond[1]),
     )
 
 
-def spatial_input(node: OnnxNode, scope: Scope) -> Tensor:
-    """The input of a Conv or pool: (1, C, L) or (1, C, H, W)."""
+def steps(node: OnnxNode, kernel: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(strides, dilations) for each axis of a kernel, all three within reason."""
+    strides = node.integers("strides", (1,) * len(kernel))
+    dilations = node.integers("dilations", (1,) * len(kernel))
+    for name, values in (("kernel_shape", kernel), ("strides", strides), ("dilations", dilations)):
+        if not all(0 < value <= _MAX_STEP for value in values):
+            raise Unsupported(f"{name} is {list(values)}", f"1 to {_MAX_STEP}")
+    return strides, dilations
+
+
+def spatial_input(node: OnnxNode, scope: Scope, any_batch: bool = False) -> Tensor:
+    """The input of a Conv or pool: (1, C, L) or (1, C, H, W), the batch larger if `any_batch`."""
     x = scope.activation(node, 0)
-    if len(x.shape) not in (3, 4) or x.shape[0] != 1:
+    if len(x.shape) not in (3, 4) or (x.shape[0] != 1 and not any_batch):
         raise Unsupported(f"its input has the shape {x.shape}", "(1, C, L) and (1, C, H, W)")
     return x
 
@@ -119,35 +128,32 @@ def _pads(node: OnnxNode, axes: Sequence[_Axis]) -> list[tuple[int, int]]:
     return list(zip(pads[: len(axes)], pads[len(axes) :], strict=True))
 
 
-def _pool_pads(node: OnnxNode, axis: _Axis, pads: tuple[int, int]) -> tuple[int, int]:
-    """The pads of a pool with ceil_mode turned into padding, where that is the same.
+def _beyond(node: OnnxNode, axis: _Axis, pads: tuple[int, int]) -> int:
+    """How far the last window of a pool reaches past the padded axis, as ceil_mode lets it.
 
-    A maximum ignores padding, and so does a mean that does not count it. A mean that counts the
-    padding must not count what ceil_mode adds. Windows that start beyond the input are counted by
-    some versions of ONNX and not by others.
+    A window that would start past the input and the padding before it is dropped, as in onnxruntime
+    and PyTorch. ONNX's shape inference agrees since opset 22.
     """
     begin, end = pads
-    if node.integer("ceil_mode", 0):
-        beyond = -(axis.size + begin + end - axis.reach) % axis.stride
-        last = axis.size + begin + end + beyond - axis.reach
-        if beyond and node.op == "AveragePool" and node.integer("count_include_pad", 0):
-            raise Unsupported(
-                "ceil_mode with count_include_pad needs windows beyond the padding",
-                "ceil_mode where the windows fit, or without count_include_pad",
-            )
-        if beyond and last >= axis.size + begin:
-            raise Unsupported(
-                "ceil_mode makes a window that starts beyond the input", "windows that touch it"
-            )
-        end += beyond
-    if max(begin, end) >= axis.kernel:
+    if max(pads) >= axis.kernel:
         raise Unsupported(
-            f"its padding of {max(begin, end)} is not smaller than the kernel of {axis.kernel}",
+            f"its padding of {max(pads)} is not smaller than the kernel of {axis.kernel}",
             "padding smaller than the kernel",
         )
-    if axis.dilation > 1 and not _all_touch(axis, begin, end):
+    beyond = 0
+    if node.integer("ceil_mode", 0):
+        beyond = -(axis.size + begin + end - axis.reach) % axis.stride
+        if axis.size + begin + end + beyond - axis.reach >= axis.size + begin:
+            if beyond and node.opset < 22:
+                raise Unsupported(
+                    "ceil_mode makes a window that starts beyond the input; runtimes drop it, "
+                    "against the text of this opset",
+                    "windows that touch the input, or opset 22",
+                )
+            beyond = 0
+    if axis.dilation > 1 and not _all_touch(axis, begin, end + beyond):
         raise Unsupported("some of its windows hold nothing but padding", "windows that touch it")
-    return begin, end
+    return beyond
 
 
 def _all_touch(axis: _Axis, begin: int, end: int) -> bool:
