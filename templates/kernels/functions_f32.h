@@ -1,5 +1,5 @@
-/* Exp, Log, powers, Abs and Neg of n values, forward and backward. The output may be an input's own
- * memory.
+/* Exp, Log, Sqrt, Reciprocal, Abs and Neg of n values, forward and backward. The output may be an
+ * input's own memory.
  */
 #ifndef TINYODL_FUNCTIONS_F32_H
 #define TINYODL_FUNCTIONS_F32_H
@@ -69,24 +69,6 @@ static inline void reciprocal_gradient_f32(int32_t n, const float *gy, const flo
 {
     for (int32_t i = 0; i < n; i++) {
         gx[i] = -gy[i] * y[i] * y[i];
-    }
-}
-
-/// Pow by a constant: y = x^(halves / 2 + rest) ///
-
-static inline void power_all_f32(int32_t n, int32_t halves, float rest, const float *x, float *y)
-{
-    for (int32_t i = 0; i < n; i++) {
-        y[i] = power_f32(x[i], halves, rest);
-    }
-}
-
-/* gx = gy * exponent * x^(exponent - 1), where halves and rest stand for exponent - 1 */
-static inline void power_gradient_f32(int32_t n, float exponent, int32_t halves, float rest,
-                                      const float *gy, const float *x, float *gx)
-{
-    for (int32_t i = 0; i < n; i++) {
-        gx[i] = gy[i] * exponent * power_f32(x[i], halves, rest);
     }
 }
 

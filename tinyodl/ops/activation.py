@@ -3,7 +3,8 @@
     Relu: y = max(x, 0)                  gx = gy where y > 0, else 0
     Clip: y = min(max(x, min), max)      gx = gy where min < y < max, else 0
 
-At the exact bounds Clip passes no gradient, as PyTorch's hardtanh and ReLU6.
+At the exact bounds Clip passes no gradient, as PyTorch's hardtanh and ReLU6. With min > max, y is
+max.
 Attributes of Clip: min, max (floats, infinite where absent).
 """
 
@@ -45,8 +46,6 @@ def clip(node: OnnxNode, scope: Scope) -> None:
     """Clip with constant bounds; without bounds it disappears."""
     x = scope.activation(node, 0)
     low, high = _bound(node, scope, 1, -math.inf), _bound(node, scope, 2, math.inf)
-    if not low <= high:
-        raise Unsupported(f"min is {low} and max is {high}", "min <= max")
     if math.isinf(low) and math.isinf(high):
         scope.emit("Identity", node.name, (x.name,), node.outputs[0])
         return
