@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,14 +26,17 @@ void power_all(int n, int halves, float rest, const float *x, float *y)
 """
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("math")
+def build(folder, *compiler):
     source = "".join(_EACH.format(name) for name in FUNCTIONS) + _POWER
     (folder / "math.c").write_text(f'#include "math_f32.h"\n{source}')
     flags = [*C_FLAGS, "-shared", "-fPIC", f"-I{TEMPLATES / 'kernels'}"]
-    subprocess.run(["gcc", *flags, "-o", folder / "math.so", folder / "math.c"], check=True)
+    subprocess.run([*compiler, *flags, "-o", folder / "math.so", folder / "math.c"], check=True)
     return ctypes.CDLL(str(folder / "math.so"))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("math"), "gcc")
 
 
 def apply(function, x, *numbers):
@@ -132,3 +136,19 @@ def test_powers_are_as_accurate_as_their_size_allows(library, exponent):
     true = x.astype(np.float64) ** (halves / 2 + rest)
     units = 4 + abs(exponent) + 1.5 * abs(rest) * reach
     assert ulps(found, true).max() < units
+
+
+def test_two_compilers_give_the_same_bits(library, tmp_path):
+    other = build(tmp_path, sys.executable, "-m", "ziglang", "cc", "-Os")
+    x = np.random.default_rng(0).integers(0, 1 << 32, 200_000, np.uint32).view(np.float32)
+    x = np.concatenate([x[np.isfinite(x)], np.linspace(-20, 20, 200_001, dtype=np.float32)])
+    for name in FUNCTIONS:
+        each = f"{name}_all"
+        inside = x[x > -1] if name == "log1p" else np.abs(x) + 1e-30 if name == "log" else x
+        found, again = (apply(getattr(c, each), inside) for c in (library, other))
+        assert found.tobytes() == again.tobytes(), name
+    for halves, rest in ((5, 0.0), (-3, -0.1), (0, 0.3)):
+        found, again = (
+            apply(c.power_all, np.abs(x), halves, ctypes.c_float(rest)) for c in (library, other)
+        )
+        assert found.tobytes() == again.tobytes(), (halves, rest)
