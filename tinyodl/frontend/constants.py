@@ -27,7 +27,7 @@ _ELEMENTWISE = frozenset(
 _REARRANGING = frozenset(
     (
         *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
-        *("Concat", "Gather", "Slice", "ReduceProd"),
+        *("Concat", "Gather", "Slice", "Expand", "ReduceProd"),
     )
 )
 FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape"}
@@ -103,9 +103,12 @@ def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) ->
 
 def _bound(op: str, inputs: list[Array]) -> int:
     """At most so many elements come out."""
-    if op in _ELEMENTWISE:
+    if op in _ELEMENTWISE or (op == "Expand" and len(inputs) == 2):
+        shapes = [value.shape for value in inputs]
+        if op == "Expand":
+            shapes[1] = tuple(abs(int(size)) for size in inputs[1].reshape(-1)[:16])
         try:
-            return prod(np.broadcast_shapes(*(value.shape for value in inputs)))
+            return prod(np.broadcast_shapes(*shapes))
         except ValueError:
             return 0  # the evaluation says what is wrong
     if op == "ConstantOfShape":
