@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from tests.frontend.models import model, node, weights
+from tests.frontend.test_export import Project
 from tests.hostnet import HostNet
 from tests.ops.imported import same_as_onnxruntime
 from tests.ops.test_gradients import compare, seeds, separated, values
@@ -109,3 +111,12 @@ def test_the_slope_learns(tmp_path, optimizer):
         step.step()
     np.testing.assert_allclose(net.parameter("s"), s.detach(), rtol=1e-5)
     np.testing.assert_allclose(net.parameter("w").reshape(2), w.detach().reshape(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4, 1), (3,)])
+def test_a_slope_that_learned_is_written_back(tmp_path, shape):
+    made = model([node("PRelu", ["x", "s"], "y")], [1, 4, 3], {"s": weights(*shape)})
+    project = Project(tmp_path, made)
+    (learned,) = project.learn("s").values()
+    (slope,) = project.export({"s": learned}).graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(slope), learned)
