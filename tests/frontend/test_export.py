@@ -30,22 +30,28 @@ from tinyodl.frontend import export_model, import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import Manifest, OriginRecord, ParameterRecord, Storage
 from tinyodl.ops import layers_of
+from tinyodl.plan import UpdatePlan
 
 
 class Project:
     """A project directory with a model and the manifest of a network whose constants all learn."""
 
     def __init__(
-        self, folder: Path, made: onnx.ModelProto | Path, output: str | None = None
+        self,
+        folder: Path,
+        made: onnx.ModelProto | Path,
+        output: str | None = None,
+        learning: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder / "project"
         self.folder.mkdir()
         data = made.read_bytes() if isinstance(made, Path) else made.SerializeToString()
         self.path = self.folder / "model.onnx"
         self.path.write_bytes(data)
-        self.graph = import_model(self.path, output)
+        plan = UpdatePlan(layers=dict.fromkeys(learning, "weights"))
+        self.graph = import_model(self.path, output, plan.learns)
         self.out = folder / "learned.onnx"
-        self.manifest = manifest_of(self.graph, data)
+        self.manifest = manifest_of(self.graph, data).model_copy(update={"plan": plan})
 
     def learn(self, *names: str, seed: int = 3) -> dict[str, Array]:
         """New values for these constants, near the old ones."""
@@ -91,7 +97,7 @@ def manifest_of(graph: Graph, data: bytes) -> Manifest:
             storage=Storage.PARAMETER,
             origin=OriginRecord(**vars(tensor.origin)),
         )
-        for index, tensor in enumerate(graph.constants.values())
+        for index, tensor in enumerate(t for t in graph.constants.values() if t.origin)
     ]
     state = ParameterRecord(
         index=len(records), name="state", shape=(1,), dtype="float32", bytes=4,
@@ -184,6 +190,17 @@ def test_a_folded_layer_is_written_whole_and_its_normalization_removed(
         "relu" in {n.name for n in exported.graph.node}
         and "y" in untouched(project.original, exported)[1]
     )
+
+
+def test_a_normalization_that_learned_stays(tmp_path):
+    project = Project(tmp_path, normed(bias=True), learning=("bn",))
+    learned = project.learn("w", "bn.scale", "bn.bias")
+    exported = project.export(learned)
+    assert [n.op_type for n in exported.graph.node] == ["Conv", "BatchNormalization", "Relu"]
+    held = {t.name: numpy_helper.to_array(t) for t in exported.graph.initializer}
+    assert held.keys() == NORMED.keys()
+    for name, value in NORMED.items():
+        assert np.array_equal(held[name], learned.get(name, value)), name
 
 
 def test_a_normalization_at_the_output_keeps_the_outputs_name(tmp_path):
