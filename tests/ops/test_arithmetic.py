@@ -15,7 +15,7 @@ from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 
 check = settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -57,7 +57,7 @@ def test_two_computed_operands(tmp_path, op, seed, shapes):
     compare(tmp_path, op, inputs, lambda a, b: reference(a, b), terms=summed(inputs))
 
 
-@settings(check, max_examples=4)
+@settings(check, max_examples=3)
 @pytest.mark.parametrize("constant", ["a", "b"])
 @pytest.mark.parametrize("op", REFERENCES)
 @given(seed=seeds, shapes=pairs)
@@ -82,7 +82,7 @@ def test_operands_that_are_equal_share_the_gradient(tmp_path, op):
 
 
 @pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Max", "Min"])
-@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 1), (1, 3, 5), (2, 1, 1, 1)])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 1), (2, 1, 1, 1)])
 def test_constants_on_either_side_are_imported(tmp_path, op, shape):
     held = {"c": np.exp(weights(*shape))}
     for side, names in enumerate((["x", "c"], ["c", "x"])):

@@ -20,7 +20,7 @@ from tinyodl.frontend import import_model
 from tinyodl.plan import UpdatePlan
 
 few = settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -184,6 +184,19 @@ def test_imported(tmp_path, made):
 def test_pow_is_imported(tmp_path, exponent):
     made = model([node("Abs", ["x"], "a"), node("Pow", ["a", "c"], "y")], [1, 7], {"c": exponent})
     same_as_onnxruntime(made, tmp_path)
+
+
+def test_functions_of_constants_are_folded(tmp_path):
+    held = {"c": np.float32([1, 2, 3, 4]), "p": np.float32(1.5)}
+    nodes = [
+        node("Exp", ["c"], "e"),
+        node("Log", ["c"], "l"),
+        node("Pow", ["e", "p"], "r"),
+        node("Sum", ["r", "l", "c"], "s"),
+        node("Mul", ["x", "s"], "y"),
+    ]
+    graph = same_as_onnxruntime(model(nodes, [1, 4], held), tmp_path)
+    assert [n.op for n in graph.nodes] == ["Mul"]
 
 
 @few

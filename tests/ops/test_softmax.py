@@ -14,7 +14,7 @@ from tinyodl.plan import UpdatePlan
 from tinyodl.training import differentiate
 
 check = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -39,7 +39,7 @@ def test_any_axis(tmp_path, op, seed, shape, spread, data):
     )
 
 
-@pytest.mark.parametrize("opset", [11, 12, 13, 20])
+@pytest.mark.parametrize("opset", [11, 13])
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, 3, -1, -2])
 @pytest.mark.parametrize("op", REFERENCES)
 def test_imported(tmp_path, op, axis, opset):

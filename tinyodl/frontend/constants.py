@@ -21,16 +21,17 @@ _ELEMENTWISE = frozenset(
     (
         *("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Abs", "Neg", "Reciprocal", "Sqrt"),
         *("Floor", "Ceil", "Cast", "Identity", "Equal", "Less", "Greater", "And", "Or", "Not"),
-        "Where",
+        *("Where", "Exp", "Log", "Pow", "Sum"),
     )
 )
 _REARRANGING = frozenset(
     (
         *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
-        *("Concat", "Gather", "Slice", "Expand", "ReduceProd"),
+        *("Concat", "Split", "Gather", "Slice", "Expand"),
+        *("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"),
     )
 )
-FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape"}
+FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape", "Range", "Tile"}
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, Array]:
@@ -72,11 +73,11 @@ def shape_node(node: OnnxNode, shape: tuple[int, ...]) -> Array:
     return np.asarray(shape[start:end], np.int64)
 
 
-def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) -> Array:
-    """The single output of a foldable node on constants."""
+def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) -> list[Array]:
+    """The outputs of a foldable node on constants."""
     bound = _bound(node.op, list(inputs.values()))
     if bound > MAX_ELEMENTS:
-        raise Unsupported(f"it may make {bound} elements of constants", f"up to {MAX_ELEMENTS}")
+        raise Unsupported(f"it may make {bound:.0f} elements of constants", f"up to {MAX_ELEMENTS}")
     try:
         graph = onnx.helper.make_graph(
             [proto],
@@ -87,13 +88,13 @@ def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) ->
                 )
                 for name, value in inputs.items()
             ],
-            [onnx.helper.make_empty_tensor_value_info(node.outputs[0])],
+            [onnx.helper.make_empty_tensor_value_info(name) for name in node.outputs],
         )
         opset = onnx.helper.make_opsetid("", node.opset)
         model = onnx.helper.make_model(graph, opset_imports=[opset])
         with np.errstate(all="ignore"):
-            (result,) = ReferenceEvaluator(model).run(None, inputs)
-        return np.asarray(result)
+            results = ReferenceEvaluator(model).run(None, inputs)
+        return [np.asarray(result) for result in results]
     except Exception as error:
         raise Unsupported(
             f"its constant value cannot be computed ({' '.join(str(error).split())[:200]})",
@@ -101,7 +102,7 @@ def evaluate(node: OnnxNode, proto: onnx.NodeProto, inputs: dict[str, Array]) ->
         ) from error
 
 
-def _bound(op: str, inputs: list[Array]) -> int:
+def _bound(op: str, inputs: list[Array]) -> float:
     """At most so many elements come out."""
     if op in _ELEMENTWISE or (op == "Expand" and len(inputs) == 2):
         shapes = [value.shape for value in inputs]
@@ -113,6 +114,11 @@ def _bound(op: str, inputs: list[Array]) -> int:
             return 0  # the evaluation says what is wrong
     if op == "ConstantOfShape":
         return prod(abs(int(size)) for size in inputs[0].reshape(-1)[:16])
+    if op == "Range" and all(value.size == 1 for value in inputs):
+        start, limit, delta = (float(value.reshape(())) for value in inputs)
+        return abs(limit - start) / abs(delta) + 1 if delta else 0
+    if op == "Tile" and len(inputs) > 1:
+        return inputs[0].size * prod(abs(int(times)) for times in inputs[1].reshape(-1)[:16])
     if op == "Gather" and len(inputs) > 1:
         return inputs[0].size * max(inputs[1].size, 1)
     return sum(value.size for value in inputs)
