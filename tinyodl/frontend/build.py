@@ -185,7 +185,8 @@ def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> 
     given = {slot: scope.constants.get(slot) for slot in node.inputs if slot}
     known = {slot: value for slot, value in given.items() if value is not None}
     if op in constants.FOLDABLE and len(known) == len(given):
-        scope.constants[node.outputs[0]] = constants.evaluate(node, proto, known)
+        made = constants.evaluate(node, proto, known)
+        scope.constants.update(zip(node.outputs, made, strict=True))
     elif op in IMPORTERS:
         IMPORTERS[op].function(node, scope)
     elif any(slot not in scope.tensors and slot not in scope.constants for slot in given):
