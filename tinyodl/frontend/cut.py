@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 
 import onnx
 import onnx.helper
+import onnx.shape_inference
 
 from tinyodl.errors import UserError
+from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import live_nodes, node_names, read_by
 
 
@@ -23,20 +26,20 @@ def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto
     by_name = dict(zip(names, model.graph.node, strict=True))
     made = {value for proto in model.graph.node for value in proto.output if value}
     if node in by_name:
-        return ending_at(model, by_name[node].output[0])
+        return ending_at(model, by_name[node].output[0], source)
     if node in made:
-        return ending_at(model, node)
+        return ending_at(model, node, source)
     near = difflib.get_close_matches(node, [*names, *made], n=3, cutoff=0.3) or list(names)[-3:]
     listed = ", ".join(f"'{name}'" for name in near)
     raise UserError(f"{source}: has no node '{node}' to cut after; names like it are {listed}")
 
 
-def ending_at(model: onnx.ModelProto, value: str) -> onnx.ModelProto:
+def ending_at(model: onnx.ModelProto, value: str, source: str) -> onnx.ModelProto:
     """A copy of the model whose only output is `value`, without what that does not need."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    output = value_info(model, value)
+    output = value_info(model, value, source)
     del graph.output[:]
     graph.output.append(output)
     drop_unused(graph)
@@ -58,18 +61,32 @@ def drop_unused(graph: onnx.GraphProto) -> None:
                 del values[index]
 
 
-def value_info(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
-    """The type and shape of a value, its symbolic dimensions included, as far as they are known."""
-    graph = model.graph
-    known = {value.name: value for value in (*graph.input, *graph.output)}
-    if name not in known:
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        except Exception:  # onnx raises whatever its C++ half threw; `load` reports it
-            inferred = model
-        known |= {value.name: value for value in inferred.graph.value_info}
-    if name in known:
-        copy = onnx.ValueInfoProto()
-        copy.CopyFrom(known[name])
-        return copy
+def value_info(model: onnx.ModelProto, name: str, source: str) -> onnx.ValueInfoProto:
+    """The type and shape of a value, as far as they are known before it runs.
+
+    Its first dimension is the symbol of the inputs' batch where it is 1 and they have one.
+    """
+    single = bound(model, source)  # ONNX's inference aborts on sizes that `bound` refuses
+    with suppress(Exception):  # onnx raises whatever its C++ half threw; `load_model` reports it
+        single = onnx.shape_inference.infer_shapes(single, data_prop=True)
+    graph = single.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.name == name:
+            made = onnx.ValueInfoProto()
+            made.CopyFrom(value)
+            dimensions = made.type.tensor_type.shape.dim
+            symbol = batch_symbol(model)
+            if symbol and dimensions and dimensions[0].dim_value == 1:
+                dimensions[0].dim_param = symbol
+            return made
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+
+
+def batch_symbol(model: onnx.ModelProto) -> str:
+    """What the file calls the batch dimension of its inputs; "" when that is a number."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        if value.name not in constant and dimensions and dimensions[0].dim_param:
+            return str(dimensions[0].dim_param)
+    return ""

@@ -23,7 +23,7 @@ import onnx.helper
 import onnx.numpy_helper
 
 from tinyodl.errors import ModelError, UserError
-from tinyodl.frontend.cut import drop_unused, ending_at
+from tinyodl.frontend.cut import batch_symbol, drop_unused, ending_at
 from tinyodl.frontend.edit import fresh_name
 from tinyodl.graph import Array
 from tinyodl.ops.shared import MAX_ELEMENTS, unused
@@ -77,7 +77,12 @@ def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
 
 
 def with_head(
-    model: onnx.ModelProto, on: str, shape: Sequence[int], sizes: Sequence[int], seed: int
+    model: onnx.ModelProto,
+    on: str,
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    seed: int,
+    source: str,
 ) -> Headed:
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
@@ -85,8 +90,11 @@ def with_head(
     """
     features = prod(shape)
     if features * sizes[0] > MAX_ELEMENTS:
-        raise ModelError(f"a head of {sizes[0]} units on {features} features is too large")
-    made = ending_at(model, on)
+        raise ModelError(
+            f"{source}: a head of {sizes[0]} units on {features} features is too large; cut later, "
+            "where there are fewer features"
+        )
+    made = ending_at(model, on, source)
     graph = made.graph
     names = {node.name for node in graph.node}
     x = on
@@ -114,7 +122,7 @@ def with_head(
             graph.node.append(onnx.helper.make_node("Relu", [y], [x], name=name))
         layers.append(layer)
         features = outputs
-    _end_with(graph, y, [_batch(made), sizes[-1]])
+    _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
     drop_unused(graph)
     return Headed(made, tuple(layers))
 
@@ -122,16 +130,6 @@ def with_head(
 def _drawn(random: np.random.Generator, outputs: int, inputs: int, last: bool) -> Array:
     bound = sqrt(6 / (inputs + outputs)) if last else sqrt(6 / inputs)
     return random.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)
-
-
-def _batch(model: onnx.ModelProto) -> int | str:
-    """The batch dimension of the head's output: the symbol that the inputs have, or 1."""
-    constant = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        dimensions = value.type.tensor_type.shape.dim
-        if value.name not in constant and dimensions and dimensions[0].dim_param:
-            return str(dimensions[0].dim_param)
-    return 1
 
 
 def _end_with(graph: onnx.GraphProto, output: str, shape: Iterable[int | str]) -> None:

@@ -79,7 +79,7 @@ def prepare(path: Path, changes: Changes) -> Prepared:
         on = chosen_output(model, source, output)
         if not changes.cut:
             on = classifier_input(model, on) or on
-        headed = with_head(model, on, _shape(model, on, source), sizes, changes.seed)
+        headed = with_head(model, on, _shape(model, on, source), sizes, changes.seed, source)
         model, layers = headed.model, headed.layers
         output = None
     data = model.SerializeToString(deterministic=True)
@@ -92,7 +92,7 @@ def prepare(path: Path, changes: Changes) -> Prepared:
 
 def _shape(model: onnx.ModelProto, value: str, source: str) -> tuple[int, ...]:
     """The shape of a value with batch 1, by ONNX's own inference."""
-    ending = bound(ending_at(model, value), source)
+    ending = bound(ending_at(model, value, source), source)
     inferred = onnx.shape_inference.infer_shapes(ending, data_prop=True)
     dimensions = inferred.graph.output[0].type.tensor_type.shape.dim
     shape = tuple(dimension.dim_value for dimension in dimensions)
