@@ -31,9 +31,8 @@ from tinyodl.ops import IMPORTERS
 FOLDED = frozenset({"Constant", "ConstantOfShape", "Gather", "Shape"}) - frozenset(IMPORTERS)
 OPERATORS = tuple(sorted({*IMPORTERS, *FOLDED}))
 _WINDOWS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool"})
-_RECURRENT = {"GRU": 3, "LSTM": 4, "RNN": 1}  # gates
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
-_ON_CONSTANTS = constants.FOLDABLE | set(IMPORTERS) | FOLDED
+_ON_CONSTANTS = constants.FOLDABLE | set(IMPORTERS) | FOLDED | {"Size"}
 _SUFFIX = re.compile(r"_expanded(_ver\d+)?$")
 _WANTS_CONSTANT = re.compile(r"input '([^']+)' is not a constant")
 
@@ -119,8 +118,8 @@ def reason_to_exclude(op: str, case: Case) -> str:
         return "more than 6 axes in one copy"
     if op in _WINDOWS and _first(case).shape[0] != 1:
         return "batch larger than 1"
-    if op in _RECURRENT and _batch(case) != 1:
-        return "batch larger than 1"
+    if op == "LSTM" and len(case.model.graph.node[0].input) > 7:
+        return "peepholes"
     unknown = _unknown(case)
     if unknown:
         return f"expanded into {', '.join(sorted(unknown))}"
@@ -218,7 +217,9 @@ def _unknown(case: Case) -> set[str]:
     found = set()
     for node in graph.node:
         on_computed = computed.intersection(node.input)
-        if on_computed and node.op_type not in ("Shape", "Size"):
+        if node.op_type in ("Shape", "Size"):
+            continue
+        if on_computed:
             computed.update(node.output)
         if node.op_type not in (set(IMPORTERS) if on_computed else _ON_CONSTANTS):
             found.add(node.op_type)
@@ -249,9 +250,3 @@ def _trains(op: str, case: Case) -> bool:
     if op == "BatchNormalization":
         return any(a.name == "training_mode" and a.i for a in node.attribute)
     return op == "Dropout" and case.name.startswith("test_training_dropout")
-
-
-def _batch(case: Case) -> int:
-    node = case.model.graph.node[0]
-    layout = any(a.name == "layout" and a.i for a in node.attribute)
-    return int(_first(case).shape[0 if layout else 1])

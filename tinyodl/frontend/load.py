@@ -49,6 +49,7 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
     """The checked model as it is in the file, external data read in, local functions inlined."""
     model = _parse(path, _read(path) if data is None else data)
     _read_external_data(model, path)
+    _check_names(model.graph, path)
     _check_opset(model, path)
     try:
         onnx.checker.check_model(model)
@@ -122,6 +123,24 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> bool:
             f"{_one_line(error)}; put that file beside the model, or export without external data"
         ) from error
     return True
+
+
+def _check_names(graph: onnx.GraphProto, path: Path) -> None:
+    """Protobuf gives text that is not UTF-8 as bytes, which nobody after this expects."""
+    for node in graph.node:
+        attributes = (attribute.name for attribute in node.attribute)
+        texts = (node.name, node.op_type, node.domain, *node.input, *node.output, *attributes)
+        if not all(isinstance(text, str) for text in texts):
+            raise ModelError(
+                f"{path}: node {node.name!r} has a name in it that is not UTF-8 text; "
+                "the file is damaged, export or copy it again"
+            )
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        if not isinstance(value.name, str):
+            raise ModelError(
+                f"{path}: value {value.name!r} has a name that is not UTF-8 text; "
+                "the file is damaged, export or copy it again"
+            )
 
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:
