@@ -23,8 +23,6 @@ static inline __attribute__((always_inline)) void copy_f32(const copy_shape *s,
                                                            const float *restrict from,
                                                            float *restrict to)
 {
-    WITHOUT_ORIGIN(from);
-    WITHOUT_ORIGIN(to);
     for (int32_t o = 0; o < elements_of_shape(s->outer); o++) {
         const float *f = from + s->from_start + place_in_shape(s->outer, s->from_outer, o);
         float *t = to + s->to_start + place_in_shape(s->outer, s->to_outer, o);

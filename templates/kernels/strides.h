@@ -19,9 +19,4 @@ static inline __attribute__((always_inline)) int32_t elements_of_shape(const int
     return size[0] * size[1] * size[2];
 }
 
-/* The same pointer, without what the compiler knows of where it points. Both sides of a copy lie in
- * one arena at constant places, and GCC 12 (ivopts, from -O1) may write the one address as a multiple
- * of the other, on top of a null pointer; it then drops the loop, because null is not written to. */
-#define WITHOUT_ORIGIN(pointer) __asm__("" : "+r"(pointer))
-
 #endif
