@@ -1,0 +1,125 @@
+"""Generated C under AddressSanitizer and UndefinedBehaviorSanitizer, and for a second compiler.
+
+The networks are the random ones, training fully, and one backend case of each operator, training
+whatever it can. Every network is compiled warning-free; GCC's warnings are errors in the other
+tests too (`tests.hostnet`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.backend import OPERATORS, all_cases, forms, reason_to_exclude
+from tests.frontend.models import saved
+from tests.random_graphs import random_model
+from tinyodl.codegen.network import render_network
+from tinyodl.firmware import C_FLAGS
+from tinyodl.frontend import import_model
+from tinyodl.graph import Graph
+from tinyodl.memory import plan_arena
+from tinyodl.ops import layers_of
+from tinyodl.plan import UpdatePlan
+from tinyodl.select import choose
+from tinyodl.training import differentiate
+
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
+SEEDS = range(0, 36, 5)
+GROUPS = 6
+
+MAIN = """
+#include "net.h"
+
+#include <stdlib.h>
+
+void net_mark(net_phase phase) { (void)phase; }
+
+/* Values of about -2..2 in a float buffer. */
+static void fill(net_buffer buffer, uint32_t seed)
+{
+    float *values = buffer.data;
+    for (uint32_t i = 0; i < buffer.bytes / 4; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        values[i] = (float)(int32_t)seed / 1073741824.0f;
+    }
+}
+
+int main(void)
+{
+    net_reset();
+    for (uint32_t step = 0; step < 4; step++) {
+        fill(net_buffers[NET_BUFFER_INPUT], step);
+        fill(net_buffers[NET_BUFFER_TARGET], step + 9);
+        net_evaluate((int32_t)step % NET_CLASSES);
+        fill(net_buffers[NET_BUFFER_INPUT], step);
+        fill(net_buffers[NET_BUFFER_TARGET], step + 9);
+        net_train((int32_t)step % NET_CLASSES);
+    }
+    net_flush();
+    return net_predicted() < NET_CLASSES ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+"""
+
+
+def written(graph: Graph, folder: Path, loss: str = "mse") -> Path:
+    """The generated files, and a program that trains four steps; returns its path."""
+    layers = choose(graph, "full") if layers_of(graph) else {}
+    plan = UpdatePlan(layers=layers, loss=loss, batch=3)  # type: ignore[arg-type]
+    training = differentiate(graph, plan)
+    network = render_network(training, plan_arena(training), plan, source="test", version="0")
+    folder.mkdir(parents=True)
+    for name, text in network.files.items():
+        (folder / name).write_text(text)
+    (folder / "main.c").write_text(MAIN)
+    return folder / "main.c"
+
+
+def run_sanitized(main: Path) -> None:
+    program = main.with_suffix("")
+    sources = [main, main.with_name("net.c"), main.with_name("weights.c")]
+    flags = [flag for flag in C_FLAGS if flag != "-O2"]
+    subprocess.run(["gcc", *flags, *SANITIZE, "-o", program, *sources], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 0, f"{main}: {done.stderr}"
+
+
+def check_with_clang(main: Path) -> None:
+    """All warnings of clang."""
+    unit = main.with_name("unit.c")
+    unit.write_text('#include "net.c"\n#include "weights.c"\n')
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        *C_FLAGS,
+        "-c",
+        "-o",
+        main.with_name("unit.o"),
+    ]
+    subprocess.run([*command, unit], check=True)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_networks_train_without_a_finding(tmp_path, seed):
+    graph = import_model(saved(random_model(seed), tmp_path))
+    main = written(graph, tmp_path / "net", loss="cross-entropy")
+    run_sanitized(main)
+    check_with_clang(main)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_every_operator_runs_without_a_finding(tmp_path, group):
+    mains = []
+    for op in OPERATORS[group::GROUPS]:
+        case = next((c for c in all_cases()[op] if not reason_to_exclude(op, c)), None)
+        if case is not None:
+            form = forms(op, case, tmp_path)[0]
+            mains.append(written(form.graph, tmp_path / form.path.stem))
+    assert mains
+    for main in mains:
+        run_sanitized(main)
+        check_with_clang(main)
