@@ -1,0 +1,83 @@
+"""Both of PyTorch's exporters: the generated C computes what PyTorch computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.frontend.models import assert_close
+from tests.hostnet import HostNet
+from tinyodl.frontend import import_model
+from tinyodl.plan import UpdatePlan
+
+
+class Attention(nn.Module):
+    """A row of tokens: dense layers on each, LayerNorm, softmax attention, GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+        self.rest = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 3))
+
+    def forward(self, x):
+        n = self.norm(x)
+        weights = (self.query(n) @ self.key(n).transpose(1, 2) / 8**0.5).softmax(-1)
+        return self.rest((x + weights @ self.value(n)).mean(1))
+
+
+class Branches(nn.Module):
+    """Convolutions side by side, split, concatenated and gated, over a residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(2, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Hardswish())
+        self.left, self.right = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        a, b = x.chunk(2, 1)
+        x = x + torch.cat((self.left(a), nn.functional.elu(self.right(b))), 1)
+        return self.head((x * self.gate(x)).mean((2, 3)))
+
+
+class Series(nn.Module):
+    """A 1-D network with a GRU on top, whose last state is classified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(3, 6, 5, 2, 2), nn.InstanceNorm1d(6, affine=True), nn.LeakyReLU(0.1)
+        )
+        self.gru = nn.GRU(6, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x):
+        states, _ = self.gru(self.body(x).transpose(1, 2))
+        return self.head(states[:, -1])
+
+
+NETWORKS = {"attention": (Attention, (6, 8)), "branches": (Branches, (2, 9, 9)),
+            "series": (Series, (3, 12))}  # fmt: skip
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.filterwarnings("ignore")
+def test_both_exporters(tmp_path, name, dynamo):
+    torch.manual_seed(2)
+    make, shape = NETWORKS[name]
+    network = make().eval()
+    path = tmp_path / "model.onnx"
+    sample = torch.randn(1, *shape)
+    torch.onnx.export(network, (sample,), str(path), dynamo=dynamo, verbose=False,
+                      opset_version=18 if dynamo else 17)  # fmt: skip
+    graph = import_model(path)
+    net = HostNet(graph, UpdatePlan(layers={}, loss="mse"), tmp_path / "net")
+    with torch.no_grad():
+        expected = network(sample).numpy()
+    assert_close(net.forward(sample.numpy()).reshape(expected.shape), np.asarray(expected))
