@@ -145,3 +145,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_an_output_that_is_not_there_is_refused_with_those_that_are(tinyodl: Run) -> None:
     done = tinyodl("plan", MODEL, "--board", "nrf52840_dk", "--output", "nothing")
     assert done.code == 2 and "has no output 'nothing'; its outputs are 'logits'" in done.err
+
+
+def test_cut_and_head_change_the_network(tinyodl: Run) -> None:
+    options = ("--cut", "/10/Flatten", "--head", "dense:16,5", "--seed", 3, "--json")
+    values = tinyodl("plan", MODEL, "--board", "host", *options).values
+    layers = {layer["name"]: layer["updates"] for layer in values["layers"]}
+    assert list(layers)[-2:] == ["head.dense1", "head.dense2"]
+    assert [name for name, updates in layers.items() if updates == "weights"] == list(layers)[-2:]
+    assert tinyodl("plan", MODEL, "--board", "host", "--simplify", "--no-check").code == 0
+
+
+def test_a_cut_that_is_not_there_is_a_mistake_of_the_user(tinyodl: Run) -> None:
+    done = tinyodl("plan", MODEL, "--board", "host", "--cut", "/10/Flat")
+    assert done.code == 2 and "'/10/Flatten'" in done.err
