@@ -178,6 +178,8 @@ def _changed_bytes(original: bytes, draw: random.Random) -> bytes:
 def _change(model: onnx.ModelProto, draw: random.Random) -> None:
     """One change that ONNX allows to be written, at random."""
     graph = model.graph
+    if not (graph.node and graph.initializer and graph.input and graph.output):
+        return  # nothing left to change
     node = draw.choice(graph.node)
     names = [*node.input, *node.output, *(t.name for t in graph.initializer), "", "x", "nobody"]
     tensor = draw.choice(graph.initializer)
