@@ -15,8 +15,8 @@ from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph
 from tinyodl.memory import plan_arena
-from tinyodl.plan import UpdatePlan
 from tinyodl.training import differentiate
+from tinyodl.update_plan import UpdatePlan
 
 
 class _Buffer(ctypes.Structure):

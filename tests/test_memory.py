@@ -13,9 +13,9 @@ from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Tensor
 from tinyodl.memory import UPLOAD, live_bytes, plan_arena
 from tinyodl.ops import OPERATORS
-from tinyodl.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import differentiate
+from tinyodl.update_plan import UpdatePlan
 
 
 def assert_sound(graph: Graph) -> None:

@@ -22,9 +22,9 @@ from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
 from tinyodl.memory import plan_arena
 from tinyodl.ops import layers_of
-from tinyodl.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import differentiate
+from tinyodl.update_plan import UpdatePlan
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
 SEEDS = range(0, 36, 5)

@@ -16,9 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-# Imported first, because importing a submodule sets its name here: from now on `tinyodl.plan` is
-# the function below, and `from tinyodl.plan import UpdatePlan` still finds the module.
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
     from tinyodl.compiler import Options

@@ -32,9 +32,9 @@ from tinyodl.manifest import (
 )
 from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
-from tinyodl.plan import Loss, Optimizer, UpdatePlan, load_plan
 from tinyodl.select import SCHEMES, choose
 from tinyodl.training import differentiate
+from tinyodl.update_plan import Loss, Optimizer, UpdatePlan, load_plan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"

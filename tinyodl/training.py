@@ -16,7 +16,7 @@ from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
 RESERVED = "<"

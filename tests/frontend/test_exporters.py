@@ -10,7 +10,7 @@ from torch import nn
 from tests.frontend.models import assert_close
 from tests.hostnet import HostNet
 from tinyodl.frontend import import_model
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 
 class Attention(nn.Module):

@@ -26,7 +26,7 @@ from tests.models import shared_only
 from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import Changes, export_model, prepare, simplify
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 LENET = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"
 FEATURES = "/8/Flatten"

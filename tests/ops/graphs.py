@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.ops import OPERATORS, output_shapes
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 PLAN = {"loss": "mse", "batch": 2}
 

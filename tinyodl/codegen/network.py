@@ -16,9 +16,9 @@ from tinyodl.codegen.literals import dimensions, float_literal, grouped, identif
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory import ArenaPlan
 from tinyodl.ops import OPERATORS, Argument, Call, Learner, Ref, Struct, Symbol, calls_of
-from tinyodl.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, sample_inputs, state_name
+from tinyodl.update_plan import UpdatePlan
 
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 

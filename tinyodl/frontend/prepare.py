@@ -19,7 +19,7 @@ from tinyodl.frontend.cut import cut_model, ending_at
 from tinyodl.frontend.head import classifier_input, head_sizes, with_head
 from tinyodl.frontend.load import bound, load_model, model_bytes, read_model
 from tinyodl.graph import Graph
-from tinyodl.plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 
 
 @dataclass(frozen=True)
