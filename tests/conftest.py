@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -15,6 +16,12 @@ from tests.projects import (  # noqa: F401 (fixtures)
     watch_nrf,
     watch_nrf_built,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_interrupts() -> None:
+    """Programs that a shell starts in the background ignore Ctrl-C; some tests are about it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def require_tool(name: str) -> str:
