@@ -1,14 +1,17 @@
-"""Where templates, board descriptions and examples lie: in a checkout or an installed wheel."""
+"""Where templates, board descriptions and examples lie: in a checkout or an installed wheel.
+
+A wheel has them inside the package; there is no looking beside it, where other packages' folders
+may have the same names.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
+_INSTALLED = (_PACKAGE / "templates").is_dir()
 _CHECKOUT = _PACKAGE.parent
 
-TEMPLATES = (
-    _CHECKOUT / "templates" if (_CHECKOUT / "templates").is_dir() else _PACKAGE / "templates"
-)
-BOARDS = _CHECKOUT / "boards" if (_CHECKOUT / "boards").is_dir() else _PACKAGE / "boards_data"
-EXAMPLES = _CHECKOUT / "examples" if (_CHECKOUT / "examples").is_dir() else _PACKAGE / "examples"
+TEMPLATES = (_PACKAGE if _INSTALLED else _CHECKOUT) / "templates"
+BOARDS = _PACKAGE / "boards_data" if _INSTALLED else _CHECKOUT / "boards"
+EXAMPLES = (_PACKAGE if _INSTALLED else _CHECKOUT) / "examples"
