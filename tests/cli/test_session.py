@@ -188,6 +188,21 @@ def test_ctrl_c_ends_cleanly_and_leaves_a_report(
     assert tinyodl("report", folder).code == 0
 
 
+def test_a_reader_that_stops_reading_costs_no_report(
+    watch_host: Path, few: Path, tmp_path: Path
+) -> None:
+    arguments = ["stream-train", watch_host, "--data", few, "--run", tmp_path / "run"]
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_killed_run_can_still_be_reported(watch_host: Path, tmp_path: Path, tinyodl: Run) -> None:
     tinyodl("stream-train", watch_host, "--data", LEARN, "--limit", 5, "--run", tmp_path / "run")
     run = runlog.read(tmp_path / "run")

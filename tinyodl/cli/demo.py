@@ -41,9 +41,9 @@ def demo(out: Path) -> None:
     )
     with output.bars() as bar:
         runs = watch.learn(out, bar)
-    tables.print_runs(output.people, runs)
     page = out / "report.html"
     write_report(runs, page)
+    tables.print_runs(output.people, runs)
     if len(runs) < len(watch.SEEDS):
         say(f"\nInterrupted. Report so far: {page}", soft_wrap=True)
         return

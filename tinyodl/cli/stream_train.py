@@ -93,8 +93,8 @@ def stream_train(
             progress=progress,
         )
     run = runlog.read(folder)
-    tables.print_runs(output.people, [run])
     page = folder / "report.html"
-    write_report([run], page)
+    write_report([run], page)  # before printing: whoever reads the output may stop reading
+    tables.print_runs(output.people, [run])
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
