@@ -61,6 +61,23 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """What the integers of a tensor stand for: real = scale * (q - zero_point).
+
+    `scale` has one value, or one for each index of axis 0; all are float32 numbers. An activation
+    is int8 with one scale, a weight int8 with zero_point 0, a bias int32 with zero_point 0.
+    On a float32 constant it says that every element is exactly such a number.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: int = 0
+
+    def scales(self, count: int) -> Array:
+        """The scale of each of `count` indices of axis 0, float32."""
+        return np.ascontiguousarray(np.broadcast_to(np.asarray(self.scale, np.float32), (count,)))
+
+
+@dataclass(frozen=True)
 class Tensor:
     """A value: shape with the batch dimension of 1 as in ONNX, dtype float32 unless said."""
 
@@ -70,6 +87,7 @@ class Tensor:
     dtype: str = "float32"
     data: Array | None = field(default=None, compare=False)
     origin: Origin | None = None
+    quantization: Quantization | None = None
 
     @property
     def size(self) -> int:
@@ -77,9 +95,14 @@ class Tensor:
         return prod(self.shape)
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of one element on the device."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
     def nbytes(self) -> int:
         """Bytes on the device."""
-        return self.size * np.dtype(self.dtype).itemsize
+        return self.size * self.itemsize
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tinyodl.graph import Graph, Storage
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
@@ -124,7 +124,7 @@ def _blocks(
         if OPERATORS[node.op].call is None:
             merge(node.inputs[0], node.outputs[0])
     for step, node in enumerate(graph.nodes):
-        for slot in OPERATORS[node.op].in_place:
+        for slot in in_place_of(node, graph):
             taken = node.inputs[slot]
             if taken not in home:
                 continue

@@ -6,6 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tinyodl.codegen.literals import (
     array_literal,
+    c_type,
     dimensions,
     float_literal,
     grouped,
@@ -27,6 +28,7 @@ def environment() -> Environment:
     made.filters.update(
         literal=float_literal,
         literals=array_literal,
+        c_type=c_type,
         initializer=initializer,
         grouped=grouped,
         dimensions=dimensions,

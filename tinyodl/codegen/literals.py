@@ -13,6 +13,7 @@ from tinyodl.graph import Array
 from tinyodl.resources import TEMPLATES
 
 _PER_LINE = 6
+_INTEGERS_PER_LINE = 20
 
 # C keywords, and what the generated files and the C library's headers define.
 _KEYWORDS = """
@@ -54,13 +55,24 @@ def initializer(value: float | tuple[float, ...]) -> str:
     return float_literal(value) if isinstance(value, float) else str(value)
 
 
+def c_type(dtype: str) -> str:
+    """The C type of a tensor's elements."""
+    return "float" if dtype == "float32" else f"{dtype}_t"
+
+
 def array_literal(values: Array) -> str:
-    """The elements of an array, a few per line, indented."""
-    literals = [float_literal(value) for value in np.asarray(values, np.float32).ravel()]
+    """The elements of an array of floats or integers, a few per line, indented."""
+    floats = values.dtype.kind == "f"
+    literals = [float_literal(v) for v in values.ravel()] if floats else _integers(values)
+    per_line = _PER_LINE if floats else _INTEGERS_PER_LINE
     lines = [
-        "    " + ", ".join(literals[i : i + _PER_LINE]) for i in range(0, len(literals), _PER_LINE)
+        "    " + ", ".join(literals[i : i + per_line]) for i in range(0, len(literals), per_line)
     ]
     return ",\n".join(lines)
+
+
+def _integers(values: Array) -> list[str]:
+    return [str(value) for value in values.ravel().tolist()]
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:

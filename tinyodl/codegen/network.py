@@ -15,7 +15,19 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory import ArenaPlan
-from tinyodl.ops import OPERATORS, Argument, Call, Learner, Ref, Struct, Symbol, calls_of
+from tinyodl.ops import (
+    OPERATORS,
+    Argument,
+    Call,
+    Element,
+    Learner,
+    Loop,
+    Ref,
+    Struct,
+    Symbol,
+    calls_of,
+    single_calls,
+)
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, sample_inputs, state_name
 from tinyodl.update_plan import UpdatePlan
@@ -122,6 +134,8 @@ class _Names:
                 return f"&{self.tensor[parameter]}_learner"
             case Symbol(name):
                 return name
+            case Element(name, index):
+                return f"{self.tensor[name]}[{index}]"
             case Struct():
                 if argument not in self.structs:
                     layer = node.name.split(".")[0]
@@ -167,11 +181,19 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         found[section].append(
             {
                 "comment": _comment(step, node, graph),
-                "texts": [_text(call, node, names) for call in calls],
+                "texts": [line for call in calls for line in _lines(call, node, names)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
             }
         )
     return found
+
+
+def _lines(call: Call | Loop, node: Node, names: _Names) -> list[str]:
+    if isinstance(call, Call):
+        return [_text(call, node, names)]
+    i = call.index
+    body = [f"    {_text(inner, node, names)}" for inner in call.calls]
+    return [f"for (int32_t {i} = 0; {i} < {call.count}; {i}++) {{", *body, "}"]
 
 
 def _text(call: Call, node: Node, names: _Names) -> str:
@@ -193,7 +215,7 @@ def _used_tensors(graph: Graph) -> set[str]:
     """Arena tensors that a kernel call or a function of net.c names."""
     used = {graph.outputs[0], LOSS}
     for node in graph.nodes:
-        for call in calls_of(node, graph):
+        for call in single_calls(node, graph):
             used.update(a.tensor for a in call.arguments if isinstance(a, Ref) and a.tensor)
     return {name for name in used if graph.tensor(name).storage is Storage.ARENA}
 

@@ -48,7 +48,15 @@ class Symbol:
     name: str
 
 
-Argument = Ref | Learner | Struct | Symbol | int | float
+@dataclass(frozen=True)
+class Element:
+    """One element of a constant tensor of integers, at an index that is C text."""
+
+    tensor: str
+    index: str
+
+
+Argument = Ref | Learner | Struct | Symbol | Element | int | float
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,15 @@ class Call:
 
     function: str
     arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Calls that generated C repeats, for `index` from 0 to `count` - 1."""
+
+    index: str
+    count: int
+    calls: tuple[Call, ...]
 
 
 class Backward(Protocol):
@@ -170,7 +187,8 @@ class Operator:
     macs      multiply-accumulates, given the node and its graph.
     gradient  appends the nodes for the gradient with respect to the inputs, given the names of the
               gradients of the outputs; None where there is no gradient.
-    in_place  inputs whose memory the first output may take over when they are not needed any more.
+    in_place  inputs whose memory the first output may take over when they are not needed any more;
+              a rule where that depends on the node.
     layer     has parameters that an update plan can name.
     fold      the node as a map of each channel, which the layer before it may absorb; None where
               it is none.
@@ -178,14 +196,14 @@ class Operator:
     """
 
     name: str
-    call: Callable[[Node, Graph], Call | tuple[Call, ...]] | None
+    call: Callable[[Node, Graph], Call | tuple[Call | Loop, ...]] | None
     kernel: str | None
     shape: Callable[[Node, tuple[ShapeTuple, ...]], ShapeTuple | tuple[ShapeTuple, ...]] | None = (
         None
     )
     macs: Callable[[Node, Graph], int] = no_macs
     gradient: GradientRule | None = None
-    in_place: tuple[int, ...] = ()
+    in_place: tuple[int, ...] | Callable[[Node, Graph], tuple[int, ...]] = ()
     layer: Layer | None = None
     fold: Callable[[Node, Graph], Affine | None] | None = None
     leftover: Callable[[Node, Graph], Unsupported | None] | None = None
@@ -207,11 +225,25 @@ def same_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     return shapes[0]
 
 
-def calls_of(node: Node, graph: Graph) -> tuple[Call, ...]:
+def calls_of(node: Node, graph: Graph) -> tuple[Call | Loop, ...]:
     """The kernel calls of a node, in order; () for a view."""
     rule = OPERATORS[node.op].call
     made = rule(node, graph) if rule else ()
     return (made,) if isinstance(made, Call) else made
+
+
+def single_calls(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """The kernel calls of a node, those inside loops included, each once."""
+    made: list[Call] = []
+    for call in calls_of(node, graph):
+        made += call.calls if isinstance(call, Loop) else (call,)
+    return tuple(made)
+
+
+def in_place_of(node: Node, graph: Graph) -> tuple[int, ...]:
+    """The input slots whose memory the first output of this node may take over."""
+    rule = OPERATORS[node.op].in_place
+    return rule(node, graph) if callable(rule) else rule
 
 
 def output_shapes(node: Node, graph: Graph) -> tuple[ShapeTuple, ...]:
