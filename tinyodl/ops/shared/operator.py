@@ -176,6 +176,23 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class ByRows:
+    """How an operator makes some rows of its output from some rows of its inputs.
+
+    needs  (node, graph, n) -> how many rows of its computed inputs, from the top, the output rows
+           0 to n - 1 need; n from 1 to the output's height.
+    frees  (node, graph, n) -> how many rows of its inputs, from the top, the output rows from n on
+           do not need any more.
+    call   (node, graph, held, first, end) -> the kernel call that makes the output rows from
+           `first` to `end` - 1; `held` says of the tensors that are rings how many rows they hold.
+    """
+
+    needs: Callable[[Node, Graph, int], int]
+    frees: Callable[[Node, Graph, int], int]
+    call: Callable[[Node, Graph, Mapping[str, int], Argument, Argument], Call]
+
+
+@dataclass(frozen=True)
 class Operator:
     """One operator of the IR.
 
@@ -193,6 +210,7 @@ class Operator:
     fold      the node as a map of each channel, which the layer before it may absorb; None where
               it is none.
     leftover  asked after all passes: why a node that is still there cannot be compiled, or None.
+    by_rows   how to make a part of the output; None where that cannot be.
     """
 
     name: str
@@ -207,6 +225,7 @@ class Operator:
     layer: Layer | None = None
     fold: Callable[[Node, Graph], Affine | None] | None = None
     leftover: Callable[[Node, Graph], Unsupported | None] | None = None
+    by_rows: ByRows | None = None
 
 
 OPERATORS: dict[str, Operator] = {}

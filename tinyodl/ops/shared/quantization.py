@@ -1,0 +1,68 @@
+"""Numbers of int8 layers that are worked out at compile time.
+
+A layer makes v, its real output divided by the output's scale, as float32, and then
+q = clamp(round(v) + zero_point, low, high), rounded half to even. A Relu or Clip behind it is a
+tighter clamp: quantisation is monotone, so that is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyodl.graph import Quantization
+
+LOWEST, HIGHEST = -128, 127
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where a layer's output is cut off: `low` and `high` clamp q.
+
+    The gradient passes where pass_low < v < pass_high: where neither the activation nor the range
+    of int8 cut v off. The convention is PyTorch's, of a Relu or hardtanh followed by
+    fake_quantize: an activation passes nothing at its own bounds, while a v that is rounded to
+    the last integer of the range still passes.
+    """
+
+    low: int
+    high: int
+    pass_low: float
+    pass_high: float
+
+
+def bounds(
+    quantization: Quantization, minimum: float = -math.inf, maximum: float = math.inf
+) -> Bounds:
+    """The bounds of an int8 output, after an activation that clamps real values to a range."""
+    zero = quantization.zero_point
+    low, high = LOWEST - zero, HIGHEST - zero
+    pass_low, pass_high = _rounds_to_at_least(low), _rounds_to_at_most(high)
+    scale = np.float32(quantization.scale[0])
+    if math.isfinite(minimum):
+        floor = np.float32(minimum) / scale
+        low = int(np.clip(np.rint(floor), low, high))
+        pass_low = max(pass_low, float(floor))
+    if math.isfinite(maximum):
+        ceiling = np.float32(maximum) / scale
+        high = int(np.clip(np.rint(ceiling), low, high))
+        pass_high = min(pass_high, float(ceiling))
+    return Bounds(low + zero, high + zero, pass_low, pass_high)
+
+
+def _rounds_to_at_least(low: int) -> float:
+    """The largest float32 whose successors, and only they, are rounded to `low` or more."""
+    half = np.float32(low - 0.5)  # rounded to the even neighbour
+    return float(np.nextafter(half, np.float32(-np.inf)) if low % 2 == 0 else half)
+
+
+def _rounds_to_at_most(high: int) -> float:
+    return -_rounds_to_at_least(-high)
+
+
+def multipliers(x: Quantization, w: Quantization, y: Quantization, channels: int) -> np.ndarray:
+    """What turns sums of products into steps of the output: s_x * s_w / s_y, float32 (M)."""
+    wide = np.float64(x.scale[0]) * w.scales(channels).astype(np.float64) / np.float64(y.scale[0])
+    return wide.astype(np.float32)
