@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyodl.graph import Quantization
+from tinyodl.graph import Graph, Node, Quantization
+from tinyodl.ops.shared.operator import Struct
 
 LOWEST, HIGHEST = -128, 127
 
@@ -60,6 +61,38 @@ def _rounds_to_at_least(low: int) -> float:
 
 def _rounds_to_at_most(high: int) -> float:
     return -_rounds_to_at_least(-high)
+
+
+def output_struct(node: Node, graph: Graph) -> Struct:
+    """How a node with the attributes low, high, pass_low, pass_high makes its first output."""
+    zero = zero_point(node.outputs[0], graph)
+    return Struct(
+        "output_i8",
+        (
+            ("zero_point", zero),
+            ("lowest", float(node.attrs["low"] - zero)),
+            ("highest", float(node.attrs["high"] - zero)),
+            ("pass_low", float(node.attrs["pass_low"])),
+            ("pass_high", float(node.attrs["pass_high"])),
+        ),
+    )
+
+
+def zero_point(name: str, graph: Graph) -> int:
+    """The integer that stands for 0 in a quantised tensor."""
+    return _quantization(name, graph).zero_point
+
+
+def scale(name: str, graph: Graph) -> float:
+    """The scale of a tensor that is quantised as a whole."""
+    return _quantization(name, graph).scale[0]
+
+
+def _quantization(name: str, graph: Graph) -> Quantization:
+    found = graph.tensor(name).quantization
+    if found is None:
+        raise ValueError(f"tensor {name!r} is not quantised")
+    return found
 
 
 def multipliers(x: Quantization, w: Quantization, y: Quantization, channels: int) -> np.ndarray:
