@@ -13,9 +13,9 @@ import numpy as np
 
 from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.firmware import C_FLAGS
-from tinyodl.graph import Graph
+from tinyodl.graph import Graph, Tensor
 from tinyodl.memory import plan_arena
-from tinyodl.training import differentiate
+from tinyodl.training import differentiate, sample_inputs
 from tinyodl.update_plan import UpdatePlan
 
 
@@ -26,7 +26,8 @@ class _Buffer(ctypes.Structure):
 class HostNet:
     """One network: `x` and `target` go in, `forward`, `evaluate` and `train` run it.
 
-    Where the graph has several inputs, `x` is a tuple of them.
+    Where the graph has several inputs, `x` is a tuple of them. An int8 input is given as real
+    numbers, which are quantised, or as int8. Outputs and parameters come in their own dtype.
     """
 
     def __init__(self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",)) -> None:
@@ -35,8 +36,9 @@ class HostNet:
         network = render_network(self.training, self.arena, plan, source="test.onnx", version="0")
         self.library = build(network, folder, compiler)
         self.parameters = parameters(self.training)
-        self.output_shape = graph.shape(graph.outputs[0])
-        self.input_shapes = [graph.shape(name) for name in graph.inputs]
+        self.inputs = [self.training.tensor(name) for name in sample_inputs(self.training)]
+        self.output = self.training.tensor(graph.outputs[0])
+        self.input_shapes = [tensor.shape for tensor in self.inputs]
         for name in ("net_evaluate", "net_train"):
             getattr(self.library, name).restype = ctypes.c_float
         self.library.net_flush.restype = ctypes.c_uint32
@@ -44,9 +46,9 @@ class HostNet:
         self.library.net_reset()
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self._write(0, x)
+        self._write_sample(x)
         self.library.net_forward()
-        return self._read("net_buffers", 2).reshape(self.output_shape)
+        return self._read("net_buffers", 2, self.output)
 
     def evaluate(self, x: np.ndarray, label: int = 0, target: np.ndarray | None = None) -> float:
         self._load(x, target)
@@ -64,26 +66,36 @@ class HostNet:
 
     def parameter(self, name: str) -> np.ndarray:
         index = [tensor.name for tensor in self.parameters].index(name)
-        return self._read("net_parameters", index).reshape(self.parameters[index].shape)
+        return self._read("net_parameters", index, self.parameters[index])
 
     def _load(self, x: np.ndarray, target: np.ndarray | None) -> None:
-        self._write(0, x)
+        self._write_sample(x)
         if target is not None:
-            self._write(1, target)
+            self._write(1, np.ascontiguousarray(target, np.float32).tobytes())
+
+    def _write_sample(self, x: np.ndarray | tuple[np.ndarray, ...]) -> None:
+        parts = x if isinstance(x, tuple) else (x,)
+        self._write(0, b"".join(map(_bytes, parts, self.inputs)))
 
     def _buffer(self, table: str, index: int) -> _Buffer:
         return (_Buffer * (index + 1)).in_dll(self.library, table)[index]
 
-    def _write(self, index: int, value: np.ndarray | tuple[np.ndarray, ...]) -> None:
-        parts = value if isinstance(value, tuple) else (value,)
-        raw = b"".join(np.ascontiguousarray(part, np.float32).tobytes() for part in parts)
+    def _write(self, index: int, raw: bytes) -> None:
         buffer = self._buffer("net_buffers", index)
         assert buffer.bytes == len(raw)
         ctypes.memmove(buffer.data, raw, len(raw))
 
-    def _read(self, table: str, index: int) -> np.ndarray:
+    def _read(self, table: str, index: int, tensor: Tensor) -> np.ndarray:
         buffer = self._buffer(table, index)
-        return np.frombuffer(ctypes.string_at(buffer.data, buffer.bytes), np.float32).copy()
+        raw = ctypes.string_at(buffer.data, buffer.bytes)
+        return np.frombuffer(raw, tensor.dtype).copy().reshape(tensor.shape)
+
+
+def _bytes(values: np.ndarray, tensor: Tensor) -> bytes:
+    array = np.asarray(values)
+    if tensor.dtype == "int8" and array.dtype.kind == "f":
+        array = tensor.quantization.quantize(array)
+    return np.ascontiguousarray(array, tensor.dtype).tobytes()
 
 
 def build(network: Network, folder: Path, compiler=("gcc",)) -> ctypes.CDLL:

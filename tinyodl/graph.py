@@ -76,6 +76,16 @@ class Quantization:
         """The scale of each of `count` indices of axis 0, float32."""
         return np.ascontiguousarray(np.broadcast_to(np.asarray(self.scale, np.float32), (count,)))
 
+    def quantize(self, values: Array) -> Array:
+        """Real numbers as int8, exactly as ONNX's QuantizeLinear: in float32, ties to even.
+
+        What does not fit is saturated.
+        """
+        with np.errstate(over="ignore"):
+            steps = np.rint(np.asarray(values, np.float32) / np.float32(self.scale[0]))
+        made: Array = np.clip(steps + np.float32(self.zero_point), -128, 127).astype(np.int8)
+        return made
+
 
 @dataclass(frozen=True)
 class Tensor:
