@@ -93,7 +93,8 @@ def _kernel(node: OnnxNode, rank: int) -> tuple[int, ...]:
     return node.integers("kernel_shape", (1,) * rank)
 
 
-def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
+def pooled_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
+    """The shape of what a pool makes of its first input."""
     x = shapes[0]
     top, left, bottom, right = node.attrs["pads"]
     beyond = node.attrs.get("beyond", (0, 0))
@@ -105,7 +106,8 @@ def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     return (x[0], x[1], *sizes)
 
 
-def _geometry(node: Node, x: ShapeTuple, y: ShapeTuple) -> Struct:
+def geometry(node: Node, x: ShapeTuple, y: ShapeTuple) -> Struct:
+    """The constants of a pool from `x` to `y`."""
     return Struct(
         "pool_shape",
         (
@@ -131,8 +133,8 @@ def _geometry(node: Node, x: ShapeTuple, y: ShapeTuple) -> Struct:
 
 def _max_call(node: Node, graph: Graph) -> Call:
     x, y = node.inputs[0], node.outputs[0]
-    geometry = _geometry(node, graph.shape(x), graph.shape(y))
-    return Call("max_pool_f32", (geometry, Ref(x), Ref(y)))
+    over = geometry(node, graph.shape(x), graph.shape(y))
+    return Call("max_pool_f32", (over, Ref(x), Ref(y)))
 
 
 def _max_gradient(backward: Backward, node: Node, gy: str) -> None:
@@ -143,14 +145,14 @@ def _max_gradient(backward: Backward, node: Node, gy: str) -> None:
 def _max_gradient_call(node: Node, graph: Graph) -> Call:
     gy, x = node.inputs
     gx = node.outputs[0]
-    geometry = _geometry(node, graph.shape(x), graph.shape(gy))
-    return Call("max_pool_gradient_f32", (geometry, Ref(gy), Ref(x), Ref(gx)))
+    over = geometry(node, graph.shape(x), graph.shape(gy))
+    return Call("max_pool_gradient_f32", (over, Ref(gy), Ref(x), Ref(gx)))
 
 
 def _average_call(node: Node, graph: Graph) -> Call:
     x, y = node.inputs[0], node.outputs[0]
-    geometry = _geometry(node, graph.shape(x), graph.shape(y))
-    return Call("average_pool_f32", (geometry, Ref(x), Ref(y)))
+    over = geometry(node, graph.shape(x), graph.shape(y))
+    return Call("average_pool_f32", (over, Ref(x), Ref(y)))
 
 
 def _average_gradient(backward: Backward, node: Node, gy: str) -> None:
@@ -160,12 +162,12 @@ def _average_gradient(backward: Backward, node: Node, gy: str) -> None:
 
 def _average_gradient_call(node: Node, graph: Graph) -> Call:
     gy, gx = node.inputs[0], node.outputs[0]
-    geometry = _geometry(node, graph.shape(gx), graph.shape(gy))
-    return Call("average_pool_gradient_f32", (geometry, Ref(gy), Ref(gx)))
+    over = geometry(node, graph.shape(gx), graph.shape(gy))
+    return Call("average_pool_gradient_f32", (over, Ref(gy), Ref(gx)))
 
 
 _KERNEL = "pool_f32.h"
-register(Operator("MaxPool", _max_call, _KERNEL, _shape, no_macs, _max_gradient))
+register(Operator("MaxPool", _max_call, _KERNEL, pooled_shape, no_macs, _max_gradient))
 register(Operator("MaxPoolGradient", _max_gradient_call, _KERNEL))
-register(Operator("AveragePool", _average_call, _KERNEL, _shape, no_macs, _average_gradient))
+register(Operator("AveragePool", _average_call, _KERNEL, pooled_shape, no_macs, _average_gradient))
 register(Operator("AveragePoolGradient", _average_gradient_call, _KERNEL))

@@ -8,12 +8,13 @@ tighter clamp: quantisation is monotone, so that is exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinyodl.graph import Graph, Node, Quantization
-from tinyodl.ops.shared.operator import Struct
+from tinyodl.graph import Graph, Node, Quantization, Tensor
+from tinyodl.ops.shared.operator import Backward, Rewrite, Struct
+from tinyodl.update_plan import UpdatePlan
 
 LOWEST, HIGHEST = -128, 127
 
@@ -76,6 +77,21 @@ def output_struct(node: Node, graph: Graph) -> Struct:
             ("pass_high", float(node.attrs["pass_high"])),
         ),
     )
+
+
+def with_mask(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
+    """`saves` of a node with one int8 output: where the gradient passes, a bit per element."""
+    y = node.outputs[0]
+    mask = Tensor(f"<{y}.mask>", (-(-graph.tensor(y).size // 8),), dtype="uint8")
+    return replace(node, outputs=(y, mask.name)), (mask,)
+
+
+def through_mask(backward: Backward, node: Node, gy: str) -> str:
+    """The gradient of v, given that of the output: zero where the mask says so."""
+    if node.outputs[1:2] in ((), ("",)):
+        return gy
+    y, mask = node.outputs[:2]
+    return backward.emit("MaskGradient", node, (gy, mask), like=y, attrs={})
 
 
 def zero_point(name: str, graph: Graph) -> int:
