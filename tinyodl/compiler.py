@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from pydantic import ValidationError
 
@@ -16,10 +16,11 @@ from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.frontend import Changes, Prepared, prepare
-from tinyodl.graph import Graph, Phase, Storage
+from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
+    ChannelsRecord,
     LayerRecord,
     MacsRecord,
     Manifest,
@@ -32,9 +33,9 @@ from tinyodl.manifest import (
 )
 from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
-from tinyodl.select import SCHEMES, choose
+from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import differentiate
-from tinyodl.update_plan import Loss, Optimizer, UpdatePlan, load_plan
+from tinyodl.update_plan import LayerUpdate, Loss, Master, Optimizer, UpdatePlan, load_plan
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Options(TypedDict, total=False):
     optimizer: Optimizer
     learning_rate: float
     batch: int
+    master: Master
+    scaling: bool
     seed: int
 
 
@@ -137,6 +140,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     prepared = prepare(model, _changes(options))
     plan = _plan(prepared, options)
     graph = prepared.under(plan)
+    plan = with_channels(plan, graph)
     training = differentiate(graph, _of_layers(plan, prepared.graph, graph))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
@@ -252,10 +256,21 @@ def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:
                 output_shape=graph.shape(node.outputs[0]),
                 parameters=sum(graph.tensor(name).size for name in held),
                 macs=OPERATORS[node.op].macs(node, graph),
-                updates=plan.layers.get(node.name, "none"),
+                **_updates(plan.layers.get(node.name, "none"), node, graph),
             )
         )
     return tuple(found)
+
+
+def _updates(update: LayerUpdate, node: Node, graph: Graph) -> dict[str, Any]:
+    """What a layer updates, as the manifest says it."""
+    if isinstance(update, str):
+        return {"updates": update}
+    of = node.inputs[0] if update.side == "inputs" else node.outputs[0]
+    channels = update.chosen
+    assert isinstance(channels, tuple)
+    chosen = ChannelsRecord(side=update.side, chosen=channels, of=graph.shape(of)[1])
+    return {"updates": "weights", "channels": chosen}
 
 
 def _parameters(training: Graph) -> tuple[ParameterRecord, ...]:

@@ -49,6 +49,8 @@ class Origin:
     `folded` names ONNX nodes that were folded into the value (a BatchNormalization, the Add of a
     bias): when the tensor has learned, `export` removes them.
     `tied` names further (node, slot) uses of the same value: one tensor, which learns as one.
+    `quantized` names the integers that the value was dequantised from: an initializer, or a value
+    made of constants. What the tensor learns is written there, as integers.
     """
 
     node: str
@@ -58,6 +60,7 @@ class Origin:
     scale: float = 1.0
     folded: tuple[str, ...] = ()
     tied: tuple[tuple[str, int], ...] = ()
+    quantized: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Quantization:
 
     def scales(self, count: int) -> Array:
         """The scale of each of `count` indices of axis 0, float32."""
-        return np.ascontiguousarray(np.broadcast_to(np.asarray(self.scale, np.float32), (count,)))
+        scale: Array = np.asarray(self.scale, np.float32)
+        return np.broadcast_to(scale, (count,)).copy()
 
     def quantize(self, values: Array) -> Array:
         """Real numbers as int8, exactly as ONNX's QuantizeLinear: in float32, ties to even.

@@ -47,6 +47,7 @@ class OriginRecord(_Record):
     scale: float
     folded: tuple[str, ...]
     tied: tuple[tuple[str, int], ...] = ()
+    quantized: str | None = None
 
 
 class ParameterRecord(_Record):
@@ -87,6 +88,14 @@ class NodeRecord(_Record):
     outputs: tuple[str, ...]
 
 
+class ChannelsRecord(_Record):
+    """The channels of a layer whose weights learn: some `of` all on that side."""
+
+    side: Literal["inputs", "outputs"]
+    chosen: tuple[int, ...]
+    of: int
+
+
 class LayerRecord(_Record):
     """A layer with parameters, as the plan table shows it."""
 
@@ -96,6 +105,7 @@ class LayerRecord(_Record):
     parameters: int  # number of weights and biases
     macs: int  # forward
     updates: Literal["none", "bias", "weights"]  # "weights" includes the bias
+    channels: ChannelsRecord | None = None  # where the weights of only some channels learn
 
 
 class MemoryRecord(_Record):

@@ -16,7 +16,7 @@ from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.update_plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
 RESERVED = "<"
@@ -28,10 +28,14 @@ ADAM_CORRECTION = "<bias correction>"
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
 STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
 SUM = "sum"
+FRACTION = "fraction"  # of an int8 weight, between two integers
+_FRACTIONS = {"int16": "int8", "float32": "float32"}  # the number format of it by `plan.master`
+# The node that applies a summed gradient, by the number format of the parameter.
+UPDATES = {"float32": "Update", "int8": "UpdateInt8", "int16": "UpdateInt16"}
 
 
 def state_name(parameter: str, state: str) -> str:
-    """The name of the tensor that holds `state` ("velocity", "m", "v", "sum") of a parameter."""
+    """The tensor that holds `state` ("velocity", "m", "v", "sum", "fraction") of a parameter."""
     return f"<{parameter}.{state}>"
 
 
@@ -66,7 +70,9 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
         return graph
 
-    walk = _Walk(graph, plan, _needing_gradient(graph))
+    needing = _needing_gradient(graph)
+    graph = _saving(graph, plan, needing)
+    walk = _Walk(graph, plan, needing)
     if plan.optimizer == "adam" and plan.batch == 1:
         walk.tick()
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
@@ -88,19 +94,54 @@ def _logits(graph: Graph) -> str:
 def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
     """With what learns as parameters; a constant that layers share learns if any of them does."""
     layers = {node.name: node for node in layers_of(graph)}
-    changed: dict[str, Tensor] = {}
-    for name, updates in plan.layers.items():
+    changed: dict[str, Node] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, update in plan.layers.items():
         if name not in layers:
             known = ", ".join(layers)
             raise UserError(f"the plan names layer {name!r}, which is not in the model: {known}")
         node = layers[name]
-        biases = biases_of(node, graph)
-        if updates == "bias" and not biases:
+        if update == "none":
+            continue
+        if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
-        every = (*weights_of(node, graph), *biases)
-        for parameter in {"none": (), "bias": biases, "weights": every}[updates]:
-            changed[parameter] = replace(graph.tensor(parameter), storage=Storage.PARAMETER)
-    return graph.with_tensors(changed.values())
+        learns = OPERATORS[node.op].learns or _whole_tensors
+        changed[name], made = learns(node, graph, update)
+        tensors.update((tensor.name, tensor) for tensor in made)
+    return _with_changed(graph, changed, tensors)
+
+
+def _whole_tensors(node: Node, graph: Graph, update: LayerUpdate) -> tuple[Node, list[Tensor]]:
+    """A float32 layer as it learns: its constants become parameters."""
+    if not isinstance(update, str):
+        raise UserError(
+            f"the plan lets some channels of layer {node.name!r} learn, which is float32; channels "
+            "can be chosen of int8 convolutions and dense layers: plan 'weights' or 'bias'"
+        )
+    biases = biases_of(node, graph)
+    names = biases if update == "bias" else (*weights_of(node, graph), *biases)
+    return node, [replace(graph.tensor(name), storage=Storage.PARAMETER) for name in names]
+
+
+def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:
+    """With what the forward nodes that a gradient passes through have to keep for it."""
+    changed: dict[str, Node] = {}
+    tensors: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        saves = OPERATORS[node.op].saves
+        if saves and needing.intersection(node.inputs):
+            changed[node.name], made = saves(node, graph, plan)
+            tensors.update((tensor.name, tensor) for tensor in made)
+    return _with_changed(graph, changed, tensors)
+
+
+def _with_changed(
+    graph: Graph, changed: Mapping[str, Node], tensors: Mapping[str, Tensor]
+) -> Graph:
+    """With nodes and tensors replaced or added; tensors that nothing names any more are gone."""
+    return graph.with_tensors(tensors.values()).with_nodes(
+        changed.get(node.name, node) for node in graph.nodes
+    )
 
 
 def _needing_gradient(graph: Graph) -> frozenset[str]:
@@ -108,7 +149,7 @@ def _needing_gradient(graph: Graph) -> frozenset[str]:
     needing = {n for n, t in graph.tensors.items() if t.storage is Storage.PARAMETER}
     for node in graph.nodes:
         if needing.intersection(node.inputs):
-            needing.update(node.outputs)
+            needing.update(name for name in node.outputs if name)
     return frozenset(needing)
 
 
@@ -162,7 +203,7 @@ class _Walk:
         *,
         in_parts: bool = False,
     ) -> None:
-        states = [self._state(parameter, suffix) for suffix in STATES[self.plan.optimizer]]
+        states = [self._state(parameter, suffix) for suffix in self._suffixes(parameter)]
         summed = self.plan.batch > 1 or in_parts or self._uses(parameter) > 1
         if summed:
             states.append(self._state(parameter, SUM))
@@ -206,10 +247,11 @@ class _Walk:
             if self.plan.optimizer == "adam":
                 self.tick()
         for parameter in summed:
-            suffixes = (*STATES[self.plan.optimizer], SUM)
+            suffixes = (*self._suffixes(parameter), SUM)
             states = tuple(state_name(parameter, suffix) for suffix in suffixes)
+            op = UPDATES[self.graph.tensor(parameter).dtype]
             self.nodes.append(
-                Node("Update", f"{parameter}.Update", (parameter, *states), (), phase=Phase.UPDATE)
+                Node(op, f"{parameter}.Update", (parameter, *states), (), phase=Phase.UPDATE)
             )
         graph = self.graph.with_tensors(self.tensors.values())
         return replace(graph, nodes=(*graph.nodes, *self.nodes))
@@ -247,9 +289,16 @@ class _Walk:
         self.tensors[fresh] = Tensor(fresh, shape)
         return fresh
 
+    def _suffixes(self, parameter: str) -> tuple[str, ...]:
+        """What is kept beside a parameter: the rest of an int8 weight, the optimiser's moments."""
+        int8 = self.graph.tensor(parameter).dtype == "int8"
+        fraction = (FRACTION,) if int8 and self.plan.master != "none" else ()
+        return (*fraction, *STATES[self.plan.optimizer])
+
     def _state(self, parameter: str, suffix: str) -> str:
         name = state_name(parameter, suffix)
-        self.tensors[name] = Tensor(name, self.graph.shape(parameter), Storage.STATE)
+        dtype = _FRACTIONS[self.plan.master] if suffix == FRACTION else "float32"
+        self.tensors[name] = Tensor(name, self.graph.shape(parameter), Storage.STATE, dtype)
         return name
 
     def _fresh(self, name: str) -> str:

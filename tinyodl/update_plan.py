@@ -4,28 +4,84 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from tinyodl.errors import UserError
 
 Updates = Literal["none", "bias", "weights"]
 Loss = Literal["cross-entropy", "mse"]
 Optimizer = Literal["sgd", "momentum", "adam"]
+Master = Literal["none", "int16", "float32"]
+
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class ChannelUpdate(BaseModel):
+    """A layer of which only some channels learn their weights, and all their bias.
+
+    Either `inputs` or `outputs`: the numbers of channels of the layer's input or output, or the
+    share of them that learns, from above 0 to 1; which those are is then chosen by magnitude.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: Share | Channels | None = None
+    outputs: Share | Channels | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.inputs is None) == (self.outputs is None):
+            raise ValueError("give either inputs or outputs: a share or a list of channels")
+        return self
+
+    @property
+    def side(self) -> Literal["inputs", "outputs"]:
+        """Which channels are meant."""
+        return "outputs" if self.inputs is None else "inputs"
+
+    @property
+    def chosen(self) -> float | tuple[int, ...]:
+        """The share or the channels of that side."""
+        return self.inputs or self.outputs or ()
+
+
+def _form(value: object) -> str:
+    """How an update is written: errors then speak of that form alone."""
+    return "word" if isinstance(value, str) else "channels"
+
+
+LayerUpdate = Annotated[
+    Annotated[Updates, Tag("word")] | Annotated[ChannelUpdate, Tag("channels")],
+    Discriminator(_form),
+]
 
 
 class UpdatePlan(BaseModel):
     """Which layers learn (by ONNX node name; a layer not named is frozen), and the training rule.
 
-    "weights" updates a layer's weight and bias, "bias" its bias alone. `seed` seeds whatever the
-    device draws by itself. `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same
-    defaults, and its update rules.
+    "weights" updates a layer's weight and bias, "bias" its bias alone, a `ChannelUpdate` its bias
+    and the weights of some channels. `seed` seeds whatever the device draws by itself. `momentum`,
+    `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update rules.
+
+    For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
+    steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
+    `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: dict[str, Updates] = {}
+    layers: dict[str, LayerUpdate] = {}
     loss: Loss = "cross-entropy"
     optimizer: Optimizer = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
@@ -34,6 +90,8 @@ class UpdatePlan(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
+    master: Master = "int16"
+    scaling: bool = True
     seed: int = 0
 
     def learns(self, layer: str) -> bool:
@@ -75,9 +133,18 @@ def dump_plan(plan: UpdatePlan) -> str:
             f"beta2 = {plan.beta2!r}",
             f"epsilon = {plan.epsilon!r}",
         ]
+    lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f'{_quoted(name)} = "{updates}"' for name, updates in plan.layers.items()]
+    lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
     return "\n".join(lines) + "\n"
+
+
+def _update(update: LayerUpdate) -> str:
+    if isinstance(update, str):
+        return f'"{update}"'
+    chosen = update.chosen
+    value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
+    return f"{{ {update.side} = {value} }}"
 
 
 def _quoted(name: str) -> str:

@@ -29,9 +29,20 @@ from tinyodl.ops import (
     single_calls,
 )
 from tinyodl.resources import TEMPLATES
-from tinyodl.training import LOSS, PENDING, STATES, SUM, TARGET, sample_inputs, state_name
+from tinyodl.training import (
+    FRACTION,
+    LOSS,
+    PENDING,
+    STATES,
+    SUM,
+    TARGET,
+    UPDATES,
+    sample_inputs,
+    state_name,
+)
 from tinyodl.update_plan import UpdatePlan
 
+_LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
@@ -59,7 +70,7 @@ def render_network(
     learners = _learners(graph, plan, names)
     kernels = {k for n in graph.nodes if (k := OPERATORS[n.op].kernel)}
     if learners:
-        kernels.add("learner_f32.h")
+        kernels.add("optimizer.h")
     sections = _sections(graph, names)
     used = _used_tensors(graph)
     context: dict[str, Any] = {
@@ -168,7 +179,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
             before_loss = False
         if not calls:
             continue
-        at_end = node.op == "Update" or (batched and node.op == "AdamTick")
+        at_end = node.op in UPDATES.values() or (batched and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
         elif before_loss:
@@ -227,11 +238,12 @@ def _learners(graph: Graph, plan: UpdatePlan, names: _Names) -> list[dict[str, A
         if tensor.storage is not Storage.PARAMETER:
             continue
         fields = {"value": names.tensor[tensor.name]}
-        for state in (*STATES[plan.optimizer], SUM):
+        for state in (FRACTION, *STATES[plan.optimizer], SUM):
             held = state_name(tensor.name, state)
             if held in graph.tensors:
                 fields[state] = names.tensor[held]
-        found.append({"name": f"{names.tensor[tensor.name]}_learner", "fields": fields})
+        name = f"{names.tensor[tensor.name]}_learner"
+        found.append({"name": name, "type": _LEARNERS[tensor.dtype], "fields": fields})
     return found
 
 
@@ -240,10 +252,12 @@ def _learner_context(plan: UpdatePlan, learners: list[dict[str, Any]]) -> dict[s
     return {
         "sums": any(SUM in learner["fields"] for learner in learners),
         "fused": any(SUM not in learner["fields"] for learner in learners),
-        "momentum": float_literal(plan.momentum),
-        "beta1": float_literal(plan.beta1),
-        "beta2": float_literal(plan.beta2),
-        "one_minus_beta1": float_literal(np.float32(1.0 - plan.beta1)),
-        "one_minus_beta2": float_literal(np.float32(1.0 - plan.beta2)),
-        "epsilon": float_literal(plan.epsilon),
+        "constants": {
+            "momentum": float_literal(plan.momentum),
+            "beta1": float_literal(plan.beta1),
+            "beta2": float_literal(plan.beta2),
+            "one_minus_beta1": float_literal(np.float32(1.0 - plan.beta1)),
+            "one_minus_beta2": float_literal(np.float32(1.0 - plan.beta2)),
+            "epsilon": float_literal(plan.epsilon),
+        },
     }

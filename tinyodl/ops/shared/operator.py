@@ -6,12 +6,13 @@ forward operator also gives its gradient rule: a few lines that append nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tinyodl.graph import Array, Graph, Node, Origin
+from tinyodl.graph import Array, Graph, Node, Origin, Tensor
 from tinyodl.ops.shared.importer import Unsupported
+from tinyodl.update_plan import LayerUpdate, UpdatePlan
 
 ShapeTuple = tuple[int, ...]
 
@@ -175,6 +176,9 @@ class Affine:
     origin: Origin | None = None
 
 
+Rewrite = tuple[Node, Sequence[Tensor]]  # a node in place of another, and tensors to add
+
+
 @dataclass(frozen=True)
 class ByRows:
     """How an operator makes some rows of its output from some rows of its inputs.
@@ -211,6 +215,10 @@ class Operator:
               it is none.
     leftover  asked after all passes: why a node that is still there cannot be compiled, or None.
     by_rows   how to make a part of the output; None where that cannot be.
+    learns    a layer as it learns under what a plan says of it: the node, and the tensors to add or
+              replace, those that learn as parameters; None where its constants simply learn.
+    saves     a forward node as it is when a gradient passes through it, with what it keeps for
+              that; called after `learns`.
     """
 
     name: str
@@ -226,6 +234,8 @@ class Operator:
     fold: Callable[[Node, Graph], Affine | None] | None = None
     leftover: Callable[[Node, Graph], Unsupported | None] | None = None
     by_rows: ByRows | None = None
+    learns: Callable[[Node, Graph, LayerUpdate], Rewrite] | None = None
+    saves: Callable[[Node, Graph, UpdatePlan], Rewrite] | None = None
 
 
 OPERATORS: dict[str, Operator] = {}
