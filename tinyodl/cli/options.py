@@ -61,6 +61,11 @@ _LEARNING = (
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
     click.option("--batch", type=int, help="Samples per update.  [default: 1]"),
+    click.option("--master", type=click.Choice(["none", "int16", "float32"]),
+                 help="What is kept below the integer of an int8 weight that learns.  "
+                 "[default: int16, 8 bits]"),
+    click.option("--no-scaling", is_flag=True,
+                 help="Without quantisation-aware scaling of int8 gradients."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -70,7 +75,7 @@ _LEARNING = (
 )  # fmt: skip
 
 _NAMES = {"lr": "learning_rate"}
-_RULE = ("loss", "optimizer", "lr", "batch", "seed")
+_RULE = ("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed")
 
 
 def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,8 +89,9 @@ def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
     named = {name: value for name, value in given.items() if not (value is None or value is False)}
     options = {_NAMES.get(name, name): value for name, value in named.items()}
-    if options.pop("no_check", False):
-        options["check"] = False
+    for name in ("check", "scaling"):
+        if options.pop(f"no_{name}", False):
+            options[name] = False
     from tinyodl.select import SCHEMES
 
     rule = [name for name in _RULE if name in named]

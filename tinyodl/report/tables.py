@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
-from tinyodl.manifest import Manifest, MemoryRecord
+from tinyodl.manifest import LayerRecord, Manifest, MemoryRecord
 from tinyodl.report import groups
 from tinyodl.report.figures import count, mean_percent, percent, points, shape, significant, size
 from tinyodl.report.values import limits
@@ -52,14 +52,16 @@ def print_plan(
                     title=f"{manifest.model.source} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
         layers.add_row(layer.name, layer.op, shape(layer.output_shape), count(layer.parameters),
-                       count(layer.macs), _LEARNS[layer.updates])  # fmt: skip
+                       count(layer.macs), _learns(layer))  # fmt: skip
     console.print(layers)
     plan, macs = manifest.plan, manifest.macs
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
         f"Loss {plan.loss}, optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, "
-        f"batch {plan.batch}.\n"
+        f"batch {plan.batch}.\n{_of_int8(manifest)}"
+        f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
+        f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
     )
     ram_limit, flash_limit = limits(manifest, ram, flash)
     console.print(_memory("RAM", manifest.ram, ram_limit))
@@ -70,6 +72,22 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
+
+
+def _learns(layer: LayerRecord) -> str | Text:
+    if layer.channels is None:
+        return _LEARNS[layer.updates]
+    chosen = layer.channels
+    return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
+
+
+def _of_int8(manifest: Manifest) -> str:
+    """How int8 weights learn, where any do."""
+    if not any(p.dtype == "int8" and p.origin for p in manifest.parameters):
+        return ""
+    masters = {"none": "no master copy", "int16": "int16 masters", "float32": "float32 masters"}
+    scaling = "with" if manifest.plan.scaling else "without"
+    return f"int8 weights learn {scaling} scaling, {masters[manifest.plan.master]}.\n"
 
 
 def _memory(name: str, memory: MemoryRecord, limit: int) -> Table:
