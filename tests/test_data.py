@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import manifest
 from tinyodl import data
+from tinyodl import manifest as mf
 from tinyodl.errors import DataError
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
@@ -191,3 +192,16 @@ def test_a_binary_file_named_csv_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)))
     with pytest.raises(DataError, match="not a CSV file"):
         data.load(path, manifest())
+
+
+def test_a_sample_is_sent_as_its_inputs_side_by_side_and_quantised_where_they_are_int8() -> None:
+    model = manifest((1, 5)).model.model_copy(
+        update={
+            "inputs": {"a": (1, 2), "b": (1, 3)},
+            "input_quantization": {"b": mf.QuantizationRecord(scale=0.5, zero_point=1)},
+        }
+    )
+    x = np.array([[0.1, -2, 0.25, 0.75, -1e9]], np.float32)
+    raw = data.encoded(x, model)
+    np.testing.assert_array_equal(np.frombuffer(raw[:8], "<f4"), x[0, :2])
+    np.testing.assert_array_equal(np.frombuffer(raw[8:], np.int8), [1, 3, -128])

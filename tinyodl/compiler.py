@@ -29,6 +29,7 @@ from tinyodl.manifest import (
     NodeRecord,
     OriginRecord,
     ParameterRecord,
+    QuantizationRecord,
     TensorRecord,
 )
 from tinyodl.memory import ArenaPlan, plan_arena
@@ -216,6 +217,7 @@ def _manifest(
             input_name=graph.inputs[0],
             input_shape=row if len(inputs) > 1 else graph.shape(graph.inputs[0]),
             inputs=inputs if len(inputs) > 1 else {},
+            input_quantization=_input_quantization(graph),
             output_name=name_out,
             output_shape=graph.shape(name_out),
             macs=macs[Phase.FORWARD],
@@ -243,6 +245,15 @@ def _manifest(
             update=macs[Phase.UPDATE],
         ),
     )
+
+
+def _input_quantization(graph: Graph) -> dict[str, QuantizationRecord]:
+    """How the host quantises the inputs that are int8."""
+    return {
+        name: QuantizationRecord(scale=of.scale[0], zero_point=of.zero_point)
+        for name in graph.inputs
+        if graph.tensor(name).dtype == "int8" and (of := graph.tensor(name).quantization)
+    }
 
 
 def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
-from tinyodl.manifest import Manifest
+from tinyodl.graph import Quantization
+from tinyodl.manifest import Manifest, ModelRecord
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,27 @@ def check_x(x: ArrayLike, manifest: Manifest, source: str = "the data") -> NDArr
     if len(array) == 0:
         raise DataError(f"{source}: x is empty (shape {_shape(array.shape)})")
     return _finite(array, f"{source}: x")
+
+
+def encoded(x: NDArray[np.float32], model: ModelRecord) -> bytes:
+    """One sample as the board's input buffer holds it: the inputs side by side, little-endian.
+
+    `x` has the model's input shape, with or without the batch dimension. Inputs that are int8 are
+    quantised as ONNX's QuantizeLinear does, and saturate.
+    """
+    values = x.reshape(-1)
+    parts = []
+    start = 0
+    for name, shape in (model.inputs or {model.input_name: model.input_shape}).items():
+        end = start + prod(shape)
+        part = values[start:end]
+        record = model.input_quantization.get(name)
+        if record is None:
+            parts.append(part.astype("<f4").tobytes())
+        else:
+            parts.append(Quantization((record.scale,), record.zero_point).quantize(part).tobytes())
+        start = end
+    return b"".join(parts)
 
 
 def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArray[Any]:

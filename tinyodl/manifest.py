@@ -24,6 +24,14 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class QuantizationRecord(_Record):
+    """What an integer q stands for: real = scale * (q - zero_point). One scale for a tensor."""
+
+    dtype: Literal["int8"] = "int8"
+    scale: float
+    zero_point: int
+
+
 class ModelRecord(_Record):
     """The ONNX file the project was made from; a copy of it is `model.onnx` in the project."""
 
@@ -32,6 +40,7 @@ class ModelRecord(_Record):
     input_name: str  # of the first
     input_shape: tuple[int, ...]  # with the batch dimension of 1; several inputs count as one row
     inputs: dict[str, tuple[int, ...]] = {}  # where there are several: side by side, in this order
+    input_quantization: dict[str, QuantizationRecord] = {}  # of int8 inputs; others are float32
     output_name: str
     output_shape: tuple[int, ...]
     macs: int

@@ -90,8 +90,11 @@ def build_program(project: Path, program: Path, *options: str) -> Path:
     return program
 
 
-def manifest(inputs: int = 4, *, mse: bool = False, model_id: str = MODEL_ID) -> mf.Manifest:
+def manifest(
+    inputs: int = 4, *, mse: bool = False, int8: bool = False, model_id: str = MODEL_ID
+) -> mf.Manifest:
     """The manifest of the fake network."""
+    quantization = mf.QuantizationRecord(scale=1 / 32, zero_point=-3)
     shapes: dict[str, tuple[int, ...]] = {
         "weight": (CLASSES, inputs),
         "bias": (CLASSES,),
@@ -122,6 +125,7 @@ def manifest(inputs: int = 4, *, mse: bool = False, model_id: str = MODEL_ID) ->
             sha256="0" * 64,
             input_name="x",
             input_shape=(1, inputs),
+            input_quantization={"x": quantization} if int8 else {},
             output_name="y",
             output_shape=(1, CLASSES),
             macs=CLASSES * inputs,

@@ -28,6 +28,12 @@ def mse_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def int8_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server whose input is int8."""
+    return bench.build_library(tmp_path_factory.mktemp("int8"), "-DFAKE_INT8")
+
+
+@pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host build of a project, as a user would have it."""
     project = bench.write_project(tmp_path_factory.mktemp("project"))

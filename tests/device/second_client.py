@@ -41,6 +41,17 @@ def unstuff(data: bytes) -> bytes:
     return out
 
 
+def f32(value: float) -> float:
+    """The float32 nearest to a number."""
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
+
+
+def quantized(values: list[float], scale: float, zero_point: int) -> bytes:
+    """int8. A float64 quotient of float32 numbers rounds to their float32 quotient."""
+    steps = (round(f32(f32(value) / f32(scale))) + zero_point for value in values)
+    return struct.pack(f"<{len(values)}b", *(max(-128, min(127, q)) for q in steps))
+
+
 class Refused(Exception):  # noqa: N818
     def __init__(self, status: int, detail: int) -> None:
         super().__init__(f"status {status}, detail {detail}")
@@ -93,7 +104,9 @@ class SecondClient:
         return None
 
     def write(self, buffer: int, values: list[float]) -> None:
-        data = struct.pack(f"<{len(values)}f", *values)
+        self.write_bytes(buffer, struct.pack(f"<{len(values)}f", *values))
+
+    def write_bytes(self, buffer: int, data: bytes) -> None:
         piece = self.max_body - 8
         for at in range(0, len(data), piece):
             self.ask(WRITE, struct.pack("<B3xI", buffer, at) + data[at : at + piece])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.device import bench
 from tests.device.bench import Server
 from tests.device.lines import Dropper, MemoryLine
-from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient
+from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient, quantized
 from tinyodl.device import Client, RefusedError
 from tinyodl.device.client import ATTEMPTS
 from tinyodl.device.framing import decode, encode, split
@@ -83,6 +83,21 @@ def test_a_target_vector_is_sent_with_the_sample(mse_library: Path) -> None:
     loss = client.train(X, target).loss
     assert loss == pytest.approx(np.mean((output - target) ** 2), rel=1e-5)
     assert client.evaluate(X, target[None]).loss < loss
+
+
+def test_an_int8_input_is_sent_quantised_and_learns_what_its_real_values_teach(
+    int8_library: Path, client: Client
+) -> None:
+    int8 = Client(MemoryLine(Server(int8_library)), bench.manifest(int8=True))
+    assert int8.hello().input_bytes == 4 and client.hello().input_bytes == 16
+    for x, label in SAMPLES:  # all of them are multiples of the scale
+        assert int8.train(x, label).loss == client.train(x, label).loss
+    np.testing.assert_array_equal(int8.read_parameter(0), client.read_parameter(0))
+    highest, lowest = np.float32((127 + 3) / 32), np.float32((-128 + 3) / 32)
+    np.testing.assert_array_equal(
+        int8.infer(np.array([1e30, -1e30, 1 / 64, 3 / 64])),
+        client.infer(np.array([highest, lowest, 0, 2 / 32])),
+    )
 
 
 def test_save_restore_reset_and_reboot(client: Client) -> None:
@@ -341,6 +356,19 @@ def test_a_client_written_from_the_specification_gets_the_same(
     assert server.state() == trained[0]
     np.testing.assert_array_equal(np.float32(second.parameter(1, 3)), reference.read_parameter(1))
     assert second.ask(SAVE) == bench.u32(1)
+
+
+def test_another_client_quantises_by_the_specification_too(int8_library: Path) -> None:
+    manifest = bench.manifest(int8=True)
+    line = MemoryLine(Server(int8_library))
+    second = SecondClient(line.write, lambda: line.read(0))
+    reference = Client(MemoryLine(Server(int8_library)), manifest)
+    random = np.random.default_rng(0)
+    for x in np.concatenate([random.normal(size=(20, 4)) * 3, np.full((1, 4), -1e9)]):
+        step = manifest.model.input_quantization["x"]
+        second.write_bytes(Buffer.INPUT, quantized(x.tolist(), step.scale, step.zero_point))
+        second.ask(INFER)
+        np.testing.assert_array_equal(np.float32(second.output()), reference.infer(x)[0])
 
 
 def test_the_example_in_the_specification_is_a_frame() -> None:

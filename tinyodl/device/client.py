@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinyodl.data import encoded
 from tinyodl.device import protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import (
@@ -110,10 +111,12 @@ class Client:
     def upload(self, x: Array, target: Array | None = None) -> None:
         """Sends a sample of the model's input shape, with or without the batch dimension of 1.
 
+        Its values are real numbers, also where the board's input is int8: then they are quantised.
         `target` has the output's shape, for loss mse. The next step uses the sample up.
         """
         model = self._manifest.model
-        self._upload(Buffer.INPUT, _values("x", x, model.input_shape))
+        values = _checked("x", x, model.input_shape, "float32")
+        self._upload(Buffer.INPUT, encoded(values, model))
         if target is not None:
             self._upload(Buffer.TARGET, _values("the target", target, model.output_shape))
 
@@ -293,14 +296,20 @@ class Client:
 
 
 def _values(what: str, values: Array, shape: tuple[int, ...], dtype: str = "float32") -> bytes:
-    """Little-endian values of an array that has `shape`, or `shape` without its first 1."""
+    """Little-endian values of an array that fits."""
+    data = _checked(what, values, shape, dtype)
+    return data.astype(data.dtype.newbyteorder("<")).tobytes()
+
+
+def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """The array as `dtype`; it must have `shape`, or `shape` without its first 1."""
     array = np.asarray(values)
     if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
         raise DataError(f"{what} has shape {array.shape}, the model takes {shape}")
     wanted = np.dtype(dtype)
     if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
         raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
-    data = np.ascontiguousarray(array, dtype=wanted.newbyteorder("<"))
+    data = np.ascontiguousarray(array, dtype=wanted)
     if not np.isfinite(data).all():
         raise DataError(f"{what} has values that are not finite in {dtype}")
-    return data.tobytes()
+    return data

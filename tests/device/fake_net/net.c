@@ -4,7 +4,12 @@
 #include <string.h>
 
 static float arena[FAKE_INPUTS + 2 * NET_CLASSES];
-static float *const input = arena, *const output = arena + FAKE_INPUTS;
+static float *const output = arena + FAKE_INPUTS;
+#ifdef FAKE_INT8
+static int8_t *const input = (int8_t *)arena;
+#else
+static float *const input = arena;
+#endif
 #ifdef FAKE_MSE
 static float *const target = arena + FAKE_INPUTS + NET_CLASSES;
 #endif
@@ -30,6 +35,15 @@ const net_buffer net_parameters[NET_PARAMETERS + 1] = {
     {0, 0},
 };
 
+static float real(int i)
+{
+#ifdef FAKE_INT8
+    return (float)(input[i] + 3) / 32.0f;
+#else
+    return input[i];
+#endif
+}
+
 void net_reset(void)
 {
     for (int k = 0; k < NET_CLASSES; k++) {
@@ -49,7 +63,7 @@ void net_forward(void)
     for (int k = 0; k < NET_CLASSES; k++) {
         output[k] = bias[k];
         for (int i = 0; i < FAKE_INPUTS; i++)
-            output[k] += weight[k][i] * input[i];
+            output[k] += weight[k][i] * real(i);
     }
     most = output[net_predicted()];
 #ifndef FAKE_MSE
@@ -117,7 +131,7 @@ float net_train(int32_t label)
     net_mark(NET_BACKWARD);
     for (int k = 0; k < NET_CLASSES; k++)
         for (int i = 0; i < FAKE_INPUTS; i++)
-            gradient[k][i] += difference(k, label) * input[i];
+            gradient[k][i] += difference(k, label) * real(i);
     for (int k = 0; k < NET_CLASSES; k++)
         bias[k] -= rate * difference(k, label);
     if (++collected == NET_BATCH)

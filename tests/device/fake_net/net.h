@@ -1,6 +1,7 @@
 /* A softmax regression with the interface that generated networks have: a stand-in for tests.
  *
- * FAKE_MSE makes it a linear regression with a target vector instead of a label.
+ * FAKE_MSE makes it a linear regression with a target vector instead of a label. FAKE_INT8 makes its
+ * input int8, which stands for (q + 3) / 32.
  */
 #ifndef NET_H
 #define NET_H
@@ -16,7 +17,11 @@
 
 enum {
     NET_CLASSES = 3,
+#ifdef FAKE_INT8
+    NET_INPUT_BYTES = FAKE_INPUTS,
+#else
     NET_INPUT_BYTES = FAKE_INPUTS * 4,
+#endif
 #ifdef FAKE_MSE
     NET_TARGET_BYTES = NET_CLASSES * 4,
 #else
@@ -24,7 +29,7 @@ enum {
 #endif
     NET_OUTPUT_BYTES = NET_CLASSES * 4,
     NET_PARAMETERS = 4, /* weight, bias, gradient sum, samples in it */
-    NET_STATE_BYTES = NET_CLASSES * NET_INPUT_BYTES + NET_CLASSES * 4 + NET_CLASSES * NET_INPUT_BYTES + 4,
+    NET_STATE_BYTES = NET_CLASSES * (2 * FAKE_INPUTS + 1) * 4 + 4,
     NET_BATCH = 2,
 };
 
