@@ -205,3 +205,43 @@ def test_a_sample_is_sent_as_its_inputs_side_by_side_and_quantised_where_they_ar
     raw = data.encoded(x, model)
     np.testing.assert_array_equal(np.frombuffer(raw[:8], "<f4"), x[0, :2])
     np.testing.assert_array_equal(np.frombuffer(raw[8:], np.int8), [1, 3, -128])
+
+
+class TestInputsAlone:
+    """What --calibrate reads."""
+
+    def test_labels_need_not_be_there(self, tmp_path: Path) -> None:
+        for arrays in ({"x": X}, {"x": X, "y": "anything"}):
+            found = data.load_inputs(npz(tmp_path / "d.npz", **arrays), {"x": (1, 2)}, (1, 3))
+            assert found["x"].dtype == np.float32
+            np.testing.assert_array_equal(found["x"], X)
+
+    def test_several_inputs_are_told_apart(self, tmp_path: Path) -> None:
+        inputs = {"a": (1, 2), "b": (1, 3, 1)}
+        a, b = X[:, :2], np.arange(18).reshape(6, 3, 1)
+        for arrays in (
+            {"a": a, "b": b},
+            {"x": np.concatenate([a, b.reshape(6, 3)], axis=1)},
+        ):
+            found = data.load_inputs(npz(tmp_path / "d.npz", **arrays), inputs, (1, 3))
+            np.testing.assert_array_equal(found["a"], a)
+            np.testing.assert_array_equal(found["b"], b)
+
+    @pytest.mark.parametrize("line", ["1,2", "1,2,0", "1,2,5,6,7"])
+    def test_csv_rows_begin_with_the_input(self, tmp_path: Path, line: str) -> None:
+        path = tmp_path / "d.csv"
+        path.write_text(f"{line}\n{line}\n")
+        found = data.load_inputs(path, {"x": (1, 2)}, (1, 3))
+        np.testing.assert_array_equal(found["x"], [[1, 2], [1, 2]])
+
+    def test_what_does_not_fit_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "d.csv"
+        for text, message in (("1,2,3,4\n", "needed are 2 or 3 or 5"), ("1,2\n1,2,3\n", "line 2")):
+            path.write_text(text)
+            with pytest.raises(DataError, match=message):
+                data.load_inputs(path, {"x": (1, 2)}, (1, 3))
+        with pytest.raises(DataError, match=r"x has shape \(6, 2\), the model needs \(N, 3\)"):
+            data.load_inputs(npz(tmp_path / "d.npz", x=X), {"x": (1, 3)}, (1, 3))
+        with pytest.raises(DataError, match=r"x\[5\] contains nan"):
+            x = np.where(X == 11, np.nan, X)
+            data.load_inputs(npz(tmp_path / "d.npz", x=x), {"x": (1, 2)}, (1, 3))

@@ -9,6 +9,8 @@ the other; or there is one array for each input, under its name.
 `DATA.csv` holds one sample a row, separated by commas: the input's values, then the class number
 in the last column (for loss mse: the target's values in the last columns). A first row that is not
 numbers is a header.
+
+Where no labels are needed, to calibrate, both kinds of file may do without them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -54,6 +57,32 @@ def load(path: Path, manifest: Manifest) -> Samples:
     return check(x, y, manifest, str(path))
 
 
+def load_inputs(
+    path: Path, inputs: Mapping[str, tuple[int, ...]], output_shape: tuple[int, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """The samples of a file without their labels, which need not be there: (N, *input) by name.
+
+    `inputs` and `output_shape` are those of the model, with the batch dimension of 1. Raises
+    DataError.
+    """
+    sizes = [prod(shape) for shape in inputs.values()]
+    several = len(inputs) > 1
+    shape = (sum(sizes),) if several else next(iter(inputs.values()))[1:]
+    if path.suffix.lower() == ".csv":
+        size = _flat_size(path, shape)
+        labels = {0, 1, prod(output_shape)}
+        x: ArrayLike = _csv_rows(path, {size + label for label in labels})[:, :size]
+    else:
+        with _npz(path) as archive:
+            x = _inputs_in(archive, inputs if several else {}, path)
+    checked = _check_inputs(x, shape, str(path))
+    parts = np.split(checked.reshape(len(checked), -1), np.cumsum(sizes)[:-1], axis=1)
+    return {
+        name: np.ascontiguousarray(part).reshape(len(part), *inputs[name][1:])
+        for name, part in zip(inputs, parts, strict=True)
+    }
+
+
 def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the data") -> Samples:
     """Samples from arrays; `source` is what the message of a DataError begins with."""
     inputs = check_x(x, manifest, source)
@@ -62,8 +91,11 @@ def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the dat
 
 def check_x(x: ArrayLike, manifest: Manifest, source: str = "the data") -> NDArray[np.float32]:
     """Inputs as float32 (N, *input); DataError when shape, type or a value does not fit."""
+    return _check_inputs(x, manifest.model.input_shape[1:], source)
+
+
+def _check_inputs(x: ArrayLike, expected: tuple[int, ...], source: str) -> NDArray[np.float32]:
     array = _real_numbers(x, f"{source}: x")
-    expected = manifest.model.input_shape[1:]
     if array.ndim == 0 or array.shape[1:] != expected:
         raise DataError(
             f"{source}: x has shape {_shape(array.shape)}, "
@@ -153,6 +185,20 @@ _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, 
 
 
 def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+    with _npz(path) as archive:
+        return _inputs_in(archive, manifest.model.inputs, path), _member(archive, "y", path)
+
+
+def _inputs_in(archive: Any, inputs: Mapping[str, tuple[int, ...]], path: Path) -> NDArray[Any]:
+    """`x`, or where there are several inputs, an array for each."""
+    if inputs and ("x" in inputs or "x" not in archive.files):
+        return _side_by_side({n: _member(archive, n, path) for n in inputs}, inputs, path)
+    return _member(archive, "x", path)
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[Any]:
+    """The open archive; DataError where the file is none, or damaged."""
     try:
         with path.open("rb") as file:
             if file.read(2) != b"PK":
@@ -161,12 +207,7 @@ def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any
                 )
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                inputs = manifest.model.inputs
-                if inputs and ("x" in inputs or "x" not in archive.files):
-                    x = _side_by_side({n: _member(archive, n, path) for n in inputs}, inputs, path)
-                else:
-                    x = _member(archive, "x", path)
-                return x, _member(archive, "y", path)
+                yield archive
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except _DAMAGE as error:
@@ -202,16 +243,11 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
 
 
 def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
-    shape = manifest.model.input_shape[1:]
-    if len(shape) != 1:
-        raise DataError(
-            f"{path}: the model's input has shape {_shape(('N', *shape))}; CSV is for flat inputs, "
-            "use .npz with x and y"
-        )
+    size = _flat_size(path, manifest.model.input_shape[1:])
     mse = manifest.plan.loss == "mse"
     targets = prod(manifest.model.output_shape) if mse else 1
-    rows = _csv_rows(path, shape[0] + targets)
-    x, y = rows[:, : shape[0]], rows[:, shape[0] :]
+    rows = _csv_rows(path, {size + targets})
+    x, y = rows[:, :size], rows[:, size:]
     if mse:
         return x, y.reshape(-1, *manifest.model.output_shape[1:])
     labels = y[:, 0]
@@ -223,7 +259,17 @@ def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any
     return x, labels.astype(np.int64)
 
 
-def _csv_rows(path: Path, columns: int) -> NDArray[np.float64]:
+def _flat_size(path: Path, shape: tuple[int, ...]) -> int:
+    if len(shape) != 1:
+        raise DataError(
+            f"{path}: the model's input has shape {_shape(('N', *shape))}; CSV is for flat inputs, "
+            "use .npz with x and y"
+        )
+    return shape[0]
+
+
+def _csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
+    """The rows, all with one of these numbers of columns: that of the first row."""
     rows: list[list[float]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -235,10 +281,12 @@ def _csv_rows(path: Path, columns: int) -> NDArray[np.float64]:
                     if reader.line_num == 1:
                         continue  # the header
                     raise DataError(f"{path}: line {reader.line_num}: {error}") from error
-                if row and len(row) != columns:
+                needed = columns if not rows else {len(rows[0])}
+                if row and len(row) not in needed:
                     raise DataError(
                         f"{path}: line {reader.line_num} has {len(row)} columns, needed are "
-                        f"{columns}: the input's values, then the label"
+                        f"{' or '.join(map(str, sorted(needed)))}: the input's values, then the "
+                        "label"
                     )
                 if row:
                     rows.append(row)
@@ -246,7 +294,9 @@ def _csv_rows(path: Path, columns: int) -> NDArray[np.float64]:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV file of numbers ({error})") from error
-    return np.array(rows, dtype=np.float64).reshape(-1, columns)
+    return np.array(rows, dtype=np.float64).reshape(
+        len(rows), len(rows[0]) if rows else min(columns)
+    )
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:
