@@ -88,6 +88,8 @@ def render_network(
         "kept": parameters(graph),
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
+        "sums": any(SUM in learner["fields"] for learner in learners),
+        "fused": any(SUM not in learner["fields"] for learner in learners),
         "inputs": [graph.tensor(name) for name in sample_inputs(graph)],
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
@@ -95,7 +97,7 @@ def render_network(
         "pending": PENDING if PENDING in graph.tensors else None,
         **sections,
     }
-    context |= _learner_context(plan, learners)
+    context |= learner_context(plan)
     jinja = environment()
     files = {
         name: jinja.get_template(f"net/{name}.j2").render(context)
@@ -247,11 +249,9 @@ def _learners(graph: Graph, plan: UpdatePlan, names: _Names) -> list[dict[str, A
     return found
 
 
-def _learner_context(plan: UpdatePlan, learners: list[dict[str, Any]]) -> dict[str, Any]:
-    """Constants of the optimiser as float32 literals, and which kinds of learner there are."""
+def learner_context(plan: UpdatePlan) -> dict[str, Any]:
+    """The optimiser's constants as float32 literals."""
     return {
-        "sums": any(SUM in learner["fields"] for learner in learners),
-        "fused": any(SUM not in learner["fields"] for learner in learners),
         "constants": {
             "momentum": float_literal(plan.momentum),
             "beta1": float_literal(plan.beta1),

@@ -1,0 +1,136 @@
+"""How int8 weights and int16 changes of biases learn: the kernels against numpy, in float32."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+
+import numpy as np
+import pytest
+
+from tinyodl.codegen.environment import environment
+from tinyodl.codegen.network import learner_context
+from tinyodl.firmware import C_FLAGS
+from tinyodl.resources import TEMPLATES
+from tinyodl.update_plan import UpdatePlan
+
+RATE = np.float32(0.02)
+WEIGHTS = np.arange(-127, 128, 2, dtype=np.int8)
+
+
+class Kernel:
+    """`learner_i8.h` as a plan renders it, behind one function for weights and one for biases."""
+
+    def __init__(self, plan: UpdatePlan, folder) -> None:
+        self.fraction = {"none": None, "int16": np.int8, "float32": np.float32}[plan.master]
+        context = {"plan": plan, "sums": False, "fused": True, **learner_context(plan)}
+        jinja = environment()
+        for name in ("optimizer.h", "learner_i8.h"):
+            text = jinja.get_template(f"kernels/{name}.j2").render(context)
+            (folder / name).write_text(text)
+        fraction = ", fraction" if self.fraction else ""
+        (folder / "run.c").write_text(
+            '#include "learner_i8.h"\n'
+            "void weights(int32_t n, float rate, const float *g, int8_t *w, void *fraction)\n"
+            "{ learning_rate = rate; (void)fraction;\n"
+            f"  const learner_i8 to = {{w{fraction}}};\n"
+            "  for (int32_t i = 0; i < n; i++) learner_take_i8(&to, i, g[i]); }\n"
+            "void biases(int32_t n, float rate, const float *g, int16_t *b)\n"
+            "{ learning_rate = rate; const learner_i16 to = {b};\n"
+            "  for (int32_t i = 0; i < n; i++) learner_take_i16(&to, i, g[i]); }\n"
+        )
+        include = ("-I", folder, "-I", TEMPLATES / "kernels")
+        library = folder / "run.so"
+        source = folder / "run.c"
+        command = ["gcc", *C_FLAGS, *include, "-fPIC", "-shared", "-o", library, source]
+        subprocess.run(command, check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def weights(self, w: np.ndarray, fraction: np.ndarray | None, g: np.ndarray) -> None:
+        self.library.weights(len(w), ctypes.c_float(RATE), *map(pointer, (g, w, fraction)))
+
+    def biases(self, b: np.ndarray, g: np.ndarray) -> None:
+        self.library.biases(len(b), ctypes.c_float(RATE), *map(pointer, (g, b)))
+
+
+def pointer(array: np.ndarray | None) -> ctypes.c_void_p | None:
+    return None if array is None else array.ctypes.data_as(ctypes.c_void_p)
+
+
+def gradients(spread: float, steps: int = 60) -> np.ndarray:
+    drawn = np.random.default_rng(1).normal(size=(steps, len(WEIGHTS))) * spread
+    return drawn.astype(np.float32)
+
+
+def test_without_a_master_the_weight_is_rounded_after_each_step(tmp_path):
+    kernel = Kernel(UpdatePlan(master="none"), tmp_path)
+    w, expected = WEIGHTS.copy(), WEIGHTS.copy()
+    for g in gradients(60.0):
+        kernel.weights(w, None, g)
+        stepped = np.rint(expected.astype(np.float32) - RATE * g)
+        expected = np.clip(stepped, -127, 127).astype(np.int8)
+    np.testing.assert_array_equal(w, expected)
+    assert (w != WEIGHTS).any()
+
+
+def test_steps_below_half_an_integer_are_lost_without_a_master(tmp_path):
+    w = WEIGHTS.copy()
+    kernel = Kernel(UpdatePlan(master="none"), tmp_path)
+    for _ in range(1000):
+        kernel.weights(w, None, np.full(len(w), 20.0, np.float32))  # 0.4 of an integer
+    np.testing.assert_array_equal(w, WEIGHTS)
+
+
+def test_an_int16_master_is_8_8_fixed_point(tmp_path):
+    kernel = Kernel(UpdatePlan(master="int16"), tmp_path)
+    w, fraction = WEIGHTS.copy(), np.zeros(len(WEIGHTS), np.int8)
+    fixed = WEIGHTS.astype(np.int64) * 256
+    for g in gradients(10.0):
+        kernel.weights(w, fraction, g)
+        fixed = np.clip(fixed - np.rint(RATE * g * np.float32(256)), -127 * 256, 127 * 256)
+        np.testing.assert_array_equal(w.astype(np.int64) * 256 + fraction, fixed)
+        np.testing.assert_array_equal(w, np.floor(fixed / 256 + 0.5))
+    assert np.abs(fixed - WEIGHTS.astype(np.int64) * 256).max() > 256
+
+
+def test_a_float32_master_keeps_what_the_integer_cannot(tmp_path):
+    kernel = Kernel(UpdatePlan(master="float32"), tmp_path)
+    w, fraction = WEIGHTS.copy(), np.zeros(len(WEIGHTS), np.float32)
+    real = WEIGHTS.astype(np.float64)
+    for g in gradients(10.0):
+        kernel.weights(w, fraction, g)
+        real = np.clip(real - np.float64(RATE) * g, -127, 127)
+        np.testing.assert_allclose(w + fraction.astype(np.float64), real, atol=1e-4)
+        assert np.abs(fraction).max() <= 0.5
+    assert (w != WEIGHTS).any()
+
+
+@pytest.mark.parametrize("master", ["none", "int16", "float32"])
+def test_weights_saturate_and_do_not_wrap(tmp_path, master):
+    kernel = Kernel(UpdatePlan(master=master), tmp_path)
+    for sign, limit in ((1.0, -127), (-1.0, 127)):
+        w = WEIGHTS.copy()
+        fraction = None if master == "none" else np.zeros(len(w), kernel.fraction)
+        for size in (1e4, 1e30, np.inf):
+            kernel.weights(w, fraction, np.full(len(w), sign * size, np.float32))
+        np.testing.assert_array_equal(w, limit)
+        assert fraction is None or not fraction.any()
+
+
+def test_the_change_of_a_bias_is_8_8_fixed_point_and_saturates(tmp_path):
+    kernel = Kernel(UpdatePlan(), tmp_path)
+    b, expected = np.zeros(len(WEIGHTS), np.int16), np.zeros(len(WEIGHTS), np.float32)
+    for g in gradients(30.0):
+        kernel.biases(b, g)
+        expected = np.clip(np.rint(expected - RATE * g * np.float32(256)), -32768, 32767)
+        np.testing.assert_array_equal(b, expected)
+    kernel.biases(b, np.full(len(b), 1e9, np.float32))
+    np.testing.assert_array_equal(b, -32768)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_other_optimisers_render(optimizer):
+    plan = UpdatePlan(optimizer=optimizer, batch=4)
+    context = {"plan": plan, "sums": True, "fused": False, **learner_context(plan)}
+    text = environment().get_template("kernels/learner_i8.h.j2").render(context)
+    assert "learner_apply_i8" in text and "learner_apply_i16" in text
