@@ -20,16 +20,10 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared.operator import Rewrite
+from tinyodl.ops.shared.quantization import with_mask
 from tinyodl.update_plan import ChannelUpdate, LayerUpdate, UpdatePlan
 
 DEAD = 1 / 64  # of the median scale of a layer's channels
-
-
-def masked(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
-    """The node with its second output: one bit for each element, whether the gradient passes."""
-    y = graph.tensor(node.outputs[0])
-    mask = Tensor(f"<{y.name}.mask>", (-(-y.size // 8),), dtype="uint8")
-    return replace(node, outputs=(y.name, mask.name, *node.outputs[2:])), [mask]
 
 
 def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite:
@@ -81,7 +75,8 @@ def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite
 
 def convolution_saves(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
     """A QLinearConv with its mask, and the factors of its gradients."""
-    node, tensors = masked(node, graph, plan)
+    node, made = with_mask(node, graph, plan)
+    tensors = list(made)
     x, w = graph.tensor(node.inputs[0]), graph.tensor(node.inputs[1])
     y = graph.tensor(node.outputs[0])
     assert x.quantization and w.quantization and y.quantization
@@ -91,12 +86,10 @@ def convolution_saves(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
     alive = np.maximum(s_w, DEAD * np.median(s_w))
     factor = s_x / alive if plan.scaling else s_x * s_w
     to_bias = np.full(channels, 1 / s_y) if plan.scaling else (s_x * s_w) ** 2 / s_y
-    made = {"weight_scale": s_w, "factor": factor, "delta_factor": to_bias}
     names = {}
-    for name, values in made.items():
-        tensor = _constant(f"<{w.name}.{name}>", values.astype(np.float32))
-        tensors = [*tensors, tensor]
-        names[name] = tensor.name
+    for name, values in (("weight_scale", s_w), ("factor", factor), ("delta_factor", to_bias)):
+        names[name] = f"<{w.name}.{name}>"
+        tensors.append(_constant(names[name], values.astype(np.float32)))
     return replace(node, attrs={**node.attrs, **names}), tensors
 
 

@@ -80,10 +80,10 @@ def output_struct(node: Node, graph: Graph) -> Struct:
 
 
 def with_mask(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
-    """`saves` of a node with one int8 output: where the gradient passes, a bit per element."""
+    """`saves` of a node with an int8 output: the second says where the gradient passes, in bits."""
     y = node.outputs[0]
     mask = Tensor(f"<{y}.mask>", (-(-graph.tensor(y).size // 8),), dtype="uint8")
-    return replace(node, outputs=(y, mask.name)), (mask,)
+    return replace(node, outputs=(y, mask.name, *node.outputs[2:])), (mask,)
 
 
 def through_mask(backward: Backward, node: Node, gy: str) -> str:
