@@ -25,7 +25,7 @@ from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 
-_INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
+INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
 
 
 def export_model(
@@ -57,8 +57,8 @@ def export_model(
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)
-        _write_back(model.graph, imported, changed)
-        model.ir_version = max(model.ir_version, _INITIALIZERS_BY_THEMSELVES)
+        write_back(model.graph, imported, changed)
+        model.ir_version = max(model.ir_version, INITIALIZERS_BY_THEMSELVES)
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     _write_file(out, data)
@@ -118,9 +118,10 @@ def _folded(changed: Mapping[str, tuple[Tensor, Array]]) -> set[str]:
     }
 
 
-def _write_back(
+def write_back(
     graph: onnx.GraphProto, imported: Imported, changed: Mapping[str, tuple[Tensor, Array]]
 ) -> None:
+    """Put these values of imported constants into the file, without the nodes folded into them."""
     before = onnx.GraphProto()
     before.CopyFrom(graph)
     nodes = dict(zip(node_names(graph), graph.node, strict=True))

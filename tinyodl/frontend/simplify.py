@@ -13,37 +13,34 @@ import numpy as np
 import onnx
 import onnx.helper
 import onnx.shape_inference
-import onnxruntime
 
 from tinyodl.errors import ModelError
 from tinyodl.frontend.cut import drop_unused
 from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import node_names
+from tinyodl.frontend.runtime import one_line, session
 from tinyodl.graph import Array
 
 _RELATIVE = 1e-4  # of the largest magnitude in a value; sums in another order stay far below
-_QUIET = 4
 
 
-def simplified(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
+def simplified(
+    model: onnx.ModelProto, source: str, remedy: str = "compile without --simplify"
+) -> onnx.ModelProto:
     """The model as onnxruntime's basic optimisations leave it, for batch 1. Raises ModelError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simplified.onnx"
-        options = _options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
-        options.optimized_model_filepath = str(path)
         try:
-            _session(bound(model, source), options)
+            session(bound(model, source), simplified=path)
             made = onnx.load(path)
         except Exception as error:  # onnxruntime raises its own types, onnx whatever it likes
             raise ModelError(
-                f"{source}: onnxruntime cannot simplify it: {_one_line(error)}; "
-                "compile without --simplify"
+                f"{source}: onnxruntime cannot simplify it: {one_line(error)}; {remedy}"
             ) from error
     foreign = sorted({node.domain for node in made.graph.node} - {"", "ai.onnx"})
     if foreign:
         raise ModelError(
-            f"{source}: simplifying brought in operators of {', '.join(foreign)}; "
-            "compile without --simplify"
+            f"{source}: simplifying brought in operators of {', '.join(foreign)}; {remedy}"
         )
     return made
 
@@ -106,14 +103,13 @@ def _run(
     if not values:
         return {}
     try:
-        options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-        session = _session(wanted, options)
-        read = {entry.name for entry in session.get_inputs()}
+        running = session(wanted)
+        read = {entry.name for entry in running.get_inputs()}
         given = {name: value for name, value in inputs.items() if name in read}
-        made = session.run(sorted(values), given)
+        made = running.run(sorted(values), given)
     except Exception as error:
         raise ModelError(
-            f"{source}: onnxruntime cannot run it to check the changes: {_one_line(error)}; "
+            f"{source}: onnxruntime cannot run it to check the changes: {one_line(error)}; "
             "give --no-check to go without"
         ) from error
     return dict(zip(sorted(values), made, strict=True))
@@ -134,23 +130,3 @@ def _difference(found: Array, expected: Array) -> str:
         at = np.unravel_index(int(np.nanargmax(np.abs(found - expected))), found.shape)
     index = ", ".join(str(int(i)) for i in at)
     return f"{found[at]:.7g} instead of {expected[at]:.7g} at [{index}]"
-
-
-def _options(level: onnxruntime.GraphOptimizationLevel) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    options.intra_op_num_threads = 1
-    options.log_severity_level = _QUIET
-    return options
-
-
-def _session(
-    model: onnx.ModelProto, options: onnxruntime.SessionOptions
-) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
