@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.models import LARGE, SHIPPED, name
 from tinyodl.frontend import import_model
-from tinyodl.graph import Graph, Node, Tensor
+from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.memory import UPLOAD, live_bytes, plan_arena
 from tinyodl.ops import OPERATORS
 from tinyodl.select import choose
@@ -60,7 +61,10 @@ def test_no_living_tensor_is_overwritten(path, updates):
     graph = import_model(path)
     if updates == "bias" and not any(n.inputs[2] for n in graph.nodes if OPERATORS[n.op].layer):
         pytest.skip("no bias")
-    assert_sound(differentiate(graph, UpdatePlan(layers=choose(graph, updates))))
+    training = differentiate(graph, UpdatePlan(layers=choose(graph, updates)))
+    assert_sound(training)
+    plan = plan_arena(training)
+    assert plan.nbytes == plan.lower_bound, "larger than the peak of live bytes"
 
 
 @settings(max_examples=200, deadline=None)
@@ -110,6 +114,28 @@ def test_an_input_that_is_read_later_is_not_taken_over():
     )
     assert_sound(graph)
     assert plan_arena(graph).nbytes == 64
+
+
+def test_an_output_that_is_smaller_than_what_it_takes_over_gives_the_rest_back(monkeypatch):
+    pool = replace(OPERATORS["AveragePool"], in_place=(0,))
+    monkeypatch.setitem(OPERATORS, "AveragePool", pool)
+    shapes = {"x": (1, 2, 4, 4), "a": (1, 2, 1, 1), "b": (1, 2), "w": (30, 2), "y": (1, 30)}
+    tensors = {name: Tensor(name, shape) for name, shape in shapes.items()}
+    tensors["w"] = replace(tensors["w"], storage=Storage.FLASH)
+    graph = Graph(
+        (
+            Node("AveragePool", "pool", ("x",), ("a",)),
+            Node("Reshape", "view", ("a",), ("b",), {"shape": (1, 2)}),
+            Node("Gemm", "dense", ("b", "w", ""), ("y",)),
+        ),
+        tensors,
+        ("x",),
+        ("y",),
+    )
+    plan = plan_arena(graph)
+    assert_sound(graph)
+    assert plan.offsets["x"] == plan.offsets["a"] == plan.offsets["b"]
+    assert plan.nbytes == plan.lower_bound == 128, "8 of x's 128 bytes stay, y takes 120"
 
 
 def test_gradients_that_nobody_needs_are_not_generated():

@@ -1,19 +1,22 @@
 """Lifetimes over forward, backward and update together -> offsets in one static arena.
 
 Tensors that share memory form a `Block`: a view and what it looks at, an in-place output with the
-input it takes over, and the inputs of a model that has several, side by side. Blocks that are alive
-at the same time must not overlap. Placement is greedy (each block at the lowest offset that is free
-for its whole life), in the best of several orders, improved by a search. The lower bound is the
-peak of live bytes: no placement of these blocks can be smaller.
+input it takes over, and the inputs of a model that has several, side by side. A block takes as many
+bytes at a step as its tensors that are alive then, so it may shrink. Blocks that are alive at the
+same time must not overlap; `tinyodl.placement` finds their offsets. The lower bound is the peak of
+live bytes: no placement of these blocks can be smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from tinyodl.graph import Graph, Storage
 from tinyodl.ops import OPERATORS, in_place_of
+from tinyodl.placement import place
 from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
@@ -22,16 +25,21 @@ UPLOAD = -1  # the step before the schedule, in which the sample arrives
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of the arena: `nbytes` alive from step `first` to step `last`, both included."""
+    """A stretch of the arena: `heights` are its bytes from its offset on, from step `first` on."""
 
     tensors: tuple[str, ...]
-    nbytes: int
     first: int
-    last: int
+    heights: tuple[int, ...]
 
-    def overlaps(self, other: Block) -> bool:
-        """Whether both are alive at some step."""
-        return self.first <= other.last and other.first <= self.last
+    @property
+    def last(self) -> int:
+        """The last step at which it is alive."""
+        return self.first + len(self.heights) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """The most that it ever takes."""
+        return max(self.heights)
 
 
 @dataclass(frozen=True)
@@ -52,19 +60,21 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     after the step.
     """
     lifetimes = tensor_lifetimes(graph)
-    blocks, within = _blocks(graph, lifetimes)
-    bound = max((live for _, live in live_bytes(blocks, len(graph.nodes))), default=0)
-    placed = _best_placement(blocks, bound)
+    blocks, within = arena_blocks(graph, lifetimes)
+    heights = np.zeros((len(blocks), len(graph.nodes) + 2), np.int64)
+    for row, block in zip(heights, blocks, strict=True):
+        row[block.first - UPLOAD : block.last - UPLOAD + 1] = block.heights
+    offsets = place(heights)
     return ArenaPlan(
-        blocks=tuple(sorted(blocks, key=lambda b: (b.first, b.tensors))),
+        blocks=blocks,
         offsets={
             name: offset + within[name]
-            for block, offset in placed.items()
+            for block, offset in zip(blocks, offsets, strict=True)
             for name in block.tensors
         },
         lifetimes=lifetimes,
-        nbytes=_size(placed),
-        lower_bound=bound,
+        nbytes=max((o + b.nbytes for b, o in zip(blocks, offsets, strict=True)), default=0),
+        lower_bound=max(live for _, live in live_bytes(blocks, len(graph.nodes))),
     )
 
 
@@ -84,16 +94,17 @@ def tensor_lifetimes(graph: Graph) -> dict[str, tuple[int, int]]:
 
 def live_bytes(blocks: tuple[Block, ...], steps: int) -> list[tuple[int, int]]:
     """Bytes alive at each step, from the upload to the end."""
-    return [
-        (step, sum(block.nbytes for block in blocks if block.first <= step <= block.last))
-        for step in range(UPLOAD, steps + 1)
-    ]
+    live = dict.fromkeys(range(UPLOAD, steps + 1), 0)
+    for block in blocks:
+        for step, height in enumerate(block.heights, block.first):
+            live[step] += height
+    return list(live.items())
 
 
-def _blocks(
+def arena_blocks(
     graph: Graph, lifetimes: Mapping[str, tuple[int, int]]
 ) -> tuple[tuple[Block, ...], Mapping[str, int]]:
-    """The blocks, and the offset of each tensor within its own.
+    """The blocks in the order of their first steps, and the offset of each tensor within its own.
 
     Inputs lie side by side; views are merged with what they look at, then in-place outputs with the
     input they take over.
@@ -133,73 +144,26 @@ def _blocks(
             if fits and free and end(taken) == step and begin(node.outputs[0]) == step:
                 merge(taken, node.outputs[0])
                 break
-    blocks = tuple(
-        Block(
-            tensors=tuple(names),
-            nbytes=_aligned(max(within[name] + graph.tensor(name).nbytes for name in names)),
-            first=min(lifetimes[name][0] for name in names),
-            last=max(lifetimes[name][1] for name in names),
-        )
-        for names in members.values()
-    )
-    return blocks, within
+    blocks = (_block(graph, tuple(names), within, lifetimes) for names in members.values())
+    return tuple(sorted(blocks, key=lambda b: (b.first, b.tensors))), within
+
+
+def _block(
+    graph: Graph,
+    names: tuple[str, ...],
+    within: Mapping[str, int],
+    lifetimes: Mapping[str, tuple[int, int]],
+) -> Block:
+    """The block of tensors that share memory."""
+    first = min(lifetimes[name][0] for name in names)
+    last = max(lifetimes[name][1] for name in names)
+    heights = [0] * (last - first + 1)
+    for name in names:
+        top = _aligned(within[name] + graph.tensor(name).nbytes)
+        for step in range(lifetimes[name][0] - first, lifetimes[name][1] - first + 1):
+            heights[step] = max(heights[step], top)
+    return Block(names, first, tuple(heights))
 
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
-_ORDERS: tuple[Callable[[Block], tuple[object, ...]], ...] = (
-    lambda b: (-b.nbytes, b.first, b.tensors),
-    lambda b: (b.first - b.last, -b.nbytes, b.tensors),
-    lambda b: (-b.nbytes * (b.last - b.first + 1), b.first, b.tensors),
-    lambda b: (b.first, -b.nbytes, b.tensors),
-    lambda b: (-b.last, -b.nbytes, b.tensors),
-)
-
-
-# Rounds of the search that follows the fixed orders, where those miss the lower bound.
-_ROUNDS = 200
-
-
-def _best_placement(blocks: tuple[Block, ...], bound: int) -> dict[Block, int]:
-    """The smallest placement found: of the fixed orders, then of a search from the best of them.
-
-    The search puts a block that reaches highest before the one it stands on, over and over, and
-    remembers the best placement on the way. It ends where the lower bound is met.
-    """
-    orders = [sorted(blocks, key=order) for order in _ORDERS]
-    order = min(orders, key=lambda candidate: _size(_place(candidate)))
-    best = placed = _place(order)
-    for _ in range(_ROUNDS):
-        if _size(best) <= bound:
-            break
-        highest = max(placed, key=lambda block: (placed[block] + block.nbytes, block.tensors))
-        position = order.index(highest)
-        order.insert(max(0, position // 2 - 1), order.pop(position))
-        placed = _place(order)
-        if _size(placed) < _size(best):
-            best = placed
-    return best
-
-
-def _size(placed: Mapping[Block, int]) -> int:
-    return max((offset + block.nbytes for block, offset in placed.items()), default=0)
-
-
-def _place(blocks: list[Block]) -> dict[Block, int]:
-    """Each block at the lowest offset where it meets none of those placed before it."""
-    placed: dict[Block, int] = {}
-    for block in blocks:
-        offset = 0
-        neighbours = sorted(
-            (placed[other], placed[other] + other.nbytes)
-            for other in placed
-            if other.overlaps(block)
-        )
-        for start, stop in neighbours:
-            if offset + block.nbytes <= start:
-                break
-            offset = max(offset, stop)
-        placed[block] = offset
-    return placed
