@@ -15,7 +15,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.frontend import Changes, Prepared, prepare
+from tinyodl.frontend import Changes, Precision, Prepared, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.manifest import (
     FORMAT,
@@ -58,6 +58,8 @@ class Options(TypedDict, total=False):
     the node that the network shall end with, `head` a fresh classifier such as "dense:64,10" behind
     that node, or in the place of the last dense layer; its weights are drawn from `seed`.
     `simplify` lets onnxruntime fold what it can. `check` compares what is left with the original.
+    `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
+    `calibrate` (.npz with x, or .csv).
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -67,6 +69,8 @@ class Options(TypedDict, total=False):
     cut: str
     head: str
     simplify: bool
+    precision: Precision
+    calibrate: str | Path
     check: bool
     update: str
     loss: Loss
@@ -107,7 +111,9 @@ def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
     return compilation(model, load_board(board), options).manifest
 
 
-_NOT_IN_A_PLAN = {"update", "output", "cut", "head", "simplify", "check"}
+_NOT_IN_A_PLAN = {
+    *("output", "cut", "head", "simplify", "precision", "calibrate", "check", "update"),
+}
 
 
 def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
@@ -132,6 +138,8 @@ def _changes(options: Options) -> Changes:
         head=options.get("head"),
         seed=options.get("seed", 0),
         simplify=options.get("simplify", False),
+        precision=options.get("precision", "float32"),
+        calibrate=Path(samples) if (samples := options.get("calibrate")) else None,
         check=options.get("check", True),
     )
 
@@ -221,6 +229,7 @@ def _manifest(
             output_name=name_out,
             output_shape=graph.shape(name_out),
             macs=macs[Phase.FORWARD],
+            calibration=prepared.calibration,
         ),
         plan=plan,
         layers=_layers(graph, plan),

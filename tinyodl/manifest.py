@@ -32,6 +32,17 @@ class QuantizationRecord(_Record):
     zero_point: int
 
 
+class CalibrationRecord(_Record):
+    """How a float32 model was quantised by --precision int8, and what its output lost by that."""
+
+    samples: str  # name of the file
+    count: int
+    error: float  # mean of |int8 - float32| over the samples, as a share of the mean |float32|
+    steps: float | None  # the same in steps of the output's scale; None where it has none
+    agreement: float | None  # share whose largest output stayed the same; None with a fresh head
+    real_operators: tuple[str, ...]  # ONNX operators that stayed in float32
+
+
 class ModelRecord(_Record):
     """The ONNX file the project was made from; a copy of it is `model.onnx` in the project."""
 
@@ -44,6 +55,7 @@ class ModelRecord(_Record):
     output_name: str
     output_shape: tuple[int, ...]
     macs: int
+    calibration: CalibrationRecord | None = None
 
 
 class OriginRecord(_Record):

@@ -49,6 +49,12 @@ _LEARNING = (
                  "last dense layer, or on an embedding. With it, `--update last` is the head."),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
+    click.option("--precision", type=click.Choice(["float32", "int8"]),
+                 help="int8: quantise a float32 model, except for a fresh head.  [default: as in "
+                 "the file]"),
+    click.option("--calibrate", metavar="DATA.npz|DATA.csv", type=type_path,
+                 help="Samples for --precision int8, as the board will see them; labels are not "
+                 "needed. They give the range of each value."),
     click.option("--no-check", is_flag=True,
                  help="Do not compare what --simplify and --cut left with the original network."),
     click.option("--update", default="last", show_default=True,

@@ -3,10 +3,11 @@
 from tinyodl.frontend.build import import_model
 from tinyodl.frontend.export import export_model
 from tinyodl.frontend.load import load_model, model_bytes
-from tinyodl.frontend.prepare import Changes, Prepared, prepare
+from tinyodl.frontend.prepare import Changes, Precision, Prepared, prepare
 
 __all__ = [
     "Changes",
+    "Precision",
     "Prepared",
     "export_model",
     "import_model",

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
-from tinyodl.manifest import LayerRecord, Manifest, MemoryRecord
+from tinyodl.manifest import CalibrationRecord, LayerRecord, Manifest, MemoryRecord
 from tinyodl.report import groups
 from tinyodl.report.figures import count, mean_percent, percent, points, shape, significant, size
 from tinyodl.report.values import limits
@@ -63,6 +63,8 @@ def print_plan(
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
     )
+    if manifest.model.calibration:
+        console.print(_calibration(manifest.model.calibration, plan.loss == "cross-entropy"))
     ram_limit, flash_limit = limits(manifest, ram, flash)
     console.print(_memory("RAM", manifest.ram, ram_limit))
     console.print(_memory("flash", manifest.flash, flash_limit))
@@ -88,6 +90,20 @@ def _of_int8(manifest: Manifest) -> str:
     masters = {"none": "no master copy", "int16": "int16 masters", "float32": "float32 masters"}
     scaling = "with" if manifest.plan.scaling else "without"
     return f"int8 weights learn {scaling} scaling, {masters[manifest.plan.master]}.\n"
+
+
+def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
+    """What quantising cost."""
+    steps = "" if calibration.steps is None else f" ({significant(calibration.steps)} steps)"
+    same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
+    real = ", ".join(calibration.real_operators)
+    return (
+        f"int8, calibrated with {count(calibration.count)} samples of {calibration.samples}: "
+        f"the output is off by {percent(calibration.error)}{steps} on average"
+        + (f", its largest element is the same for {same}" if same else "")
+        + (f"; {real} stays float32" if real else "")
+        + ".\n"
+    )
 
 
 def _memory(name: str, memory: MemoryRecord, limit: int) -> Table:

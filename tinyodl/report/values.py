@@ -30,6 +30,7 @@ def plan_values(
 ) -> dict[str, Any]:
     """A plan: memory in bytes, work in multiply-accumulates of one training step."""
     ram_limit, flash_limit = limits(manifest, ram, flash)
+    calibration = manifest.model.calibration
     return {
         "model": manifest.model.source,
         "model_id": manifest.model_id,
@@ -44,6 +45,7 @@ def plan_values(
         "macs_forward": manifest.macs.forward,
         "macs_backward": manifest.macs.backward,
         "macs_update": manifest.macs.update,
+        "calibration": calibration.model_dump(mode="json") if calibration else None,
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
     }

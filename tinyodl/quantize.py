@@ -1,0 +1,226 @@
+"""--precision int8: a float32 ONNX file becomes an int8 one, by onnxruntime's static quantiser.
+
+The result is in the QDQ form: weights are int8 around 0 with a scale for each output channel,
+biases int32, activations int8 with one scale and zero point, from the smallest to the largest value
+that the samples bring (MinMax). First, constants and BatchNormalization are folded: onnxruntime
+does it for Conv, `frontend.fold` for the rest. What is not in `_QUANTIZED` computes in float32,
+between DequantizeLinear and QuantizeLinear.
+
+The same file and samples give the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnxruntime
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+from tinyodl.data import load_inputs
+from tinyodl.errors import ModelError
+from tinyodl.frontend.build import import_checked
+from tinyodl.frontend.fold import folded
+from tinyodl.frontend.load import load_model, opset_of
+from tinyodl.frontend.names import node_names
+from tinyodl.frontend.runtime import one_line, session
+from tinyodl.frontend.simplify import simplified
+from tinyodl.graph import Array
+from tinyodl.manifest import CalibrationRecord
+
+_REMEDY = "compile with --precision float32, or give a model that is quantised already"
+_PER_CHANNEL_SINCE = 13  # the opset whose DequantizeLinear has a scale for each channel
+_STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_LAYERS = ("Conv", "Gemm", "MatMul")
+_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+_QUANTIZED = (
+    *_LAYERS,
+    *_VIEWS,
+    *("Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool"),
+)
+_ERROR, _FATAL, _WARNING = logging.ERROR, 4, 2  # of Python's logging; of onnxruntime's, the default
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 model, the float32 one that it was made of, and what that cost."""
+
+    model: onnx.ModelProto
+    real: onnx.ModelProto
+    calibration: CalibrationRecord
+
+
+def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: bool) -> Quantized:
+    """Quantise a float32 model with one output; the samples are those of `tinyodl.data`.
+
+    `scores`: the output's largest element is a class, so how often it stays the same is counted.
+    Raises ModelError for a model that is quantised already or cannot be, DataError for samples
+    that do not fit it.
+    """
+    _refuse_integers(model, source)
+    real = _newer(folded(simplified(model, source, _REMEDY), source), source)
+    data = real.SerializeToString()
+    graph = import_checked(load_model(Path(source), data), source).graph
+    shapes = {name: graph.shape(name) for name in graph.inputs}
+    inputs = load_inputs(samples, shapes, graph.shape(graph.outputs[0]))
+    made = _quantized(real, inputs, source)
+    _check(made, source)
+    return Quantized(made, real, _compared(real, made, inputs, samples.name, scores))
+
+
+def _refuse_integers(model: onnx.ModelProto, source: str) -> None:
+    for name, node in zip(node_names(model.graph), model.graph.node, strict=True):
+        op = node.op_type
+        if op in _STEPS or op.startswith(("QLinear", "QGemm", "DynamicQ")) or "Integer" in op:
+            raise ModelError(
+                f"{source}: is quantised already (node '{name}' is a {op}); leave "
+                "--precision and --calibrate away"
+            )
+
+
+def _newer(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    """The model with an opset that knows a scale for each channel."""
+    if opset_of(model) >= _PER_CHANNEL_SINCE:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _PER_CHANNEL_SINCE)
+    except Exception as error:  # onnx raises whatever its C++ half threw
+        raise ModelError(
+            f"{source}: uses opset {opset_of(model)}, quantising needs {_PER_CHANNEL_SINCE}, and "
+            f"it cannot be converted: {one_line(error)}; export it with opset 17"
+        ) from error
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    """One sample after the other, as onnxruntime asks for them."""
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        self._samples = _each(inputs)
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._samples, None)
+
+
+def _each(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Each sample with its batch dimension of 1."""
+    for index in range(_count(inputs)):
+        yield {name: values[index : index + 1] for name, values in inputs.items()}
+
+
+def _count(inputs: Mapping[str, Array]) -> int:
+    return min(len(values) for values in inputs.values())
+
+
+def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        marked = onnx.ModelProto()
+        marked.CopyFrom(real)
+        add_pre_process_metadata(marked)
+        onnx.save(marked, before)
+        try:
+            quantize_static(
+                before,
+                after,
+                _Samples(inputs),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(_QUANTIZED),
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"MatMulConstBOnly": True},
+            )
+            return onnx.load(after)
+        except Exception as error:  # whatever onnxruntime meets
+            raise ModelError(
+                f"{source}: onnxruntime cannot quantise it: {one_line(error)}; {_REMEDY}"
+            ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that onnxruntime prints while it quantises."""
+    level = logging.root.manager.disable
+    logging.disable(_ERROR)
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
+        logging.disable(level)
+
+
+def _check(model: onnx.ModelProto, source: str) -> None:
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    steps = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    if not steps:
+        raise ModelError(
+            f"{source}: has nothing to quantise; int8 are layers such as {', '.join(_LAYERS)}; "
+            "compile it with --precision float32"
+        )
+    for node in steps:
+        scale = onnx.numpy_helper.to_array(constants[node.input[1]])
+        if not np.isfinite(scale).all():
+            raise ModelError(
+                f"{source}: '{node.input[0]}' is not finite for some of the samples; "
+                "check how they are scaled"
+            )
+
+
+def _compared(
+    real: onnx.ModelProto,
+    made: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    samples: str,
+    scores: bool,
+) -> CalibrationRecord:
+    """The outputs of both models for the samples, side by side."""
+    expected, found = _outputs(real, inputs), _outputs(made, inputs)
+    error, size = np.abs(found - expected).mean(), np.abs(expected).mean()
+    step = _output_step(made)
+    same = expected.argmax(axis=1) == found.argmax(axis=1)
+    counts = scores and expected.shape[1] > 1
+    ops = {node.op_type for node in made.graph.node}
+    return CalibrationRecord(
+        samples=samples,
+        count=len(expected),
+        error=float(error / size) if size > 0 else 0.0,
+        steps=None if step is None else float(error / step),
+        agreement=float(same.mean()) if counts else None,
+        real_operators=tuple(sorted(ops - _STEPS - set(_QUANTIZED))),
+    )
+
+
+def _outputs(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Array:
+    """float64 (N, elements)."""
+    running = session(model)
+    made = [running.run(None, sample)[0].reshape(-1) for sample in _each(inputs)]
+    return np.array(made, np.float64)
+
+
+def _output_step(model: onnx.ModelProto) -> float | None:
+    """The scale of the output, where that is made of integers."""
+    output = model.graph.output[0].name
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and output in node.output:
+            return float(onnx.numpy_helper.to_array(constants[node.input[1]]))
+    return None
