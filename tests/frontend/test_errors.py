@@ -152,14 +152,6 @@ class TestNodes:
         )
         assert re.search(r"MaxPool 'pool': .*; supported: \w+", message)
 
-    def test_a_quantised_model_asks_for_the_float_model(self, tmp_path):
-        held = {"s": np.float32(0.1), "z": np.int8(0)}
-        nodes = [
-            node("QuantizeLinear", ["x", "s", "z"], "q", "quant"),
-            node("DequantizeLinear", ["q", "s", "z"], "y", "dequant"),
-        ]
-        refused_model(tmp_path, model(nodes, [1, 8], held), "'quant'", "'dequant'", "float32 model")
-
     @pytest.mark.parametrize(
         "nodes, shape, held, words",
         [

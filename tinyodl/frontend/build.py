@@ -17,8 +17,10 @@ from tinyodl.frontend.load import load_model, opset_of
 from tinyodl.frontend.names import live_nodes, node_names
 from tinyodl.frontend.passes import Learns, drop_unused, simplify
 from tinyodl.frontend.problems import Problem, model_error
+from tinyodl.frontend.quantized import fuse_quantized
 from tinyodl.graph import Array, Graph, Node, Tensor
 from tinyodl.ops import IMPORTERS, OPERATORS, output_shapes
+from tinyodl.ops.quantized_import import MOVING, as_real_numbers, through_real_numbers
 from tinyodl.ops.shared import OnnxNode, Scope, UnknownInput, Unsupported
 
 OPAQUE = "Unsupported"  # stands for a node that could not be imported
@@ -69,6 +71,7 @@ def import_checked(
         (output, *_read_elsewhere(model.graph, live, output, scope)),
     )
     graph = drop_unused(replace(simplify(graph, learns), outputs=(output,)))
+    graph = fuse_quantized(graph)
     used = tuple(name for name in graph.inputs if graph.consumers.get(name))
     graph = replace(graph, inputs=used).with_nodes(graph.nodes)
     problems += _leftovers(graph)
@@ -148,7 +151,7 @@ def _import_nodes(
             shape = _static_shape(value)
             if shape is None or prod(shape) > 1 << 26:
                 raise ModelError(f"{source}: input '{value.name}' is too large: {shape}")
-            scope.add(Tensor(value.name, shape))
+            _add_input(value, shape, scope)
     inferred = {
         value.name: _static_shape(value)
         for value in proto.value_info
@@ -164,16 +167,29 @@ def _import_nodes(
             op = proto.node[index].op_type
             problems.append(Problem(names[index], op, problem.what, problem.supported))
             _stand_in(proto.node[index], names[index], scope, inferred)
+    if output in scope.tensors and scope.tensors[output].dtype == "int8":
+        as_real_numbers(scope, output)
     return scope, problems
+
+
+def _add_input(value: onnx.ValueInfoProto, shape: tuple[int, ...], scope: Scope) -> None:
+    """An input of the network; uint8 ones are int8 in the IR."""
+    if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        scope.add(Tensor(value.name, shape))
+        return
+    scope.add(Tensor(value.name, shape, dtype="int8"))
+    if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        scope.unsigned.add(value.name)
 
 
 def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> None:
     """Fold a node on constants, or let its importer append what it becomes."""
     op = proto.op_type
-    if proto.domain not in ("", "ai.onnx"):
-        raise Unsupported(f"operator of the domain '{proto.domain}'")
-    if op not in IMPORTERS and op not in _ON_CONSTANTS:
-        raise Unsupported("unknown operator")
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    domains = IMPORTERS[op].domains if op in IMPORTERS else ("",) if op in _ON_CONSTANTS else ()
+    if domain not in domains:
+        where = f"operator of the domain '{domain}'" if domain else "unknown operator"
+        raise Unsupported(where)
     node = _decoded(proto, name, opset)
     if op == "Constant":
         scope.constants[node.outputs[0]] = constants.constant_node(node)
@@ -187,6 +203,10 @@ def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> 
     if op in constants.FOLDABLE and len(known) == len(given):
         made = constants.evaluate(node, proto, known)
         scope.constants.update(zip(node.outputs, made, strict=True))
+        if op in constants.PERMUTING and node.input(0) in scope.dequantized:
+            scope.dequantized[node.outputs[0]] = scope.dequantized[node.input(0)]
+    elif op in MOVING and any(scope.is_int8(name) for name in given):
+        through_real_numbers(node, scope, IMPORTERS[op].function)
     elif op in IMPORTERS:
         IMPORTERS[op].function(node, scope)
     elif any(slot not in scope.tensors and slot not in scope.constants for slot in given):
@@ -263,7 +283,8 @@ def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
     wrong = [
         node.name
         for node in graph.nodes
-        if output_shapes(node, graph) != tuple(graph.shape(name) for name in node.outputs)
+        if output_shapes(node, graph)
+        != tuple(graph.shape(name) if name else () for name in node.outputs)
     ]
     if wrong or len(set(names)) != len(names):
         raise ModelError(

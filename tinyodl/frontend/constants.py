@@ -31,6 +31,8 @@ _REARRANGING = frozenset(
         *("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"),
     )
 )
+# What holds the same elements as its first input, each once.
+PERMUTING = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"))
 FOLDABLE = _ELEMENTWISE | _REARRANGING | {"ConstantOfShape", "Range", "Tile"}
 
 

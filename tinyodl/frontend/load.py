@@ -15,6 +15,7 @@ from tinyodl.errors import ModelError
 OLDEST_OPSET = 11
 NEWEST_OPSET = 25
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+_INPUTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
 def load_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
@@ -173,11 +174,12 @@ def _bind_batch(model: onnx.ModelProto, source: str) -> None:
 
 def _bind_input(value: onnx.ValueInfoProto, source: str) -> None:
     kind = value.type.tensor_type
-    if kind.elem_type != onnx.TensorProto.FLOAT:
+    if kind.elem_type not in _INPUTS:
         held = onnx.TensorProto.DataType.keys()
         found = held[kind.elem_type].lower() if 0 <= kind.elem_type < len(held) else "unknown"
         raise ModelError(
-            f"{source}: input '{value.name}' is {found}; supported is float32, export a float model"
+            f"{source}: input '{value.name}' is {found}; supported are float32, and int8 and uint8 "
+            "of quantised models; export the model with such an input"
         )
     dimensions = kind.shape.dim
     if not dimensions:

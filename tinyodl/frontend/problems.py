@@ -39,16 +39,13 @@ def model_error(
         line = f"  {op} {', '.join(names)}: {what}"
         lines.append(f"{line}; supported: {supported}" if supported else line)
     lines.append(f"supported operators: {', '.join(operators)}")
-    if any(problem.op in ("QuantizeLinear", "DequantizeLinear") for problem in problems):
-        lines.append("the model is quantised; give the float32 model that it was made from")
-    else:
+    lines.append(
+        "let onnxruntime fold what is constant (--simplify), or replace these nodes in the "
+        "original network and export it again"
+    )
+    if cut_after is not None:
         lines.append(
-            "let onnxruntime fold what is constant (--simplify), or replace these nodes in the "
-            "original network and export it again"
+            f"or use the part before the first of them: --cut '{cut_after}', "
+            "with a classifier such as --head dense:10"
         )
-        if cut_after is not None:
-            lines.append(
-                f"or use the part before the first of them: --cut '{cut_after}', "
-                "with a classifier such as --head dense:10"
-            )
     return ModelError("\n".join(lines))

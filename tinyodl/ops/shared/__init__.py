@@ -27,6 +27,7 @@ from tinyodl.ops.shared.operator import (
     biases_of,
     calls_of,
     in_place_of,
+    kernels_of,
     layers_of,
     no_macs,
     output_shape,
@@ -39,6 +40,7 @@ from tinyodl.ops.shared.operator import (
 )
 from tinyodl.ops.shared.scope import (
     MAX_ELEMENTS,
+    Integers,
     Scope,
     constant_tensor,
     from_the_front,
@@ -56,6 +58,7 @@ __all__ = [
     "Call",
     "Element",
     "Importer",
+    "Integers",
     "Layer",
     "Learner",
     "Loop",
@@ -74,6 +77,7 @@ __all__ = [
     "from_the_front",
     "imports",
     "in_place_of",
+    "kernels_of",
     "layers_of",
     "no_macs",
     "output_shape",

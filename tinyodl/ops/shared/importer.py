@@ -31,7 +31,10 @@ class UnknownInput(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """An ONNX node with its unique name and its attributes as Python values."""
+    """An ONNX node with its unique name and its attributes as Python values.
+
+    Where it stands for a node with other inputs, `slots` says in which slots of that its own are.
+    """
 
     name: str
     op: str
@@ -39,10 +42,15 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attrs: Mapping[str, Any]
     opset: int
+    slots: tuple[int, ...] = ()
 
     def input(self, slot: int) -> str:
         """The name in an input slot, "" when it is absent."""
         return self.inputs[slot] if slot < len(self.inputs) else ""
+
+    def slot_in_file(self, slot: int) -> int:
+        """The slot of the file's node that an input slot stands for."""
+        return self.slots[slot] if self.slots else slot
 
     def integer(self, name: str, default: int) -> int:
         """An integer attribute."""
@@ -82,6 +90,7 @@ class Importer:
     becomes   the IR operators that it may become; gradient and kernel are theirs.
     covers    the attributes and forms that are covered, in words.
     limits    what is refused, in words; "" when nothing is.
+    domains   the operator sets that have it; "" is ONNX's own.
     """
 
     onnx: str
@@ -89,13 +98,18 @@ class Importer:
     becomes: tuple[str, ...]
     covers: str
     limits: str
+    domains: tuple[str, ...] = ("",)
 
 
 IMPORTERS: dict[str, Importer] = {}
 
 
 def imports(
-    *names: str, becomes: tuple[str, ...], covers: str = "", limits: str = ""
+    *names: str,
+    becomes: tuple[str, ...],
+    covers: str = "",
+    limits: str = "",
+    domains: tuple[str, ...] = ("",),
 ) -> Callable[[ImportFunction], ImportFunction]:
     """Put an importer into the table, for these ONNX operators."""
 
@@ -103,7 +117,7 @@ def imports(
         for name in names:
             if name in IMPORTERS:
                 raise ValueError(f"ONNX operator {name} is imported twice")
-            IMPORTERS[name] = Importer(name, function, becomes, covers, limits)
+            IMPORTERS[name] = Importer(name, function, becomes, covers, limits, domains)
         return function
 
     return put

@@ -9,11 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from tinyodl.graph import Array, Graph, Node, Origin, Storage, Tensor
+from tinyodl.graph import Array, Graph, Node, Origin, Quantization, Storage, Tensor
 from tinyodl.ops.shared.importer import OnnxNode, UnknownInput, Unsupported
 from tinyodl.ops.shared.operator import output_shapes
 
 MAX_ELEMENTS = 1 << 26  # of one tensor; no microcontroller comes near
+
+
+@dataclass(frozen=True)
+class Integers:
+    """What a constant was dequantised from.
+
+    name    the value of the file that holds the integers.
+    scale   one, or one for each index of an axis, float32.
+    int8    whether they are int8 around 0, or uint8 around 128.
+    """
+
+    name: str
+    scale: Array
+    int8: bool
+
+    def quantization(self, data: Array) -> Quantization | None:
+        """That of a constant made of the dequantised numbers; None where it is not exactly int8."""
+        if not self.int8 or self.scale.size not in (1, *data.shape[:1]):
+            return None
+        scale = self.scale.reshape(-1, *(1,) * (data.ndim - 1))
+        q = np.rint(data / scale)
+        if np.abs(q + 0.5).max() > 127.5 or not np.array_equal(q * scale, data):
+            return None
+        return Quantization(tuple(float(value) for value in self.scale.reshape(-1)))
 
 
 @dataclass
@@ -28,6 +52,9 @@ class Scope:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     tied: dict[tuple[object, ...], str] = field(default_factory=dict)  # constants by use
+    dequantized: dict[str, Integers] = field(default_factory=dict)  # constants made of integers
+    reals: dict[tuple[str, ...], str] = field(default_factory=dict)  # what stands for integers
+    unsigned: set[str] = field(default_factory=set)  # int8 tensors that are uint8 in the file
 
     def operand(self, node: OnnxNode, slot: int) -> Tensor:
         """The tensor in an input slot: computed, or a float32 constant that will lie in flash."""
@@ -36,7 +63,14 @@ class Scope:
         return self.activation(node, slot)
 
     def activation(self, node: OnnxNode, slot: int) -> Tensor:
-        """The computed tensor in an input slot."""
+        """The computed float32 tensor in an input slot."""
+        tensor = self.computed(node, slot)
+        if tensor.dtype != "float32":
+            raise Unsupported(f"input '{tensor.name}' holds integers", "DequantizeLinear before it")
+        return tensor
+
+    def computed(self, node: OnnxNode, slot: int) -> Tensor:
+        """The computed tensor in an input slot, float32 or int8."""
         name = node.input(slot)
         if name in self.constants:
             raise Unsupported(f"input '{name}' is a constant", "an input that is computed")
@@ -45,6 +79,10 @@ class Scope:
         if not name:
             raise Unsupported(f"input {slot} is absent", "an input that is computed")
         raise UnknownInput
+
+    def is_int8(self, name: str) -> bool:
+        """Whether a value is a computed tensor of integers."""
+        return name in self.tensors and self.tensors[name].dtype == "int8"
 
     def constant(self, node: OnnxNode, slot: int) -> Array:
         """The value in an input slot, which has to be known at compile time."""
@@ -95,13 +133,23 @@ class Scope:
         if use in self.tied:
             shared = self.tensors[self.tied[use]]
             assert shared.origin is not None
-            tied = (*shared.origin.tied, (node.name, slot))
+            tied = (*shared.origin.tied, (node.name, node.slot_in_file(slot)))
             return self.add(replace(shared, origin=replace(shared.origin, tied=tied)))
         initializer = source if source in self.initializers else None
         name = source if source not in self.tensors else self.fresh(f"{source}@{node.name}")
-        origin = Origin(node.name, slot, initializer, transform, scale)
+        integers = self.dequantized.get(source)
+        origin = Origin(
+            node.name,
+            node.slot_in_file(slot),
+            initializer,
+            transform,
+            scale,
+            quantized=integers.name if integers else None,
+        )
         self.tied[use] = name
-        return self.add(constant_tensor(name, data, origin))
+        tensor = constant_tensor(name, data, origin)
+        quantization = integers.quantization(data) if integers else None
+        return self.add(replace(tensor, quantization=quantization))
 
     def emit(
         self,
@@ -110,9 +158,16 @@ class Scope:
         inputs: Sequence[str],
         output: str,
         attrs: Mapping[str, Any] | None = None,
+        quantization: Quantization | None = None,
     ) -> str:
-        """Append a node; the output gets the shape that the operator's own rule gives."""
-        return self.emit_several(op, name, inputs, (output,), attrs)[0]
+        """Append a node; the output gets the shape that the operator's own rule gives.
+
+        It is int8 where a `quantization` is given.
+        """
+        (made,) = self.emit_several(op, name, inputs, (output,), attrs)
+        if quantization is not None:
+            self.add(replace(self.tensors[made], dtype="int8", quantization=quantization))
+        return made
 
     def emit_several(
         self,

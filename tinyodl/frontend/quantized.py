@@ -1,0 +1,397 @@
+"""int8 layers: what lies between DequantizeLinear and QuantizeLinear, where int8 kernels do it.
+
+    DQ -> Conv, or Gemm on one row [-> Relu, Clip] -> Q                  QLinearConv
+    DQ, DQ -> Add [-> Relu, Clip] -> Q                                   QLinearAdd
+    DQ -> AveragePool, or ReduceMean over a map [-> Relu, Clip] -> Q     QLinearAveragePool
+    DQ -> MaxPool [-> Relu, Clip] -> Q                                   QLinearMaxPool
+    DQ -> elementwise operators -> Q                                     QLinearLookup
+    DQ -> Q of the same scale                                            nothing
+
+DQ and Q stand for DequantizeLinear and QuantizeLinear. Views may lie anywhere in between; they end
+up on the int8 side. An input of the network that is only quantised becomes int8 itself. What
+matches nothing stays as it is, in float32 between the two: larger, but right.
+
+The weights have to be int8 around zero. A bias of any form becomes int32 in steps of s_x * s_w.
+Weights and biases that several layers share stay float32, for each layer has scales of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from tinyodl.frontend.lookup import Table, clamped, quantized_table, starting, table_of
+from tinyodl.frontend.passes import drop_unused, merge_views
+from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
+from tinyodl.ops.shared import ShapeTuple, unused
+from tinyodl.ops.shared.quantization import bounds, multipliers
+
+_Q, _DQ, _VIEW = "QuantizeLinear", "DequantizeLinear", "Reshape"
+_PLAIN = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+_LARGEST = (1 << 31) - 1  # of a sum of products
+_NOTHING = 1 / 16  # of a step of the output
+_UNBOUNDED = (-math.inf, math.inf)
+
+
+def fuse_quantized(graph: Graph) -> Graph:
+    """The graph with int8 layers in the place of float ones between integers."""
+    if not any(node.op in (_Q, _DQ) for node in graph.nodes):
+        return graph
+    fusing = _Fusing(_merge_equal(graph))
+    for node in fusing.graph.nodes:
+        fusing.visit(node)
+    return fusing.result()
+
+
+def _merge_equal(graph: Graph) -> Graph:
+    """Without nodes that quantise a value once more in the same way."""
+    first: dict[tuple[str, Quantization | None], str] = {}
+    same: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(same.get(name, name) for name in node.inputs)
+        if node.op == _Q:
+            (y,) = node.outputs
+            held = first.setdefault((inputs[0], graph.tensor(y).quantization), y)
+            if held != y:
+                same[y] = held
+                continue
+        nodes.append(replace(node, inputs=inputs))
+    return graph.with_nodes(nodes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a QuantizeLinear quantises to `y`: what `core` makes, clamped to `within`."""
+
+    core: Node
+    within: tuple[float, float]
+    y: Tensor
+    quantize: Node
+
+    @property
+    def to(self) -> Quantization:
+        """The quantisation of the output."""
+        return _of(self.y)
+
+
+class _Fusing:
+    """The nodes of the new graph, as far as those of the old one are visited."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.tensors = dict(graph.tensors)
+        self.names = set(graph.tensors)
+        self.node_names = {node.name for node in graph.nodes}
+        self.same: dict[str, str] = {}  # int8 tensors that are others
+        self.inputs = {name for name in graph.inputs if self._is_only_quantized(name)}
+
+    def visit(self, node: Node) -> None:
+        """Append the node, or what it is the end of."""
+        if node.op == _Q and self._fuse(node):
+            return
+        self.nodes.append(replace(node, inputs=tuple(map(self._now, node.inputs))))
+
+    def result(self) -> Graph:
+        """The new graph, without what nothing reads any more."""
+        graph = replace(self.graph, nodes=tuple(self.nodes), tensors=self.tensors)
+        return merge_views(drop_unused(graph))
+
+    def _fuse(self, node: Node) -> bool:
+        """Whether what ends with this QuantizeLinear is int8 now."""
+        (x,), y = node.inputs, self.graph.tensor(node.outputs[0])
+        root = self._without_views(x)
+        if root in self.inputs:
+            given = self.graph.tensor(root)
+            self.tensors[root] = replace(given, dtype="int8", quantization=y.quantization)
+            self._put_view(node.name, root, y)
+            return True
+        integers = self._integers(x)
+        if integers and _of(integers) == _of(y):
+            self._put_view(node.name, integers.name, y)
+            return True
+        made = self._made(node)
+        if made and made.core.op in _RULES and _RULES[made.core.op](self, made):
+            return True
+        found = table_of(self.graph, x, _of(y))
+        if found:
+            self._put_lookup(node.name, *found, y)
+        return found is not None
+
+    def _is_only_quantized(self, name: str) -> bool:
+        """Whether everything that reads an input quantises it alike, views aside."""
+        readers, found = [name], set()
+        if self.graph.tensor(name).dtype != "float32":
+            return False
+        while readers:
+            for node in self.graph.consumers[readers.pop()]:
+                if node.op == _VIEW and node.outputs[0] not in self.graph.outputs:
+                    readers.append(node.outputs[0])
+                else:
+                    y = self.graph.tensor(node.outputs[0])
+                    found.add(y.quantization if node.op == _Q else None)
+        return len(found) == 1 and None not in found
+
+    def _made(self, quantize: Node) -> _Made | None:
+        """The operator before a QuantizeLinear, where nobody else reads what lies between."""
+        (name,), y = quantize.inputs, self.graph.tensor(quantize.outputs[0])
+        within = _UNBOUNDED
+        while name not in self.graph.outputs and len(self.graph.consumers[name]) == 1:
+            node = self.graph.producer.get(name)
+            if node is None:
+                return None
+            if node.op in ("Relu", "Clip"):
+                within = _after(node, within)
+            elif node.op != _VIEW:
+                return _Made(node, within, y, quantize)
+            name = node.inputs[0]
+        return None
+
+    def _without_views(self, name: str) -> str:
+        while (node := self.graph.producer.get(name)) and node.op == _VIEW:
+            name = node.inputs[0]
+        return name
+
+    def _integers(self, name: str) -> Tensor | None:
+        """The int8 tensor that a float one is dequantised from, views aside."""
+        node = self.graph.producer.get(self._without_views(name))
+        return self.graph.tensor(node.inputs[0]) if node and node.op == _DQ else None
+
+    def _convolution(self, made: _Made) -> bool:
+        """A Conv."""
+        core = made.core
+        x, y = self.graph.shape(core.inputs[0]), self.graph.shape(core.outputs[0])
+        return self._layer(made, x, y, core.attrs)
+
+    def _dense(self, made: _Made) -> bool:
+        """A Gemm: a convolution of one pixel, where it has one row."""
+        x, y = self.graph.shape(made.core.inputs[0]), self.graph.shape(made.core.outputs[0])
+        pixel = (1, x[-1], 1, 1), (1, y[-1], 1, 1)
+        return prod(x[:-1]) == 1 and self._layer(made, *pixel, {**_PLAIN, "group": 1})
+
+    def _layer(self, made: _Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]) -> bool:
+        """A layer from maps of shape `x` to maps of shape `y`."""
+        core = made.core
+        integers = self._integers(core.inputs[0])
+        w, b = (self.graph.tensor(name) if name else None for name in core.inputs[1:])
+        if integers is None or w is None or not self._is_own(w) or w.quantization is None:
+            return False
+        x_scale, w_scales = _of(integers), w.quantization
+        weight, steps = _weight(w), _products(x_scale, w_scales, w.shape[0])
+        factors = multipliers(x_scale, w_scales, made.to, w.shape[0])
+        room = _LARGEST - _largest_sum(weight, x_scale)
+        bias = None
+        if b is not None:
+            bias = _bias(b, steps, factors, room) if self._is_own(b) else None
+        if room < 0 or (bias is None) != (b is None):
+            return False
+        shape = weight.shape if weight.ndim == 4 else (*weight.shape, 1, 1)
+        multiplier = self._constant(f"{core.name}.multiplier", factors)
+        self.tensors[w.name] = _integers_of(w, weight.reshape(shape), w_scales)
+        if b is not None and bias is not None:
+            in_steps = Quantization(tuple(float(step) for step in steps.astype(np.float32)))
+            self.tensors[b.name] = _integers_of(b, bias, in_steps)
+        scratch: tuple[str, ...] = ()
+        if attrs["group"] == x[1] == y[1]:
+            plane = Tensor(unused(f"{core.name}.scratch", self.names), (prod(x[2:]),), dtype="int8")
+            self.tensors[plane.name] = plane
+            scratch = ("", "", plane.name)
+        given = self._view(core, integers, x)
+        inputs = (given, w.name, b.name if b is not None else "", multiplier, "", "", "")
+        wanted = {**attrs, **asdict(bounds(made.to, *made.within)), "split": None}
+        self._put("QLinearConv", made, inputs, y, wanted, scratch)
+        return True
+
+    def _sum(self, made: _Made) -> bool:
+        """An Add of two tensors of one shape."""
+        core = made.core
+        shape = self.graph.shape(core.outputs[0])
+        a, b = (self._integers(name) for name in core.inputs)
+        if a is None or b is None or any(self.graph.shape(n) != shape for n in core.inputs):
+            return False
+        attrs = {
+            "a_factor": _factor(_of(a), made.to),
+            "b_factor": _factor(_of(b), made.to),
+            **asdict(bounds(made.to, *made.within)),
+        }
+        inputs = (self._view(core, a, shape), self._view(core, b, shape))
+        self._put("QLinearAdd", made, inputs, shape, attrs)
+        return True
+
+    def _average(self, made: _Made) -> bool:
+        """An AveragePool."""
+        x, y = (self.graph.shape(name) for name in (made.core.inputs[0], made.core.outputs[0]))
+        return self._average_of(made, x, y, made.core.attrs)
+
+    def _mean(self, made: _Made) -> bool:
+        """A ReduceMean over all of a map: an average over one window."""
+        shape = self.graph.shape(made.core.inputs[0])
+        if len(shape) not in (3, 4) or made.core.attrs["axes"] != tuple(range(2, len(shape))):
+            return False
+        kernel = (1, *shape[2:])[-2:]
+        attrs = {**_PLAIN, "kernel": kernel, "beyond": (0, 0), "count_include_pad": 0}
+        return self._average_of(made, (*shape[:2], *kernel), (*shape[:2], 1, 1), attrs)
+
+    def _average_of(
+        self, made: _Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]
+    ) -> bool:
+        integers = self._integers(made.core.inputs[0])
+        if integers is None:
+            return False
+        factor = {"factor": _factor(_of(integers), made.to)}
+        wanted = {**attrs, **factor, **asdict(bounds(made.to, *made.within))}
+        inputs = (self._view(made.core, integers, x),)
+        self._put("QLinearAveragePool", made, inputs, y, wanted)
+        return True
+
+    def _maximum(self, made: _Made) -> bool:
+        """A MaxPool; where the output is clamped, or quantised otherwise, a table follows."""
+        core = made.core
+        x, y = (self.graph.shape(name) for name in (core.inputs[0], core.outputs[0]))
+        integers = self._integers(core.inputs[0])
+        if integers is None:
+            return False
+        inputs = (self._view(core, integers, x),)
+        if _of(integers) == made.to and made.within == _UNBOUNDED:
+            self._put("QLinearMaxPool", made, inputs, y, core.attrs)
+            return True
+        table = quantized_table(clamped(starting(_of(integers)), *made.within), made.to)
+        if table is None:
+            return False
+        name = unused(f"{core.outputs[0]}.integers", self.names)
+        most = replace(made.y, name=name, shape=y, quantization=integers.quantization)
+        self.tensors[name] = most
+        self.nodes.append(Node("QLinearMaxPool", core.name, inputs, (name,), core.attrs))
+        self._put_lookup(made.quantize.name, name, table, made.y)
+        return True
+
+    def _put(
+        self,
+        op: str,
+        made: _Made,
+        inputs: tuple[str, ...],
+        shape: ShapeTuple,
+        attrs: Mapping[str, Any],
+        more: tuple[str, ...] = (),
+    ) -> None:
+        """Append an int8 operator with an output of this shape, and the view that makes it y."""
+        y = made.y
+        name = y.name if shape == y.shape else unused(f"{y.name}.map", self.names)
+        self.tensors[name] = replace(y, name=name, shape=shape)
+        self.nodes.append(Node(op, made.core.name, inputs, (name, *more), attrs))
+        if name != y.name:
+            self._put_view(made.quantize.name, name, y)
+
+    def _put_lookup(self, name: str, x: str, table: Table, y: Tensor) -> None:
+        """Append a QLinearLookup."""
+        x = self._view(Node("", name, (), ()), self.tensors[x], y.shape)
+        held = (
+            self._constant(f"{name}.table", table.values),
+            self._constant(f"{name}.slopes", table.slopes),
+        )
+        self.nodes.append(Node("QLinearLookup", name, (x, *held), (y.name,)))
+
+    def _put_view(self, name: str, x: str, y: Tensor) -> None:
+        """Let y be the same integers as x."""
+        x = self._now(x)
+        if self.tensors[x].shape == y.shape:
+            self.same[y.name] = x
+        else:
+            self.nodes.append(Node(_VIEW, name, (x,), (y.name,), {"shape": y.shape}))
+
+    def _view(self, core: Node, x: Tensor, shape: ShapeTuple) -> str:
+        """The integers of x in the shape that `core` sees."""
+        name = self._now(x.name)
+        if self.tensors[name].shape == shape:
+            return name
+        view = unused(f"{name}.view", self.names)
+        self.tensors[view] = replace(x, name=view, shape=shape, storage=Storage.ARENA)
+        node = unused(f"{core.name}.view", self.node_names)
+        self.nodes.append(Node(_VIEW, node, (name,), (view,), {"shape": shape}))
+        return view
+
+    def _constant(self, name: str, value: Array) -> str:
+        made = unused(name, self.names)
+        self.tensors[made] = Tensor(made, value.shape, Storage.FLASH, value.dtype.name, value)
+        return made
+
+    def _now(self, name: str) -> str:
+        """The name of the tensor that holds the values of an old one."""
+        return self.same.get(name, name)
+
+    def _is_own(self, tensor: Tensor) -> bool:
+        """Whether it is a constant of one layer."""
+        return tensor.data is not None and len(self.graph.consumers[tensor.name]) == 1
+
+
+_RULES: dict[str, Callable[[_Fusing, _Made], bool]] = {
+    "Conv": _Fusing._convolution,
+    "Gemm": _Fusing._dense,
+    "Add": _Fusing._sum,
+    "AveragePool": _Fusing._average,
+    "ReduceMean": _Fusing._mean,
+    "MaxPool": _Fusing._maximum,
+}
+
+
+def _of(tensor: Tensor) -> Quantization:
+    assert tensor.quantization is not None
+    return tensor.quantization
+
+
+def _after(node: Node, within: tuple[float, float]) -> tuple[float, float]:
+    """The range that is left of a Relu's or Clip's when `within` is cut out of it."""
+    low, high = 0.0, math.inf
+    if node.op == "Clip":
+        low, high = min(node.attrs["min"], node.attrs["max"]), node.attrs["max"]
+    return min(max(low, within[0]), within[1]), min(max(high, within[0]), within[1])
+
+
+def _factor(x: Quantization, y: Quantization) -> float:
+    return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
+
+
+def _weight(w: Tensor) -> Array:
+    """The integers of a quantised weight, int8."""
+    assert w.data is not None
+    scales = _of(w).scales(w.shape[0]).reshape(-1, *(1,) * (w.data.ndim - 1))
+    made: Array = np.rint(w.data / scales).astype(np.int8)
+    return made
+
+
+def _products(x: Quantization, w: Quantization, channels: int) -> Array:
+    """What one step of a sum of products is worth, for each channel, float64."""
+    made: Array = np.float64(x.scale[0]) * w.scales(channels).astype(np.float64)
+    return made
+
+
+def _largest_sum(weight: Array, x: Quantization) -> int:
+    """What no sum of products exceeds, whatever the weights may learn."""
+    return max(127 - x.zero_point, x.zero_point + 128) * 128 * prod(weight.shape[1:])
+
+
+def _bias(b: Tensor, steps: Array, multiplier: Array, room: int) -> Array | None:
+    """A bias as int32 in these steps, with room for the sum; None where it is too large for that.
+
+    In a dead channel, whose scale is next to nothing, files hold biases at the end of int32. They
+    are cut down to what leaves the room, where that is next to nothing in the output too.
+    """
+    assert b.data is not None
+    q = np.rint(b.data.astype(np.float64) / steps)
+    cut = np.clip(q, -room, room)
+    lost = np.abs(q - cut) * multiplier
+    return cut.astype(np.int32) if lost.max() <= _NOTHING else None
+
+
+def _integers_of(tensor: Tensor, data: Array, quantization: Quantization) -> Tensor:
+    """A float constant as the integers that it stands for."""
+    data = np.ascontiguousarray(data)
+    return replace(
+        tensor, shape=data.shape, dtype=data.dtype.name, data=data, quantization=quantization
+    )
