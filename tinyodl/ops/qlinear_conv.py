@@ -20,32 +20,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from typing import NamedTuple
 
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.conv import geometry
 from tinyodl.ops.shared import (
     Argument,
+    Backward,
     ByRows,
     Call,
     Layer,
+    Learner,
     Operator,
     Ref,
     ShapeTuple,
     Struct,
     register,
 )
-from tinyodl.ops.shared.quantization import output_struct, zero_point
+from tinyodl.ops.shared.int8_learning import convolution_learns, convolution_saves
+from tinyodl.ops.shared.quantization import output_struct, through_mask, zero_point
 from tinyodl.ops.shared.rows import held_rows
 
 
-def _inputs(node: Node) -> tuple[str, ...]:
-    """(x, w, b, multiplier, delta, rest, order), "" for those that are absent."""
-    return (*node.inputs, *[""] * 7)[:7]
+class _Inputs(NamedTuple):
+    """The names of the inputs, "" for those that are absent."""
+
+    x: str
+    w: str
+    b: str
+    multiplier: str
+    delta: str
+    rest: str
+    order: str
+
+    @classmethod
+    def of(cls, node: Node) -> _Inputs:
+        return cls(*(*node.inputs, *[""] * 7)[:7])
 
 
-def _outputs(node: Node) -> tuple[str, ...]:
-    """(y, mask, saved, scratch), "" for those that are absent."""
-    return (*node.outputs, *[""] * 4)[:4]
+class _Outputs(NamedTuple):
+    """The names of the outputs, "" for those that are absent."""
+
+    y: str
+    mask: str
+    saved: str
+    scratch: str
+
+    @classmethod
+    def of(cls, node: Node) -> _Outputs:
+        return cls(*(*node.outputs, *[""] * 4)[:4])
 
 
 def _orders(node: Node, order: str) -> tuple[Ref, Ref]:
@@ -84,30 +107,26 @@ def _struct(node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> Struct:
 def _fewest_rows(
     node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple
 ) -> tuple[ShapeTuple, ShapeTuple]:
-    """The maps x and y as the kernels see them whole: as one row, for a pointwise convolution."""
+    """The maps x and y where they are there as a whole: a pointwise one sees them as one row."""
     if w[2:] != (1, 1) or tuple(node.attrs["strides"]) != (1, 1) or any(node.attrs["pads"]):
         return x, y
     return (*x[:2], 1, prod(x[2:])), (*y[:2], 1, prod(y[2:]))
 
 
-def _macs(y: ShapeTuple, w: ShapeTuple, x: ShapeTuple, group: int) -> int:
-    return prod(y) * x[1] // group * prod(w[2:])
-
-
-def _forward_macs(node: Node, graph: Graph) -> int:
-    x, w, y = (graph.shape(name) for name in (*node.inputs[:2], node.outputs[0]))
-    return _macs(y, w, x, node.attrs["group"])
+def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
+    """Of a convolution from maps like x to maps like y, and of the gradient of its input."""
+    in_group = graph.shape(x)[1] // node.attrs["group"]
+    return graph.tensor(y).size * in_group * prod(graph.shape(w)[2:])
 
 
 def _forward_call(node: Node, graph: Graph) -> tuple[Call, ...]:
-    name, w, order = node.inputs[0], graph.shape(node.inputs[1]), _inputs(node)[6]
+    name, saved, w = node.inputs[0], _Outputs.of(node).saved, graph.shape(node.inputs[1])
     x, y = _fewest_rows(node, graph.shape(name), w, graph.shape(node.outputs[0]))
     made = _call(node, graph, _struct(node, x, w, y), (x[2], y[2], 0, y[2]))
-    saved = _outputs(node)[2]
     if not saved:
         return (made,)
     _, channels, *plane = graph.shape(saved)
-    copied = (channels, prod(plane), Ref(order), Ref(name), Ref(saved))
+    copied = (channels, prod(plane), Ref(_Inputs.of(node).order), Ref(name), Ref(saved))
     return Call("save_channels_i8", copied), made
 
 
@@ -122,14 +141,16 @@ def _rows_call(
 def _call(
     node: Node, graph: Graph, shape: Struct, rows: tuple[Argument, ...], in_place: bool = True
 ) -> Call:
-    """The call with (rows of x, rows of y, first, end) of the buffers; unless `in_place`, x and y
-    are known to be different ones."""
-    x, w, b, multiplier, delta, rest, order = _inputs(node)
-    y, mask, _, scratch = _outputs(node)
-    constants = (Ref(w), Ref(b), Ref(multiplier), Ref(delta), Ref(rest), *_orders(node, order))
-    made = (Ref(y), Ref(mask), Ref(scratch if in_place else ""))
-    numbers = (zero_point(x, graph), output_struct(node, graph))
-    return Call("qlinear_conv_i8", (shape, *rows, *numbers, Ref(x), *constants, *made))
+    """The call on buffers of `rows`: of x, of y, then first and end.
+
+    Unless it may be `in_place`, x is read where it lies.
+    """
+    of, made = _Inputs.of(node), _Outputs.of(node)
+    numbers = (zero_point(of.x, graph), output_struct(node, graph))
+    constants = (Ref(of.w), Ref(of.b), Ref(of.multiplier), Ref(of.delta), Ref(of.rest))
+    outputs = (Ref(made.y), Ref(made.mask), Ref(made.scratch if in_place else ""))
+    operands = (Ref(of.x), *constants, *_orders(node, of.order), *outputs)
+    return Call("qlinear_conv_i8", (shape, *rows, *numbers, *operands))
 
 
 def _needs(node: Node, graph: Graph, n: int) -> int:
@@ -157,20 +178,103 @@ def _on_map(node: Node, graph: Graph, row: int) -> int:
 def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
     """Depthwise, plane by plane. Smaller maps of y only in the order of the channels."""
     x, y = graph.shape(node.inputs[0]), graph.shape(node.outputs[0])
-    ordered = not _inputs(node)[6]
+    ordered = not _Inputs.of(node).order
     fits = prod(y) == prod(x) or (ordered and prod(y) < prod(x))
-    return (0,) if _outputs(node)[3] and _is_depthwise(node, x, y) and fits else ()
+    return (0,) if _Outputs.of(node).scratch and _is_depthwise(node, x, y) and fits else ()
+
+
+def _gradient(backward: Backward, node: Node, gy: str, *_: None) -> None:
+    of, saved, attrs = _Inputs.of(node), _Outputs.of(node).saved, node.attrs
+    gy = through_mask(backward, node, gy)
+    if backward.wants(of.delta):  # first: then the input's gradient may take the memory of gy
+        backward.learn("QLinearConvBiasGradient", node, of.delta, (gy, attrs["delta_factor"]))
+    if backward.wants(of.x):
+        backward.add(of.x, _input_gradient(backward, node, gy))
+    if backward.wants(of.w):
+        inputs = (gy, saved or of.x, attrs["factor"], of.order)
+        attrs = {**attrs, "saved": bool(saved)}
+        backward.learn("QLinearConvWeightGradient", node, of.w, inputs, attrs)
+
+
+def _input_gradient(backward: Backward, node: Node, gy: str) -> str:
+    """The gradient of x; through one plane where it can be computed in place."""
+    of = _Inputs.of(node)
+    x, y = backward.graph.shape(of.x), backward.graph.shape(node.outputs[0])
+    inputs = (gy, of.w, node.attrs["weight_scale"], of.rest, of.order)
+    plane = [(prod(y[2:]),)] if _is_depthwise(node, x, y) and x == y else []
+    return backward.emit_several("QLinearConvInputGradient", node, inputs, (of.x, *plane))[0]
+
+
+def _input_gradient_call(node: Node, graph: Graph) -> Call:
+    gy, w, scale, rest, order = node.inputs
+    gx, scratch = (*node.outputs, "")[:2]
+    weight = graph.shape(w)
+    x, y = _fewest_rows(node, graph.shape(gx), weight, graph.shape(gy))
+    constants = (Ref(w), Ref(scale), Ref(rest), *_orders(node, order))
+    arguments = (Ref(gy), *constants, Ref(gx), Ref(scratch))
+    return Call("qlinear_conv_input_gradient_i8", (_struct(node, x, weight, y), *arguments))
+
+
+def _weight_gradient_call(node: Node, graph: Graph) -> Call:
+    gy, read, factor, order, w = node.inputs[:5]
+    weight, saved = graph.shape(w), node.attrs["saved"]
+    of_w = (1, weight[1] * node.attrs["group"], *graph.shape(read)[2:])
+    x, y = _fewest_rows(node, of_w, weight, graph.shape(gy))
+    out_order, in_order = _orders(node, order)
+    orders = (out_order, Ref("") if saved else in_order)
+    numbers = (zero_point(read, graph), int(saved))
+    arguments = (*numbers, Ref(gy), Ref(read), Ref(factor), *orders, Learner(w))
+    return Call("qlinear_conv_weight_gradient_i8", (_struct(node, x, weight, y), *arguments))
+
+
+def _weight_gradient_macs(node: Node, graph: Graph) -> int:
+    return graph.tensor(node.inputs[4]).size * prod(graph.shape(node.inputs[0])[2:])
+
+
+def _bias_gradient_call(node: Node, graph: Graph) -> Call:
+    gy, factor, delta = node.inputs[:3]
+    _, channels, *plane = graph.shape(gy)
+    arguments = (channels, prod(plane), Ref(gy), Ref(factor), Learner(delta))
+    return Call("qlinear_conv_bias_gradient_i8", arguments)
 
 
 register(
     Operator(
         "QLinearConv",
         shape=_shapes,
-        macs=_forward_macs,
+        macs=lambda n, g: _macs(n, g, n.inputs[0], n.inputs[1], n.outputs[0]),
         call=_forward_call,
         kernel="qlinear_conv_i8.h",
+        gradient=_gradient,
         in_place=_in_place,
         layer=Layer(weights=(1,), biases=(2,)),
         by_rows=ByRows(_needs, _frees, _rows_call),
+        learns=convolution_learns,
+        saves=convolution_saves,
+    )
+)
+register(
+    Operator(
+        "QLinearConvInputGradient",
+        macs=lambda n, g: _macs(n, g, n.outputs[0], n.inputs[1], n.inputs[0]),
+        call=_input_gradient_call,
+        kernel="qlinear_conv_input_gradient_i8.h",
+        in_place=lambda n, g: (0,) if len(n.outputs) > 1 else (),
+    )
+)
+register(
+    Operator(
+        "QLinearConvWeightGradient",
+        macs=_weight_gradient_macs,
+        call=_weight_gradient_call,
+        kernel="qlinear_conv_gradient_i8.h",
+    )
+)
+register(
+    Operator(
+        "QLinearConvBiasGradient",
+        macs=lambda n, g: g.tensor(n.inputs[0]).size,
+        call=_bias_gradient_call,
+        kernel="qlinear_conv_gradient_i8.h",
     )
 )

@@ -1,0 +1,447 @@
+"""QLinearConv: int8 convolutions and dense layers, forward and backward.
+
+The forward kernel is compared with exact integer arithmetic and with onnxruntime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as functional
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.hostnet import HostNet
+from tests.ops.graphs import around
+from tests.ops.int8 import between, ranges
+from tests.ops.kernels import compiled, run_by_rows
+from tests.ops.test_gradients import check, pads, seeds, small
+from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
+from tinyodl.ops import calls_of, in_place_of, output_shapes
+from tinyodl.ops.shared.quantization import bounds, multipliers
+
+
+@dataclass
+class Layer:
+    """A drawn layer: its node and graph, the values of its inputs, and the filters in order."""
+
+    node: Node
+    graph: Graph
+    values: dict[str, np.ndarray]
+    filters: np.ndarray  # (M, C/group, KH, KW) int8, in the order of the channels
+
+    @property
+    def scales(self) -> tuple[float, np.ndarray, float]:
+        """Those of x, of each filter, and of y."""
+        x, w, y = (self.graph.tensor(name).quantization for name in ("x", "w", "y"))
+        return x.scale[0], w.scales(len(self.filters)), y.scale[0]
+
+    def zero_point(self, name: str) -> int:
+        return self.graph.tensor(name).quantization.zero_point
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Of a convolution with `group` groups of (filters, channels)."""
+
+    group: int = 1
+    per_group: tuple[int, int] = (1, 1)
+    size: tuple[int, int] = (5, 6)
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        """Make the map as large as the window, and padding smaller than it."""
+        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+        kept = tuple(min(p, reach[i % 2] - 1) for i, p in enumerate(self.pads))
+        size = tuple(max(self.size[i], reach[i] - kept[i] - kept[i + 2]) for i in (0, 1))
+        object.__setattr__(self, "pads", kept)
+        object.__setattr__(self, "size", size)
+
+
+def layer(
+    seed: int,
+    at: Geometry,
+    *,
+    split: str | None = None,
+    bias: bool = True,
+    delta: bool = False,
+    exact_scales: bool = False,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    outputs: tuple[str, ...] = ("y",),
+) -> Layer:
+    """A layer of that geometry with drawn values; its outputs fill most of int8's range."""
+    rng = np.random.default_rng(seed)
+    (m, c), taps = at.per_group, at.kernel
+    channels, filters = at.group * c, rng.integers(-127, 128, (at.group * m, c, *taps))
+    filters = filters.astype(np.int8)
+    s_x, s_w = rng.uniform(0.01, 0.1), rng.uniform(0.001, 0.02, len(filters))
+    s_y = s_x * s_w.mean() * 74 * np.sqrt(c * taps[0] * taps[1])
+    if exact_scales or seed % 3 == 0:  # powers of two: then v is exact, and often a tie
+        s_x, s_w = 2.0 ** (seed % 4 - 5), 2.0 ** rng.integers(-9, -6, len(filters))
+        s_y = 2 ** np.round(np.log2(s_x * s_w.mean() * 74 * np.sqrt(c * taps[0] * taps[1])))
+    quantizations = {
+        "x": Quantization((float(np.float32(s_x)),), int(rng.integers(-128, 128))),
+        "w": Quantization(tuple(float(s) for s in s_w.astype(np.float32))),
+        "y": Quantization((float(np.float32(s_y)),), int(rng.integers(-128, 128))),
+    }
+    values = {
+        "x": rng.integers(-128, 128, (1, channels, *at.size)).astype(np.int8),
+        "multiplier": multipliers(*quantizations.values(), len(filters)),
+    }
+    if bias:
+        values["b"] = rng.integers(-9999, 9999, len(filters)).astype(np.int32)
+    if delta:
+        values["delta"] = rng.integers(-9999, 9999, len(filters)).astype(np.int16)
+    axis = 1 if split == "inputs" else 0
+    values |= {"w": filters} if split is None else _split(filters, axis, rng)
+    attrs = {
+        "strides": at.strides,
+        "pads": at.pads,
+        "dilations": at.dilations,
+        "group": at.group,
+        "split": split,
+        **vars(bounds(quantizations["y"], *limits)),
+    }
+    slots = ("x", "w", "b", "multiplier", "delta", "rest", "order")
+    inputs = tuple(name if name in values else "" for name in slots)
+    node = Node("QLinearConv", "conv", inputs, outputs, attrs)
+    quantizations["saved"] = quantizations["x"]
+    tensors = {
+        name: _tensor(name, value, quantizations.get(name)) for name, value in values.items()
+    }
+    shapes = output_shapes(node, Graph((), tensors, (), ()))
+    for name, shape in zip(outputs, shapes, strict=True):
+        dtype = "uint8" if name == "mask" else "int8"
+        if name:
+            tensors[name] = Tensor(name, shape, dtype=dtype, quantization=quantizations.get(name))
+    return Layer(node, Graph((node,), tensors, ("x",), ("y",)), values, filters)
+
+
+def _split(filters: np.ndarray, axis: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """w, rest and order for a drawn choice of filters or columns; rest may be empty."""
+    count = filters.shape[axis]
+    order = rng.permutation(count).astype(np.uint16)
+    learning = int(rng.integers(1, count + 1))
+    parts = {"w": order[:learning], "rest": order[learning:]}
+    made = {name: np.take(filters, part, axis) for name, part in parts.items() if part.size}
+    return {name: np.ascontiguousarray(part) for name, part in made.items()} | {"order": order}
+
+
+def _tensor(name: str, value: np.ndarray, quantization: Quantization | None) -> Tensor:
+    storage, data = (Storage.ARENA, None) if name == "x" else (Storage.FLASH, value)
+    return Tensor(name, value.shape, storage, str(value.dtype), data, quantization=quantization)
+
+
+def run(of: Layer, folder, **memory: np.ndarray) -> dict[str, np.ndarray]:
+    """The node's outputs; `memory` gives arrays for some, what is not written is 0x5a."""
+    outputs = [of.graph.tensor(name) for name in of.node.outputs if name]
+    made = {t.name: np.full(t.shape, 0x5A, t.dtype) for t in outputs} | memory
+    for call in calls_of(of.node, of.graph):
+        compiled(call, of.node, of.graph, folder)({**of.values, **made}, 0, 0)
+    return made
+
+
+def windows(x: np.ndarray, node: Node, kernel: tuple[int, ...]) -> np.ndarray:
+    """(C, OH, OW, KH, KW) of x (1, C, H, W), padded with 0."""
+    top, left, bottom, right = node.attrs["pads"]
+    padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, node.attrs["dilations"], strict=True)]
+    view = np.lib.stride_tricks.sliding_window_view(padded, reach, (1, 2))
+    (sh, sw), (dh, dw) = node.attrs["strides"], node.attrs["dilations"]
+    return view[:, ::sh, ::sw, ::dh, ::dw]
+
+
+def exact_v(of: Layer) -> np.ndarray:
+    """v of every output: the sum in 64 bits, then two roundings to float32."""
+    group, filters = of.node.attrs["group"], of.filters
+    over = windows(of.values["x"].astype(np.int64) - of.zero_point("x"), of.node, filters.shape[2:])
+    grouped = filters.astype(np.int64).reshape(group, -1, *filters.shape[1:])
+    over = over.reshape(group, -1, *over.shape[1:])
+    sums = np.einsum("gcyxhw,gmchw->gmyx", over, grouped).reshape(1, len(filters), *over.shape[2:4])
+    column = (1, -1, 1, 1)
+    sums += of.values.get("b", np.zeros(len(filters), np.int32)).reshape(column)
+    v = sums.astype(np.float32) * of.values["multiplier"].reshape(column)
+    delta = of.values.get("delta", np.zeros(len(filters), np.int16))
+    return v + delta.reshape(column).astype(np.float32) / np.float32(256)
+
+
+def exact(of: Layer) -> np.ndarray:
+    """y, rounded half to even."""
+    rounded = np.rint(exact_v(of)) + of.zero_point("y")
+    return np.clip(rounded, of.node.attrs["low"], of.node.attrs["high"]).astype(np.int8)
+
+
+def onnxruntime_output(of: Layer) -> np.ndarray:
+    """What DequantizeLinear, Conv and QuantizeLinear make of it, each by itself."""
+    nodes, initializers = [], []
+
+    def constant(name: str, value: np.ndarray) -> str:
+        initializers.append(numpy_helper.from_array(value, name))
+        return name
+
+    def linear(op: str, name: str, scale: np.ndarray, zero: np.ndarray, output: str) -> str:
+        inputs = [name, constant(f"{output}.s", scale), constant(f"{output}.z", zero)]
+        nodes.append(helper.make_node(op, inputs, [output], axis=0))
+        return output
+
+    s_x, s_w, s_y = (np.asarray(scale, np.float32) for scale in of.scales)
+    zero = {name: np.asarray(of.zero_point(name), np.int8) for name in ("x", "y")}
+    none = np.zeros(len(of.filters), np.int8)
+    operands = [
+        linear("DequantizeLinear", "x", s_x, zero["x"], "xf"),
+        linear("DequantizeLinear", constant("w", of.filters), s_w, none, "wf"),
+    ]
+    if "b" in of.values:
+        b, zeros = constant("b", of.values["b"]), none.astype(np.int32)
+        operands.append(linear("DequantizeLinear", b, s_x * s_w, zeros, "bf"))
+    names = ("strides", "pads", "dilations", "group")
+    attrs = {name: of.node.attrs[name] for name in names}
+    nodes.append(helper.make_node("Conv", operands, ["yf"], **attrs))
+    linear("QuantizeLinear", "yf", s_y, zero["y"], "y")
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "conv",
+        [value("x", TensorProto.INT8, of.values["x"].shape)],
+        [value("y", TensorProto.INT8, None)],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, {"x": of.values["x"]})[0]
+
+
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 13))
+kernels = st.tuples(st.integers(1, 4), st.integers(1, 4))
+geometries = st.one_of(
+    st.builds(  # any
+        Geometry,
+        small,
+        st.tuples(small, small),
+        sizes,
+        kernels,
+        st.tuples(small, small),
+        st.tuples(st.integers(1, 2), small),
+        pads,
+    ),
+    st.builds(  # depthwise
+        Geometry,
+        st.integers(2, 5),
+        st.just((1, 1)),
+        sizes,
+        kernels,
+        st.tuples(small, small),
+        st.tuples(small, small),
+        pads,
+    ),
+    st.builds(  # pointwise
+        Geometry,
+        small,
+        st.tuples(st.integers(1, 5), st.integers(1, 9)),
+        sizes,
+        st.just((1, 1)),
+    ),
+)
+splits = st.sampled_from([None, "outputs", "inputs"])
+
+
+@check
+@given(
+    seed=seeds,
+    at=geometries,
+    split=splits,
+    bias=st.booleans(),
+    delta=st.booleans(),
+    limits=ranges,
+)
+def test_forward_is_exact(tmp_path, seed, at, split, bias, delta, limits):
+    """Equal to integer arithmetic with rounding half to even, whatever lies where."""
+    if split == "inputs" and at.group > 1:
+        split = None
+    of = layer(seed, at, split=split, bias=bias, delta=delta, limits=limits)
+    np.testing.assert_array_equal(run(of, tmp_path)["y"], exact(of))
+
+
+def test_forward_is_within_one_step_of_onnxruntime(tmp_path):
+    """Layers as networks have them: where v is near a tie, a few outputs in 10,000 differ."""
+    layers = [
+        Geometry(1, (16, 3), (24, 25), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
+        Geometry(1, (24, 40), (9, 7), (1, 1)),
+        Geometry(1, (10, 64), (1, 1), (1, 1)),
+        Geometry(1, (16, 16), (12, 13), (3, 3), (1, 1), (2, 1), (2, 1, 2, 1)),
+        Geometry(24, (1, 1), (13, 14), (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+        Geometry(16, (1, 1), (16, 15), (7, 7), (2, 2), (1, 1), (3, 3, 3, 3)),
+        Geometry(4, (6, 3), (11, 12), (3, 3), (1, 1), (1, 1), (0, 1, 1, 0)),
+    ]
+    steps = []
+    for number, at in enumerate(layers * 3):
+        of = layer(3 * number + 1, at, bias=number % 2 == 0)
+        steps.append((run(of, tmp_path)["y"].astype(int) - onnxruntime_output(of)).ravel())
+    found = np.concatenate(steps)
+    assert np.abs(found).max() <= 1
+    print("differ:", np.count_nonzero(found), "of", found.size)
+    assert np.count_nonzero(found) <= found.size // 2000
+
+
+@check
+@given(seed=seeds, at=geometries, split=splits, limits=ranges)
+def test_mask_is_where_the_gradient_passes(tmp_path, seed, at, split, limits):
+    """PyTorch's convention: of the activation, then of fake_quantize."""
+    if split == "inputs" and at.group > 1:
+        split = None
+    of = layer(seed, at, split=split, limits=limits, outputs=("y", "mask"))
+    made = run(of, tmp_path)
+    v = torch.tensor(exact_v(of), requires_grad=True)
+    low, high = (np.float32(limit) / np.float32(of.scales[2]) for limit in limits)
+    cut = between(v, (low, high))
+    torch.fake_quantize_per_tensor_affine(cut, 1.0, of.zero_point("y"), -128, 127).sum().backward()
+    bits = np.unpackbits(made["mask"], bitorder="little")[: v.numel()]
+    np.testing.assert_array_equal(bits.reshape(v.shape), v.grad.numpy() != 0)
+    np.testing.assert_array_equal(made["y"], exact(of))
+
+
+@check
+@given(seed=seeds, at=geometries, split=splits)
+def test_rows_through_rings_equal_the_whole(tmp_path, seed, at, split):
+    if split == "inputs" and at.group > 1:
+        split = None
+    of = layer(seed, at, split=split)
+    rng = np.random.default_rng(seed)
+    found = run_by_rows(of.node, of.graph, of.values, tmp_path, rng)
+    np.testing.assert_array_equal(found, exact(of))
+
+
+@check
+@given(
+    seed=seeds,
+    group=st.integers(2, 6),
+    size=sizes,
+    kernel=kernels,
+    strides=st.tuples(small, small),
+    pads=pads,
+    split=st.sampled_from([None, "outputs"]),
+)
+def test_depthwise_in_place(tmp_path, seed, group, size, kernel, strides, pads, split):
+    """y may take the memory of x where its maps are no larger, and x is saved before."""
+    at = Geometry(group, (1, 1), size, kernel, strides, (1, 1), pads)
+    outputs = ("y", "mask", "saved" if split else "", "scratch")
+    of = layer(seed, at, split=split, outputs=outputs)
+    x, y = of.values["x"].copy(), of.graph.tensor("y")
+    expected = exact(of)
+    fits = y.size == x.size or (y.size < x.size and not split)
+    assert in_place_of(of.node, of.graph) == ((0,) if fits else ())
+    if fits:
+        shared = of.values["x"].reshape(-1)[: y.size].reshape(y.shape)
+        made = run(of, tmp_path, y=shared)
+    else:
+        made = run(of, tmp_path)
+    np.testing.assert_array_equal(made["y"], expected)
+    if split:
+        learning = of.values["order"][: len(of.values["w"])]
+        np.testing.assert_array_equal(made["saved"], x[:, learning])
+
+
+def test_shapes_of_absent_outputs():
+    of = layer(0, Geometry(group=3), outputs=("y", "", "", "scratch"))
+    shapes = output_shapes(of.node, of.graph)
+    assert shapes == ((1, 3, 3, 4), (), (), (30,))
+    alone = replace(of.node, outputs=("y",))
+    assert output_shapes(alone, of.graph) == ((1, 3, 3, 4),)
+
+
+def learning(of: Layer, folder, *, scaling: bool) -> tuple[HostNet, np.ndarray]:
+    """The layer between a learned float32 input and a float32 output, and that input's values.
+
+    All that can learn does: the input, w and delta. Batch 2: gradients stay sums.
+    """
+    x = of.graph.tensor("x")
+    scale, zero = x.quantization.scale[0], x.quantization.zero_point
+    real = ((of.values["x"].astype(np.float32) - zero) * np.float32(scale)).astype(np.float32)
+    around_x, plan = around("Reshape", {"x.real": real}, {"shape": real.shape})
+    quantize = Node("QuantizeLinear", "quantize", ("x.real",), ("x",), vars(bounds(x.quantization)))
+    out = Node("DequantizeLinear", "out", ("y",), ("z",))
+    tensors = {**around_x.tensors, **of.graph.tensors, "z": Tensor("z", of.graph.shape("y"))}
+    for name in ("w", "delta"):
+        if name in tensors:
+            tensors[name] = replace(tensors[name], storage=Storage.PARAMETER)
+    nodes = (*around_x.nodes[:-1], quantize, of.node, out)
+    graph = Graph(nodes, tensors, ("one",), ("z",))
+    plan = plan.model_copy(update={"scaling": scaling})
+    return HostNet(graph, plan, folder), real
+
+
+def fake_quantised(of: Layer, limits: tuple[float, float], x, w, b) -> torch.Tensor:
+    """The layer on real values in float64, with the straight-through estimator."""
+    top, left, bottom, right = of.node.attrs["pads"]
+    names = {"strides": "stride", "dilations": "dilation", "group": "groups"}
+    options = {option: of.node.attrs[name] for name, option in names.items()}
+    made = functional.conv2d(functional.pad(x, (left, right, top, bottom)), w, b, **options)
+    made = between(made, limits)
+    return torch.fake_quantize_per_tensor_affine(made, of.scales[2], of.zero_point("y"), -128, 127)
+
+
+@settings(check, max_examples=40)
+@given(
+    seed=seeds,
+    at=geometries,
+    split=splits,
+    limits=ranges,
+    delta=st.booleans(),
+    scaling=st.booleans(),
+)
+def test_gradients(tmp_path_factory, seed, at, split, limits, delta, scaling):
+    """Of the input, of the weights that learn and of the bias, against PyTorch in float64."""
+    if split == "inputs" and at.group > 1:
+        split = "outputs"
+    depthwise = at.per_group == (1, 1) and at.group > 1
+    saves = split == "inputs" or (split and depthwise)
+    of = layer(
+        seed,
+        at,
+        split=split,
+        delta=delta,
+        exact_scales=True,
+        limits=limits,
+        outputs=("y", "", "saved" if saves else "", "scratch" if depthwise else ""),
+    )
+    net, real = learning(of, tmp_path_factory.mktemp("net"), scaling=scaling)
+    s_x, s_w, s_y = of.scales
+    filters = of.filters * s_w.astype(np.float64).reshape(-1, 1, 1, 1)
+    bias = of.values["b"] * s_x * s_w.astype(np.float64)
+    bias += of.values.get("delta", np.zeros_like(bias)) / 256 * s_y
+    leaves = [
+        torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (real, filters, bias)
+    ]
+    expected = fake_quantised(of, limits, *leaves)
+    one = np.ones((1, 1), np.float32)
+    np.testing.assert_array_equal(net.forward(one), expected.detach().numpy())
+
+    target = np.random.default_rng(seed).normal(size=expected.shape).astype(np.float32) * s_y * 50
+    net.train(one, target=target)
+    functional.mse_loss(expected, torch.tensor(target, dtype=torch.float64)).backward()
+    x, w, b = (leaf.grad.numpy() for leaf in leaves)
+    step_w = 1 / s_w if scaling else s_w
+    step_b = 1 / s_y if scaling else (s_x * s_w) ** 2 / s_y
+    w = w * step_w.reshape(-1, 1, 1, 1)
+    if split:
+        axis = 1 if split == "inputs" else 0
+        w = w.take(of.values["order"][: of.values["w"].shape[axis]], axis)
+    close(net.parameter("<x.real.b.sum>").reshape(x.shape), x)
+    close(net.parameter("<w.sum>"), w)
+    if delta:
+        close(net.parameter("<delta.sum>"), b * step_b)
+
+
+def close(found: np.ndarray, expected: np.ndarray) -> None:
+    scale = np.abs(expected).max(initial=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * scale)
