@@ -159,11 +159,11 @@ def _block(
     last = max(lifetimes[name][1] for name in names)
     heights = [0] * (last - first + 1)
     for name in names:
-        top = _aligned(within[name] + graph.tensor(name).nbytes)
+        top = aligned(within[name] + graph.tensor(name).nbytes)
         for step in range(lifetimes[name][0] - first, lifetimes[name][1] - first + 1):
             heights[step] = max(heights[step], top)
     return Block(names, first, tuple(heights))
 
 
-def _aligned(nbytes: int) -> int:
+def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT

@@ -26,6 +26,7 @@ from tinyodl.ops import (
     Struct,
     Symbol,
     calls_of,
+    kernels_of,
     single_calls,
 )
 from tinyodl.resources import TEMPLATES
@@ -68,7 +69,7 @@ def render_network(
     """Render `lib/net`. `source` is the name of the ONNX file, for the comments."""
     names = _Names.of(graph)
     learners = _learners(graph, plan, names)
-    kernels = {k for n in graph.nodes if (k := OPERATORS[n.op].kernel)}
+    kernels: set[str] = set().union(*(kernels_of(node) for node in graph.nodes))
     if learners:
         kernels.add("optimizer.h")
     sections = _sections(graph, names)
@@ -204,8 +205,11 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
 def _lines(call: Call | Loop, node: Node, names: _Names) -> list[str]:
     if isinstance(call, Call):
         return [_text(call, node, names)]
-    i = call.index
-    body = [f"    {_text(inner, node, names)}" for inner in call.calls]
+    i, body = call.index, []
+    for number, inner in enumerate(call.calls):
+        own = call.nodes[number] if call.nodes else node
+        body += [f"    /* {own.op} {own.name} */"] if call.nodes else []
+        body.append(f"    {_text(inner, own, names)}")
     return [f"for (int32_t {i} = 0; {i} < {call.count}; {i}++) {{", *body, "}"]
 
 

@@ -70,11 +70,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Loop:
-    """Calls that generated C repeats, for `index` from 0 to `count` - 1."""
+    """Calls that generated C repeats, for `index` from 0 to `count` - 1.
+
+    `nodes` are those that the calls are from, one for each, where it is not the loop's own.
+    """
 
     index: str
     count: int
     calls: tuple[Call, ...]
+    nodes: tuple[Node, ...] = ()
 
 
 class Backward(Protocol):
@@ -267,6 +271,13 @@ def single_calls(node: Node, graph: Graph) -> tuple[Call, ...]:
     for call in calls_of(node, graph):
         made += call.calls if isinstance(call, Loop) else (call,)
     return tuple(made)
+
+
+def kernels_of(node: Node) -> set[str]:
+    """The files in `templates/kernels/` that a node needs, and those of the nodes inside it."""
+    own = OPERATORS[node.op].kernel
+    inner: set[str] = set().union(*(kernels_of(each) for each in node.attrs.get("body", ())))
+    return inner | {own} if own else inner
 
 
 def in_place_of(node: Node, graph: Graph) -> tuple[int, ...]:

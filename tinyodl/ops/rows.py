@@ -1,0 +1,51 @@
+"""Rows: a part of the network that runs row by row through all its layers (`tinyodl.rows`).
+
+In each turn of a loop every node of the part makes the next rows of its output, or none: as many as
+the nodes behind it can use. So their maps are held only as rings of a few rows. A row is made once,
+by the kernel that makes the whole map elsewhere, from the same operands: the bits are the same.
+Attributes: body, the nodes; maps, the shapes of what the rings stand for; made, for each node the
+table that says how many rows of its output there are before each turn; turns.
+Inputs: what the nodes read from outside, then the tables, uint16 (turns + 1).
+Outputs: the last node's output, as a whole, then the rings (1, C, rows, W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tinyodl.graph import Graph, Node
+from tinyodl.ops.shared import OPERATORS, Call, Element, Loop, Operator, register
+
+_TURN = "turn"
+
+
+def _in_full(node: Node, graph: Graph) -> Graph:
+    """The graph in which the maps of the rings have their shapes."""
+    maps = node.attrs["maps"]
+    return graph.with_tensors(replace(graph.tensor(name), shape=maps[name]) for name in maps)
+
+
+def _calls(node: Node, graph: Graph) -> tuple[Loop]:
+    full = _in_full(node, graph)
+    held = {name: graph.shape(name)[2] for name in node.attrs["maps"]}
+    calls = []
+    for inner in node.attrs["body"]:
+        table = node.attrs["made"][inner.outputs[0]]
+        first, end = Element(table, _TURN), Element(table, f"{_TURN} + 1")
+        calls.append(_by_rows(inner, full, held, first, end))
+    return (Loop(_TURN, node.attrs["turns"], tuple(calls), node.attrs["body"]),)
+
+
+def _by_rows(node: Node, graph: Graph, held: dict[str, int], first: Element, end: Element) -> Call:
+    rule = OPERATORS[node.op].by_rows
+    if rule is None:
+        raise ValueError(f"{node.op} cannot be computed row by row")
+    return rule.call(node, graph, held, first, end)
+
+
+def _macs(node: Node, graph: Graph) -> int:
+    full = _in_full(node, graph)
+    return sum(OPERATORS[inner.op].macs(inner, full) for inner in node.attrs["body"])
+
+
+register(Operator("Rows", _calls, None, macs=_macs))
