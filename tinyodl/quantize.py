@@ -44,6 +44,7 @@ from tinyodl.graph import Array
 from tinyodl.manifest import CalibrationRecord
 
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
+_NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
 _PER_CHANNEL_SINCE = 13  # the opset whose DequantizeLinear has a scale for each channel
 _STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LAYERS = ("Conv", "Gemm", "MatMul")
@@ -78,9 +79,12 @@ def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: boo
     graph = import_checked(load_model(Path(source), data), source).graph
     shapes = {name: graph.shape(name) for name in graph.inputs}
     inputs = load_inputs(samples, shapes, graph.shape(graph.outputs[0]))
+    expected = _outputs(real, inputs)
+    if not np.isfinite(expected).all():
+        raise ModelError(f"{source}: the output is {_NOT_FINITE}")
     made = _quantized(real, inputs, source)
     _check(made, source)
-    return Quantized(made, real, _compared(real, made, inputs, samples.name, scores))
+    return Quantized(made, real, _cost(expected, made, inputs, samples.name, scores))
 
 
 def _refuse_integers(model: onnx.ModelProto, source: str) -> None:
@@ -179,21 +183,14 @@ def _check(model: onnx.ModelProto, source: str) -> None:
     for node in steps:
         scale = onnx.numpy_helper.to_array(constants[node.input[1]])
         if not np.isfinite(scale).all():
-            raise ModelError(
-                f"{source}: '{node.input[0]}' is not finite for some of the samples; "
-                "check how they are scaled"
-            )
+            raise ModelError(f"{source}: '{node.input[0]}' is {_NOT_FINITE}")
 
 
-def _compared(
-    real: onnx.ModelProto,
-    made: onnx.ModelProto,
-    inputs: Mapping[str, Array],
-    samples: str,
-    scores: bool,
+def _cost(
+    expected: Array, made: onnx.ModelProto, inputs: Mapping[str, Array], samples: str, scores: bool
 ) -> CalibrationRecord:
-    """The outputs of both models for the samples, side by side."""
-    expected, found = _outputs(real, inputs), _outputs(made, inputs)
+    """How far the outputs for the samples are from those expected of the float32 model."""
+    found = _outputs(made, inputs)
     error, size = np.abs(found - expected).mean(), np.abs(expected).mean()
     step = _output_step(made)
     same = expected.argmax(axis=1) == found.argmax(axis=1)

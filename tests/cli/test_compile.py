@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.conftest import COMMAND, ENVIRONMENT, Run
@@ -159,3 +160,28 @@ def test_cut_and_head_change_the_network(tinyodl: Run) -> None:
 def test_a_cut_that_is_not_there_is_a_mistake_of_the_user(tinyodl: Run) -> None:
     done = tinyodl("plan", MODEL, "--board", "host", "--cut", "/10/Flat")
     assert done.code == 2 and "'/10/Flatten'" in done.err
+
+
+def test_quantising_says_what_it_cost(tinyodl: Run, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(12, 6, 1, 100))
+    np.savez(tmp_path / "few.npz", x=x)
+    options = (MODEL, "--board", "nrf52840_dk", "--update", "none")
+    options += ("--precision", "int8", "--calibrate", tmp_path / "few.npz")
+    done = tinyodl("compile", *options, "-o", tmp_path / "out")
+    text = " ".join(done.out.split())
+    assert done.code == 0 and done.err == ""
+    assert "int8, calibrated with 12 samples of few.npz: the output is off by" in text
+    assert "largest element is the same for" in text
+    values = tinyodl("plan", *options, "--json").values
+    assert values["calibration"]["count"] == 12 and values["calibration"]["agreement"] > 0.5
+    smaller = values["flash_bytes"]["parts"]["weights"]
+    whole = tinyodl("plan", *options[:5], "--json").values
+    assert whole["calibration"] is None and smaller < 0.5 * whole["flash_bytes"]["parts"]["weights"]
+
+
+def test_calibrating_without_int8_is_a_mistake(tinyodl: Run, tmp_path: Path) -> None:
+    options = ("plan", MODEL, "--board", "nrf52840_dk")
+    done = tinyodl(*options, "--calibrate", tmp_path / "few.npz")
+    assert done.code == 2 and "--calibrate is for --precision int8" in done.err
+    done = tinyodl(*options, "--precision", "int8")
+    assert done.code == 2 and "needs samples" in done.err
