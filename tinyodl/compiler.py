@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
-from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.frontend import Changes, Precision, Prepared, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
@@ -349,9 +349,9 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     weights = sum(
         t.nbytes
         for t in training.tensors.values()
-        if t.storage in (Storage.FLASH, Storage.PARAMETER)
+        if t.storage is Storage.FLASH or has_initial(t)
     )
-    kernels = sum(name.endswith("_f32.h") for name in network.files)
+    kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in network.files)
     code = firmware.code_bytes(board.port, kernels, len(training.nodes))
     parts = {"weights": weights, "code": code}
     return MemoryRecord(parts=parts, total=sum(parts.values()))

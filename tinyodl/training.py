@@ -139,9 +139,8 @@ def _with_changed(
     graph: Graph, changed: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> Graph:
     """With nodes and tensors replaced or added; tensors that nothing names any more are gone."""
-    return graph.with_tensors(tensors.values()).with_nodes(
-        changed.get(node.name, node) for node in graph.nodes
-    )
+    nodes = [changed.get(node.name, node) for node in graph.nodes]
+    return graph.with_tensors(tensors.values()).with_nodes(nodes).with_tensors(tensors.values())
 
 
 def _needing_gradient(graph: Graph) -> frozenset[str]:
@@ -239,7 +238,10 @@ class _Walk:
             self._learn_from_sum(name)
 
     def result(self) -> Graph:
-        """The forward nodes followed by what the walk made, with updates of summed gradients."""
+        """The forward nodes, then what the walk made and updates of summed gradients.
+
+        Constants that no gradient asked for are left out.
+        """
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
         if self.plan.batch > 1:
@@ -254,7 +256,13 @@ class _Walk:
                 Node(op, f"{parameter}.Update", (parameter, *states), (), phase=Phase.UPDATE)
             )
         graph = self.graph.with_tensors(self.tensors.values())
-        return replace(graph, nodes=(*graph.nodes, *self.nodes))
+        graph = replace(graph, nodes=(*graph.nodes, *self.nodes))
+        unread = {
+            name
+            for name, readers in graph.consumers.items()
+            if not readers and graph.tensor(name).storage is Storage.FLASH
+        }
+        return replace(graph, tensors={n: t for n, t in graph.tensors.items() if n not in unread})
 
     def _sum(self, tensor: str) -> str | None:
         """The gradient of `tensor`: its contributions added in the order they came."""

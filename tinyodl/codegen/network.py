@@ -63,6 +63,11 @@ def parameters(graph: Graph) -> list[Tensor]:
     ]
 
 
+def has_initial(tensor: Tensor) -> bool:
+    """Whether what the device keeps begins with values in flash; else it begins with zeros."""
+    return tensor.data is not None and bool(tensor.data.any())
+
+
 def render_network(
     graph: Graph, arena: ArenaPlan, plan: UpdatePlan, *, source: str, version: str
 ) -> Network:
@@ -74,6 +79,7 @@ def render_network(
         kernels.add("optimizer.h")
     sections = _sections(graph, names)
     used = _used_tensors(graph)
+    kept = parameters(graph)
     context: dict[str, Any] = {
         "source": source,
         "version": version,
@@ -84,9 +90,9 @@ def render_network(
         "kernels": sorted(kernels),
         "structs": names.structs,
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
-        "learned": [t for t in graph.tensors.values() if t.storage is Storage.PARAMETER],
-        "state": [t for t in graph.tensors.values() if t.storage is Storage.STATE],
-        "kept": parameters(graph),
+        "initial": [t for t in kept if has_initial(t)],
+        "cleared": [t for t in kept if not has_initial(t)],
+        "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
         "sums": any(SUM in learner["fields"] for learner in learners),
@@ -219,7 +225,7 @@ def _text(call: Call, node: Node, names: _Names) -> str:
 
 
 def _comment(step: int, node: Node, graph: Graph) -> str:
-    shapes = [dimensions(graph.shape(name)) for name in node.outputs]
+    shapes = [dimensions(graph.shape(name)) for name in node.outputs if name]
     macs = OPERATORS[node.op].macs(node, graph)
     cost = f", {grouped(macs)} MACs" if macs else ""
     made = f" -> {', '.join(shapes)}" if shapes else ""
