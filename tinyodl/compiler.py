@@ -34,6 +34,7 @@ from tinyodl.manifest import (
 )
 from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import differentiate
 from tinyodl.update_plan import LayerUpdate, Loss, Master, Optimizer, UpdatePlan, load_plan
@@ -150,7 +151,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = _plan(prepared, options)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
-    training = differentiate(graph, _of_layers(plan, prepared.graph, graph))
+    training = by_rows(differentiate(graph, _of_layers(plan, prepared.graph, graph)))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
     manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)
