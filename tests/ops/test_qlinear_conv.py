@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 import torch.nn.functional as functional
 from hypothesis import given, settings
@@ -20,9 +21,14 @@ from tests.ops.graphs import around
 from tests.ops.int8 import between, ranges
 from tests.ops.kernels import compiled, run_by_rows
 from tests.ops.test_gradients import check, pads, seeds, small
+from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
+from tinyodl.codegen.network import render_network
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
+from tinyodl.memory import plan_arena
 from tinyodl.ops import calls_of, in_place_of, output_shapes
 from tinyodl.ops.shared.quantization import bounds, multipliers
+from tinyodl.training import differentiate
+from tinyodl.update_plan import UpdatePlan
 
 
 @dataclass
@@ -359,7 +365,7 @@ def test_shapes_of_absent_outputs():
     assert output_shapes(alone, of.graph) == ((1, 3, 3, 4),)
 
 
-def learning(of: Layer, folder, *, scaling: bool) -> tuple[HostNet, np.ndarray]:
+def learning(of: Layer, *, scaling: bool = True) -> tuple[Graph, UpdatePlan, np.ndarray]:
     """The layer between a learned float32 input and a float32 output, and that input's values.
 
     All that can learn does: the input, w and delta. Batch 2: gradients stay sums.
@@ -377,7 +383,7 @@ def learning(of: Layer, folder, *, scaling: bool) -> tuple[HostNet, np.ndarray]:
     nodes = (*around_x.nodes[:-1], quantize, of.node, out)
     graph = Graph(nodes, tensors, ("one",), ("z",))
     plan = plan.model_copy(update={"scaling": scaling})
-    return HostNet(graph, plan, folder), real
+    return graph, plan, real
 
 
 def fake_quantised(of: Layer, limits: tuple[float, float], x, w, b) -> torch.Tensor:
@@ -414,7 +420,8 @@ def test_gradients(tmp_path_factory, seed, at, split, limits, delta, scaling):
         limits=limits,
         outputs=("y", "", "saved" if saves else "", "scratch" if depthwise else ""),
     )
-    net, real = learning(of, tmp_path_factory.mktemp("net"), scaling=scaling)
+    graph, plan, real = learning(of, scaling=scaling)
+    net = HostNet(graph, plan, tmp_path_factory.mktemp("net"))
     s_x, s_w, s_y = of.scales
     filters = of.filters * s_w.astype(np.float64).reshape(-1, 1, 1, 1)
     bias = of.values["b"] * s_x * s_w.astype(np.float64)
@@ -445,3 +452,38 @@ def test_gradients(tmp_path_factory, seed, at, split, limits, delta, scaling):
 def close(found: np.ndarray, expected: np.ndarray) -> None:
     scale = np.abs(expected).max(initial=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * scale)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_generated_code_has_no_finding(tmp_path, seed):
+    """Of the sanitizers, and of clang's warnings."""
+    group, split = [(1, "inputs"), (1, None), (4, "outputs"), (4, None), (2, "outputs")][seed % 5]
+    at = Geometry(
+        group,
+        (1, 1) if group == 4 else (5, 3),
+        (7, 8),
+        [(3, 2), (1, 1), (5, 3)][seed % 3],
+        [(1, 1), (2, 1)][seed % 2],
+        (1, 1),
+        (1, 2, 2, 0),
+    )
+    saved = "saved" if split == "inputs" or (split and group == 4) else ""
+    outputs = ("y", "", saved, "scratch" if group == 4 else "")
+    graph, plan, _ = learning(layer(seed, at, split=split, delta=True, outputs=outputs))
+    training = differentiate(graph, plan)
+    network = render_network(training, plan_arena(training), plan, source="test", version="0")
+    for name, text in (network.files | {"main.c": MAIN}).items():
+        (tmp_path / name).write_text(text)
+    run_sanitized(tmp_path / "main.c")
+    check_with_clang(tmp_path / "main.c")
+
+
+def test_depthwise_learns_in_place(tmp_path):
+    """Forward, and back where only the bias learns: one map's memory serves for x and y."""
+    at = Geometry(4, (1, 1), (6, 6), (3, 3), pads=(1, 1, 1, 1))
+    of = layer(5, at, delta=True, outputs=("y", "", "", "scratch"))
+    graph, plan, _ = learning(of)
+    frozen = graph.with_tensors([replace(graph.tensor("w"), storage=Storage.FLASH)])
+    offsets = plan_arena(differentiate(frozen, plan)).offsets
+    assert offsets["x"] == offsets["y"]
+    assert offsets["x.gradient"] == offsets["y.gradient"]

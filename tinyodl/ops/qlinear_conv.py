@@ -115,7 +115,7 @@ def _fewest_rows(
 
 def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
     """Of a convolution from maps like x to maps like y, and of the gradient of its input."""
-    in_group = graph.shape(x)[1] // node.attrs["group"]
+    in_group: int = graph.shape(x)[1] // node.attrs["group"]
     return graph.tensor(y).size * in_group * prod(graph.shape(w)[2:])
 
 
