@@ -1,27 +1,52 @@
-"""Evaluates a Graph in numpy and float64: the meaning of the IR, written as plainly as possible."""
+"""Evaluates a Graph in numpy: the meaning of the IR, written as plainly as possible.
+
+Real numbers are float64. int8 operators work with int64, and with float32 exactly where the kernels
+do: what they make is theirs to the bit.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinyodl.graph import Array, Graph, Node
+from tinyodl.graph import Array, Graph, Node, Quantization
 
 
 def evaluate(graph: Graph, x: Array, learned: dict[str, Array] | None = None) -> Array:
     """The output for one input. `learned` replaces constants by name."""
-    values = {name: t.data.astype(np.float64) for name, t in graph.constants.items()}
-    values |= {name: value.astype(np.float64) for name, value in (learned or {}).items()}
-    (entry,), (output,) = graph.inputs, graph.outputs
-    values[entry] = x.astype(np.float64)
+    return values_of(graph, x, learned)[graph.outputs[0]]
+
+
+def values_of(
+    graph: Graph,
+    x: Array,
+    learned: dict[str, Array] | None = None,
+    instead: Callable[[str, Array], Array] = lambda name, value: value,
+) -> dict[str, Array]:
+    """Every tensor. What is made may be replaced by what `instead` makes of it."""
+    held = {name: t.data for name, t in graph.constants.items()} | (learned or {})
+    values = {name: _wide(value) for name, value in held.items()}
+    ((entry,), tensors) = graph.inputs, graph.tensors
+    int8 = tensors[entry].dtype == "int8"
+    values[entry] = _wide(tensors[entry].quantization.quantize(x) if int8 else x)
     for node in graph.nodes:
         given = [values[name] if name else None for name in node.inputs]
-        value = OPERATORS[node.op](node, *given)
+        quantized = [tensors[n].quantization for n in (*node.inputs, node.outputs[0]) if n]
+        value = (
+            INTEGERS[node.op](node, quantized, *given)
+            if node.op in INTEGERS
+            else OPERATORS[node.op](node, *given)
+        )
         assert value.shape == graph.shape(node.outputs[0]), node
-        values[node.outputs[0]] = value
-    return values[output]
+        values[node.outputs[0]] = instead(node.outputs[0], value)
+    return values
+
+
+def _wide(value: Array) -> Array:
+    return value.astype(np.float64 if value.dtype.kind == "f" else np.int64)
 
 
 def _windows(
@@ -59,13 +84,18 @@ def _max_pool(node, x):
 
 def _average_pool(node, x):
     kernel, beyond = node.attrs["kernel"], node.attrs["beyond"]
-    total = _windows(node, x, kernel, 0.0, beyond).sum((-2, -1))[None]
-    counted = np.ones_like(x)
+    return _windows(node, x, kernel, 0.0, beyond).sum((-2, -1))[None] / _counted(node, x)
+
+
+def _counted(node, x):
+    """How many elements each window averages."""
+    counted = np.ones(x.shape)
     if node.attrs["count_include_pad"]:
         top, left, bottom, right = node.attrs["pads"]
         counted = np.pad(counted, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=1)
         node = replace(node, attrs={**node.attrs, "pads": (0, 0, 0, 0)})
-    return total / _windows(node, counted, kernel, 0.0, beyond).sum((-2, -1))[None]
+    kernel, beyond = node.attrs["kernel"], node.attrs["beyond"]
+    return _windows(node, counted, kernel, 0.0, beyond).sum((-2, -1))[None]
 
 
 def _softmax(node, x):
@@ -85,4 +115,56 @@ OPERATORS = {
     "Relu": lambda node, x: np.maximum(x, 0),
     "Reshape": lambda node, x: x.reshape(node.attrs["shape"]),
     "Softmax": _softmax,
+}
+
+
+def _requantized(node: Node, v: Array, y: Quantization) -> Array:
+    """v: steps of the output, float32"""
+    assert v.dtype == np.float32
+    low, high = node.attrs["low"], node.attrs["high"]
+    return (np.rint(np.clip(v, low - y.zero_point, high - y.zero_point)) + y.zero_point).astype(
+        np.int64
+    )
+
+
+def _qlinear_conv(node, quantized, x, w, b, multiplier, delta=None, rest=None, order=None):
+    assert delta is rest is order is None
+    total = _conv(node, x - quantized[0].zero_point, w, b).astype(np.int64)
+    assert np.abs(total).max() < 1 << 31
+    scale = multiplier.astype(np.float32)[:, None, None]
+    return _requantized(node, total.astype(np.float32) * scale, quantized[-1])
+
+
+def _qlinear_add(node, quantized, a, b):
+    of_a, of_b, y = quantized
+    first, second = (
+        (q - of.zero_point).astype(np.float32) * np.float32(node.attrs[factor])
+        for q, of, factor in ((a, of_a, "a_factor"), (b, of_b, "b_factor"))
+    )
+    return _requantized(node, first + second, y)
+
+
+def _qlinear_average_pool(node, quantized, x):
+    of_x, y = quantized
+    kernel, beyond = node.attrs["kernel"], node.attrs["beyond"]
+    total = _windows(node, x - of_x.zero_point, kernel, 0, beyond).sum((-2, -1))[None]
+    factor, counted = np.float32(node.attrs["factor"]), _counted(node, x).astype(np.float32)
+    return _requantized(node, total.astype(np.float32) * factor / counted, y)
+
+
+def _dequantized(node, quantized, q):
+    of = quantized[0]
+    return ((q - of.zero_point).astype(np.float32) * np.float32(of.scale[0])).astype(np.float64)
+
+
+INTEGERS = {
+    "DequantizeLinear": _dequantized,
+    "QLinearAdd": _qlinear_add,
+    "QLinearAveragePool": _qlinear_average_pool,
+    "QLinearConv": _qlinear_conv,
+    "QLinearLookup": lambda node, quantized, x, table, slopes: table[x + 128],
+    "QLinearMaxPool": lambda node, quantized, x: _windows(
+        node, x, node.attrs["kernel"], -128
+    ).max((-2, -1))[None],
+    "QuantizeLinear": lambda node, quantized, x: _wide(quantized[-1].quantize(x)),
 }

@@ -373,7 +373,7 @@ def _products(x: Quantization, w: Quantization, channels: int) -> Array:
 
 def _largest_sum(weight: Array, x: Quantization) -> int:
     """What no sum of products exceeds, whatever the weights may learn."""
-    return max(127 - x.zero_point, x.zero_point + 128) * 128 * prod(weight.shape[1:])
+    return (128 + abs(x.zero_point)) * 128 * prod(weight.shape[1:])
 
 
 def _bias(b: Tensor, steps: Array, multiplier: Array, room: int) -> Array | None:

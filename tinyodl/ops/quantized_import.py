@@ -17,7 +17,7 @@ moving the real numbers, between the same two.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -116,107 +116,83 @@ def as_real_numbers(scope: Scope, output: str) -> None:
     scope.emit("DequantizeLinear", name, (integers,), output)
 
 
-def _between(
-    operator: str,
-    operands: tuple[int, ...],
-    scale: int,
-    bias: int | None = None,
-    channels: Callable[[OnnxNode], int] = lambda node: 1,
-) -> ImportFunction:
-    """The import of an operator on integers: a float one between DequantizeLinear and Quantize-.
-
-    `operands` are the input slots that hold integers, each followed by its scale and zero point,
-    and `scale` is the slot of the output's, also followed by its zero point. `channels` is the axis
-    of a weight that a scale for each channel runs along.
-    """
-
-    def function(node: OnnxNode, scope: Scope) -> None:
-        if node.integer("channels_last", 0):
-            raise Unsupported("channels_last is 1", "channels on axis 1")
-        real = [_real(node, scope, slot, channels(node)) for slot in operands]
-        slots = operands
-        if bias is not None and node.input(bias):
-            real.append(_real_bias(node, scope, operands, bias))
-            slots = (*operands, bias)
-        inner = replace(node, op=operator, inputs=tuple(real), slots=slots)
-        if operator in ("Softmax", "ReduceMean"):  # their attributes are those of an older opset
-            inner = replace(inner, opset=node.integer("opset", 13))
-        if not node.input(scale):  # a QGemm may have a float output
-            IMPORTERS[operator].function(inner, scope)
-            return
-        steps, zero_point = _scale(node, scope, scale), _zero_point(node, scope, scale + 1)
-        product = scope.fresh(f"{node.outputs[0]}.real")
-        IMPORTERS[operator].function(replace(inner, outputs=(product,)), scope)
-        name = scope.fresh_node(f"{node.name}.quantize")
-        _quantize(scope, name, product, node.outputs[0], steps, zero_point)
-
-    return function
-
-
-def _concat(node: OnnxNode, scope: Scope) -> None:
-    """QLinearConcat: scale and zero point of the output come first."""
-    _between("Concat", tuple(range(2, len(node.inputs), 3)), scale=0)(node, scope)
-
-
-def _unary(operator: str) -> ImportFunction:
-    return _between(operator, (0,), 3)
-
-
 def _column(node: OnnxNode) -> int:
     """The axis of a Gemm's B that its outputs lie on."""
     return 0 if node.integer("transB", 0) else 1
 
 
-# The float operator of each, how it is imported, and what it may become.
-_STANDARD = {
-    "QLinearConv": (
-        "Conv",
-        _between("Conv", (0, 3), 6, bias=8, channels=lambda node: 0),
-        ("QLinearConv", "Conv"),
+@dataclass(frozen=True)
+class Form:
+    """An operator on integers: the float one it stands for, and where its numbers are.
+
+    operands  the input slots that hold integers; the next two hold their scale and zero point.
+              () for one operand after the other from slot 2 on.
+    scale     the slot of the output's scale; the next one holds its zero point.
+    becomes   what the float operator may become; see `Importer`.
+    bias      the slot of an int32 bias.
+    channels  the axis of a weight that a scale for each channel runs along.
+    """
+
+    operator: str
+    operands: tuple[int, ...]
+    scale: int
+    becomes: tuple[str, ...]
+    bias: int | None = None
+    channels: Callable[[OnnxNode], int] = lambda node: 1
+    domain: str = _MICROSOFT
+
+
+_LAYERS = ("QLinearConv", "Gemm", "MatMul")
+_AVERAGES = ("QLinearAveragePool", "AveragePool", "ReduceMean")
+FORMS = {
+    "QLinearConv": Form(
+        "Conv", (0, 3), 6, ("QLinearConv", "Conv"), bias=8, channels=lambda node: 0, domain=""
     ),
-    "QLinearMatMul": (
-        "MatMul",
-        _between("MatMul", (0, 3), 6, channels=lambda node: -1),
-        ("QLinearConv", "Gemm", "MatMul"),
-    ),
+    "QLinearMatMul": Form("MatMul", (0, 3), 6, _LAYERS, channels=lambda node: -1, domain=""),
+    "QGemm": Form("Gemm", (0, 3), 7, _LAYERS, bias=6, channels=_column),
+    "QLinearAdd": Form("Add", (0, 3), 6, ("QLinearAdd", "Add")),
+    "QLinearMul": Form("Mul", (0, 3), 6, ("Mul",)),
+    "QLinearConcat": Form("Concat", (), 0, ("Concat",)),
+    "QLinearAveragePool": Form("AveragePool", (0,), 3, _AVERAGES),
+    "QLinearGlobalAveragePool": Form("GlobalAveragePool", (0,), 3, _AVERAGES),
+    "QLinearReduceMean": Form("ReduceMean", (0,), 3, _AVERAGES),
+    "QLinearSigmoid": Form("Sigmoid", (0,), 3, ("QLinearLookup",)),
+    "QLinearLeakyRelu": Form("LeakyRelu", (0,), 3, ("QLinearLookup",)),
+    "QLinearSoftmax": Form("Softmax", (0,), 3, ("Softmax",)),
 }
-_OF_ONNXRUNTIME = {
-    "QGemm": (
-        "Gemm",
-        _between("Gemm", (0, 3), 7, bias=6, channels=_column),
-        ("QLinearConv", "Gemm", "MatMul"),
-    ),
-    "QLinearAdd": ("Add", _between("Add", (0, 3), 6), ("QLinearAdd", "Add")),
-    "QLinearMul": ("Mul", _between("Mul", (0, 3), 6), ("Mul",)),
-    "QLinearConcat": ("Concat", _concat, ("Concat",)),
-    "QLinearAveragePool": (
-        "AveragePool",
-        _unary("AveragePool"),
-        ("QLinearAveragePool", "AveragePool"),
-    ),
-    "QLinearGlobalAveragePool": (
-        "GlobalAveragePool",
-        _unary("GlobalAveragePool"),
-        ("QLinearAveragePool", "ReduceMean"),
-    ),
-    "QLinearReduceMean": (
-        "ReduceMean",
-        _unary("ReduceMean"),
-        ("QLinearAveragePool", "ReduceMean"),
-    ),
-    "QLinearSigmoid": ("Sigmoid", _unary("Sigmoid"), ("QLinearLookup",)),
-    "QLinearLeakyRelu": ("LeakyRelu", _unary("LeakyRelu"), ("QLinearLookup",)),
-    "QLinearSoftmax": ("Softmax", _unary("Softmax"), ("Softmax",)),
-}
-for _forms, _domain in ((_STANDARD, ""), (_OF_ONNXRUNTIME, _MICROSOFT)):
-    for _name, (_operator, _function, _becomes) in _forms.items():
-        imports(
-            _name,
-            becomes=(*_becomes, "DequantizeLinear", "QuantizeLinear"),
-            covers=f"as {_operator} between DequantizeLinear and QuantizeLinear",
-            limits="what these refuse",
-            domains=(_domain,),
-        )(_function)
+
+
+def _import_form(node: OnnxNode, scope: Scope) -> None:
+    """An operator on integers: its float operator, between DequantizeLinear and QuantizeLinear."""
+    form = FORMS[node.op]
+    if node.integer("channels_last", 0):
+        raise Unsupported("channels_last is 1", "channels on axis 1")
+    slots = form.operands or tuple(range(2, len(node.inputs), 3))
+    real = [_real(node, scope, slot, form.channels(node)) for slot in slots]
+    if form.bias is not None and node.input(form.bias):
+        real.append(_real_bias(node, scope, form))
+        slots = (*slots, form.bias)
+    inner = replace(node, op=form.operator, inputs=tuple(real), slots=slots)
+    if form.operator in ("Softmax", "ReduceMean"):  # their attributes are those of an older opset
+        inner = replace(inner, opset=node.integer("opset", 13))
+    if not node.input(form.scale):  # a QGemm may have a float output
+        IMPORTERS[form.operator].function(inner, scope)
+        return
+    scale, zero_point = _scale(node, scope, form.scale), _zero_point(node, scope, form.scale + 1)
+    product = scope.fresh(f"{node.outputs[0]}.real")
+    IMPORTERS[form.operator].function(replace(inner, outputs=(product,)), scope)
+    name = scope.fresh_node(f"{node.name}.quantize")
+    _quantize(scope, name, product, node.outputs[0], scale, zero_point)
+
+
+for _name, _form in FORMS.items():
+    imports(
+        _name,
+        becomes=(*_form.becomes, "DequantizeLinear", "QuantizeLinear"),
+        covers=f"as {_form.operator} between DequantizeLinear and QuantizeLinear",
+        limits="what these refuse",
+        domains=(_form.domain,),
+    )(_import_form)
 
 
 def _check_attributes(node: OnnxNode) -> None:
@@ -335,19 +311,19 @@ def _real_of(scope: Scope, integers: str) -> str:
     return scope.reals[(integers,)]
 
 
-def _real_bias(node: OnnxNode, scope: Scope, operands: tuple[int, ...], slot: int) -> str:
+def _real_bias(node: OnnxNode, scope: Scope, form: Form) -> str:
     """The bias of an operator on integers: int32, in steps of the product of the scales."""
-    x, w = (_scale(node, scope, operand + 1) for operand in operands)
-    q = scope.constant(node, slot)
+    assert form.bias is not None
+    q, source = scope.constant(node, form.bias), node.input(form.bias)
     if q.dtype != np.int32:
         raise Unsupported(f"its bias is {q.dtype}", "int32")
-    scale = x * w
-    key = (node.input(slot), *(node.input(operand + 1) for operand in operands))
+    x, w = (_scale(node, scope, operand + 1) for operand in form.operands)
+    key = (source, *(node.input(operand + 1) for operand in form.operands))
     if key not in scope.reals:
-        name = scope.fresh(f"{node.input(slot)}.real")
+        name = scope.fresh(f"{source}.real")
         scope.reals[key] = name
-        scope.constants[name] = q.astype(np.float32) * _along(scale, q, q.ndim - 1)
-        scope.dequantized[name] = Integers(node.input(slot), scale, int8=False)
+        scope.constants[name] = q.astype(np.float32) * _along(x * w, q, q.ndim - 1)
+        scope.dequantized[name] = Integers(source, x * w, int8=False)
     return scope.reals[key]
 
 
