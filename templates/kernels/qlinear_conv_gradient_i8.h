@@ -12,6 +12,9 @@
  *
  * for the `filters` and `columns` of w (qlinear_conv_shape.h; in_channels are those that w reads). Sums
  * are made in the order output row, output column, from 0.
+ *
+ * Part `part` are `count` filters or channels from part * count on; those that there are not in w do
+ * not learn.
  */
 #ifndef TINYODL_QLINEAR_CONV_GRADIENT_I8_H
 #define TINYODL_QLINEAR_CONV_GRADIENT_I8_H
@@ -82,27 +85,31 @@ four_sums_of_products(const qlinear_conv_shape *s, const met_outputs *met, int32
     sums[3] = sum3;
 }
 
+/* gy has the maps of all channels, or, `alone`, those of the part's filters in their order. */
 static inline __attribute__((always_inline)) void
-qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t x_zero_point, int32_t saved,
+qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t part, int32_t count,
+                                int32_t alone, int32_t x_zero_point, int32_t saved,
                                 const float *restrict gy, const int8_t *restrict x,
                                 const float *restrict factor, const uint16_t *restrict out_order,
                                 const uint16_t *restrict in_order, const learner_i8 *learner)
 {
+    const int32_t first = part * count;
+    const int32_t end = first + count < s->filters ? first + count : s->filters;
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
     const int32_t taps = s->kernel_height * s->kernel_width;
     const int32_t weights = s->columns * taps;
-    int32_t count;
+    int32_t together;
 
-    for (int32_t i = 0; i < s->filters; i += count) {
+    for (int32_t i = first; i < end; i += together) {
         int32_t channels[4];
         const float *maps[4];
         int32_t at = i * weights;
 
-        count = s->groups == 1 && i + 4 <= s->filters ? 4 : 1;
-        for (int32_t n = 0; n < count; n++) {
+        together = s->groups == 1 && i + 4 <= end ? 4 : 1;
+        for (int32_t n = 0; n < together; n++) {
             channels[n] = out_order ? out_order[i + n] : i + n;
-            maps[n] = gy + channels[n] * out_map;
+            maps[n] = gy + (alone ? i + n - first : channels[n]) * out_map;
         }
         for (int32_t c = 0; c < s->columns; c++) {
             const int32_t read = channel_read(s, saved ? i : channels[0], c, in_order);
@@ -112,12 +119,12 @@ qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t x_zero_poin
                                                     k % s->kernel_width);
                 float sums[4];
 
-                if (count == 4) {
+                if (together == 4) {
                     four_sums_of_products(s, &met, x_zero_point, maps, sums);
                 } else {
                     sums[0] = sum_of_products(s, &met, x_zero_point, maps[0]);
                 }
-                for (int32_t n = 0; n < count; n++) {
+                for (int32_t n = 0; n < together; n++) {
                     learner_take_i8(learner, at + n * weights, factor[channels[n]] * sums[n]);
                 }
             }
@@ -125,11 +132,13 @@ qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t x_zero_poin
     }
 }
 
+/* gy has the maps of the part's channels alone. */
 static inline __attribute__((always_inline)) void
-qlinear_conv_bias_gradient_i8(int32_t channels, int32_t positions, const float *restrict gy,
-                              const float *restrict factor, const learner_i16 *learner)
+qlinear_conv_bias_gradient_i8(int32_t part, int32_t count, int32_t positions,
+                              const float *restrict gy, const float *restrict factor,
+                              const learner_i16 *learner)
 {
-    for (int32_t m = 0; m < channels; m++) {
+    for (int32_t m = part * count; m < (part + 1) * count; m++) {
         float sum = 0.0f;
         for (int32_t p = 0; p < positions; p++) {
             sum += *gy++;

@@ -9,6 +9,8 @@
  *
  * Each element is summed in the order filter (those of w, then those of rest), kernel row, kernel
  * column, from 0. A weight becomes float32 and is scaled before it is multiplied.
+ *
+ * Where only a few channels of a map are there at a time, it is made in parts, with the same bits.
  */
 #ifndef TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
 #define TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
@@ -81,6 +83,27 @@ mix_maps(const qlinear_conv_shape *s, int32_t column, const float *restrict gy,
     }
 }
 
+/* Whether positions correspond one to one, so that maps are mixed as they are. */
+static inline __attribute__((always_inline)) int is_pointwise(const qlinear_conv_shape *s)
+{
+    return s->groups == 1 && s->kernel_height * s->kernel_width == 1 &&
+           s->stride_height * s->stride_width == 1 && s->in_height == s->out_height &&
+           s->in_width == s->out_width;
+}
+
+/* gx, the maps of one group, += the columns of a filter, whose gy is one map. */
+static inline __attribute__((always_inline)) void
+add_filter(const qlinear_conv_shape *s, const conv_filter *f, const float *restrict gy, float scale,
+           const uint16_t *restrict in_order, float *restrict gx)
+{
+    const int32_t in_map = s->in_height * s->in_width;
+
+    for (int32_t c = 0; c < s->in_channels / s->groups; c++) {
+        add_shifted_maps(s, gy, column_at(s, f, c), scale,
+                         gx + (in_order ? in_order[c] : c) * in_map);
+    }
+}
+
 /* `scratch`, one plane of gy, is given where each group is one channel (depthwise) and the maps of gy
  * and gx are of one size: then gx may be gy itself. */
 static inline __attribute__((always_inline)) void
@@ -94,8 +117,7 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
 
-    if (s->groups == 1 && s->kernel_height * s->kernel_width == 1 &&
-        s->stride_height * s->stride_width == 1 && in_map == out_map) {
+    if (is_pointwise(s)) {
         for (int32_t c = 0; c < s->in_channels; c++) {
             float *gx_map = gx + (in_order ? in_order[c] : c) * in_map;
             mix_maps(s, c, gy, w, scale, rest, out_order, gx_map);
@@ -114,10 +136,90 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
             gy_map = scratch;
             memset(gx + f.channel * in_map, 0, (size_t)in_map * sizeof *gx);
         }
-        for (int32_t c = 0; c < in_group; c++) {
-            float *gx_map = gx + channel_read(s, f.channel, c, in_order) * in_map;
-            add_shifted_maps(s, gy_map, column_at(s, &f, c), scale[f.channel], gx_map);
+        const int32_t group = f.channel / (s->out_channels / s->groups);
+        add_filter(s, &f, gy_map, scale[f.channel], in_order, gx + group * in_group * in_map);
+    }
+}
+
+/// A few channels at a time ///
+
+/* Of one group, the maps of gx that `count` columns make, from column part * count on. */
+static inline __attribute__((always_inline)) void
+qlinear_conv_input_gradient_columns_i8(const qlinear_conv_shape *s, int32_t part, int32_t count,
+                                       const float *restrict gy, const int8_t *restrict w,
+                                       const float *restrict scale, const int8_t *restrict rest,
+                                       const uint16_t *restrict out_order, float *restrict gx)
+{
+    const int32_t in_map = s->in_height * s->in_width;
+    const int32_t out_map = s->out_height * s->out_width;
+
+    for (int32_t c = part * count; c < (part + 1) * count; c++, gx += in_map) {
+        if (is_pointwise(s)) {
+            mix_maps(s, c, gy, w, scale, rest, out_order, gx);
+            continue;
         }
+        memset(gx, 0, (size_t)in_map * sizeof *gx);
+        for (int32_t i = 0; i < s->out_channels; i++) {
+            const conv_filter f = filter_at(s, i, w, rest, out_order);
+            const float *gy_map = gy + f.channel * out_map;
+            add_shifted_maps(s, gy_map, column_at(s, &f, c), scale[f.channel], gx);
+        }
+    }
+}
+
+/* Pointwise: gx += the columns of four filters from filter i on, whose maps follow one another. */
+static inline __attribute__((always_inline)) void
+add_four_filters(const qlinear_conv_shape *s, int32_t i, const float *restrict gy,
+                 const int8_t *restrict w, const float *restrict scale, const int8_t *restrict rest,
+                 const uint16_t *restrict out_order, const uint16_t *restrict in_order,
+                 float *restrict gx)
+{
+    const int32_t map = s->in_height * s->in_width;
+
+    for (int32_t c = 0; c < s->in_channels; c++) {
+        float *gx_map = gx + (in_order ? in_order[c] : c) * map;
+        float weights[4];
+
+        for (int32_t n = 0; n < 4; n++) {
+            const conv_filter f = filter_at(s, i + n, w, rest, out_order);
+            weights[n] = (float)*column_at(s, &f, c) * scale[f.channel];
+        }
+        for (int32_t p = 0; p < map; p++) {
+            float sum = gx_map[p];
+            sum += weights[0] * gy[p];
+            sum += weights[1] * gy[p + map];
+            sum += weights[2] * gy[p + 2 * map];
+            sum += weights[3] * gy[p + 3 * map];
+            gx_map[p] = sum;
+        }
+    }
+}
+
+/* What `count` filters from filter part * count on add to gx; gy are the maps of these filters alone.
+ * Of one group gx are all maps, and parts come in order: part 0 begins the sums. Where each group is
+ * one channel (depthwise) gx are the maps of these filters alone. */
+static inline __attribute__((always_inline)) void
+qlinear_conv_input_gradient_filters_i8(const qlinear_conv_shape *s, int32_t part, int32_t count,
+                                       const float *restrict gy, const int8_t *restrict w,
+                                       const float *restrict scale, const int8_t *restrict rest,
+                                       const uint16_t *restrict out_order,
+                                       const uint16_t *restrict in_order, float *restrict gx)
+{
+    const int32_t in_map = s->in_height * s->in_width;
+    const int32_t out_map = s->out_height * s->out_width;
+    const int32_t begun = s->groups == 1 ? s->in_channels : count;
+
+    if (s->groups > 1 || part == 0) {
+        memset(gx, 0, (size_t)(begun * in_map) * sizeof *gx);
+    }
+    if (is_pointwise(s) && count == 4) {
+        add_four_filters(s, 4 * part, gy, w, scale, rest, out_order, in_order, gx);
+        return;
+    }
+    for (int32_t n = 0; n < count; n++) {
+        const conv_filter f = filter_at(s, part * count + n, w, rest, out_order);
+        float *gx_group = gx + (s->groups == 1 ? 0 : n) * in_map;
+        add_filter(s, &f, gy + n * out_map, scale[f.channel], in_order, gx_group);
     }
 }
 

@@ -222,7 +222,7 @@ def _weight_gradient_call(node: Node, graph: Graph) -> Call:
     x, y = _fewest_rows(node, of_w, weight, graph.shape(gy))
     out_order, in_order = _orders(node, order)
     orders = (out_order, Ref("") if saved else in_order)
-    numbers = (zero_point(read, graph), int(saved))
+    numbers = (0, weight[0], 0, zero_point(read, graph), int(saved))
     arguments = (*numbers, Ref(gy), Ref(read), Ref(factor), *orders, Learner(w))
     return Call("qlinear_conv_weight_gradient_i8", (_struct(node, x, weight, y), *arguments))
 
@@ -234,7 +234,7 @@ def _weight_gradient_macs(node: Node, graph: Graph) -> int:
 def _bias_gradient_call(node: Node, graph: Graph) -> Call:
     gy, factor, delta = node.inputs[:3]
     _, channels, *plane = graph.shape(gy)
-    arguments = (channels, prod(plane), Ref(gy), Ref(factor), Learner(delta))
+    arguments = (0, channels, prod(plane), Ref(gy), Ref(factor), Learner(delta))
     return Call("qlinear_conv_bias_gradient_i8", arguments)
 
 

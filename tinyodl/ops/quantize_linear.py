@@ -67,7 +67,7 @@ def _dequantize_gradient(backward: Backward, node: Node, gy: str) -> None:
 def _mask_gradient_call(node: Node, graph: Graph) -> Call:
     gy, mask = node.inputs
     (gx,) = node.outputs
-    return Call("mask_gradient_f32", (graph.tensor(gx).size, Ref(gy), Ref(mask), Ref(gx)))
+    return Call("mask_gradient_f32", (0, graph.tensor(gx).size, Ref(gy), Ref(mask), Ref(gx)))
 
 
 _KERNEL = "quantize_linear_i8.h"
