@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.helper
+import onnx.shape_inference
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import constants
-from tinyodl.frontend.load import load_model, opset_of
+from tinyodl.frontend.load import bound, load_model, opset_of
 from tinyodl.frontend.names import live_nodes, node_names
 from tinyodl.frontend.passes import Learns, drop_unused, simplify
 from tinyodl.frontend.problems import Problem, model_error
@@ -89,6 +90,23 @@ def _last_before(problem: str, scope: Scope, names: Sequence[str]) -> str | None
     before = set(names[: names.index(problem)]) if problem in names else set()
     computing = [node.name for node in scope.nodes if node.op != OPAQUE and node.name in before]
     return computing[-1] if computing else None
+
+
+def value_shapes(model: onnx.ModelProto, source: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of values with batch 1, by ONNX's inference or the importers, as far as known.
+
+    The importers know operators that ONNX does not, and ONNX some that they do not. Raises
+    ModelError.
+    """
+    inferred = onnx.shape_inference.infer_shapes(bound(model, source), data_prop=True)
+    graph = inferred.graph
+    every = tuple(range(len(graph.node)))
+    names, output = node_names(graph), graph.output[0].name
+    scope, _ = _import_nodes(inferred, names, every, output, opset_of(model), source)
+    values = (*graph.value_info, *graph.input, *graph.output)
+    found = {value.name: _static_shape(value) for value in values}
+    imported = {name: tensor.shape for name, tensor in scope.tensors.items()}
+    return imported | {name: shape for name, shape in found.items() if shape}
 
 
 def chosen_output(model: onnx.ModelProto, source: str, output: str | None) -> str:

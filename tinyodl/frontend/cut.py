@@ -10,6 +10,7 @@ import onnx.helper
 import onnx.shape_inference
 
 from tinyodl.errors import UserError
+from tinyodl.frontend.dequantized import real_value, rounded_value
 from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import live_nodes, node_names, read_by
 
@@ -20,15 +21,18 @@ def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto
     The node itself stays, with everything that it depends on. Other nodes, the initializers that
     only they read, and inputs that nothing reads any more, are left out. `node` is the name of a
     node as errors and plans show it (`<op>_<index>` where the file gives none), or of a value.
+    In a quantised model, what is rounded to integers right behind the node is cut behind that, and
+    integers end in the real numbers that they stand for.
     Raises UserError, with the names most like it, when there is none such.
     """
     names = node_names(model.graph)
     by_name = dict(zip(names, model.graph.node, strict=True))
     made = {value for proto in model.graph.node for value in proto.output if value}
-    if node in by_name:
-        return ending_at(model, by_name[node].output[0], source)
-    if node in made:
-        return ending_at(model, node, source)
+    value = by_name[node].output[0] if node in by_name else node
+    if value in made:
+        whole = onnx.ModelProto()
+        whole.CopyFrom(model)
+        return ending_at(whole, real_value(whole.graph, rounded_value(whole.graph, value)), source)
     near = difflib.get_close_matches(node, [*names, *made], n=3, cutoff=0.3) or list(names)[-3:]
     listed = ", ".join(f"'{name}'" for name in near)
     raise UserError(f"{source}: has no node '{node}' to cut after; names like it are {listed}")

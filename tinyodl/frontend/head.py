@@ -23,7 +23,9 @@ import onnx.helper
 import onnx.numpy_helper
 
 from tinyodl.errors import ModelError, UserError
+from tinyodl.frontend.build import value_shapes
 from tinyodl.frontend.cut import batch_symbol, drop_unused, ending_at
+from tinyodl.frontend.dequantized import real_value
 from tinyodl.frontend.edit import fresh_name
 from tinyodl.graph import Array
 from tinyodl.ops.shared import MAX_ELEMENTS, unused
@@ -31,6 +33,10 @@ from tinyodl.ops.shared import MAX_ELEMENTS, unused
 _SPEC = re.compile(r"dense:(\d{1,9}(?:,\d{1,9})*)")
 _ON_SCORES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "Identity"})
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearSoftmax", "QLinearSigmoid"})
+_PASSED_OVER = _ON_SCORES | _VIEWS | _QUANTIZED
+# The slots of the weights of what may be a dense layer.
+_DENSE = {"Gemm": 1, "MatMul": 1, "Conv": 1, "QGemm": 3, "QLinearMatMul": 3, "QLinearConv": 3}
 
 
 @dataclass(frozen=True)
@@ -55,25 +61,45 @@ def head_sizes(spec: str) -> tuple[int, ...]:
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
     """What the last dense layer reads, where the output is that layer's; else None.
 
-    From the output back, Softmax, LogSoftmax, Sigmoid, Identity and views are passed over. Then a
-    Gemm, a MatMul, or the Add of a constant to one, whose weight is constant, is the last dense
-    layer. Anything else makes the output an embedding.
+    From the output back, Softmax, LogSoftmax, Sigmoid, Identity, views and quantisation are passed
+    over. Then a Gemm, a MatMul, the Add of a constant to one, or a Conv of one pixel, whose weight
+    is constant, is the last dense layer. Anything else makes the output an embedding.
     """
     graph = model.graph
     producer = {value: node for node in graph.node for value in node.output if value}
-    constant = {tensor.name for tensor in graph.initializer}
-    constant.update(node.output[0] for node in graph.node if node.op_type == "Constant")
+    constant = _constants(graph)
     node = producer.get(output)
-    while node is not None and node.op_type in _ON_SCORES | _VIEWS:
+    while node is not None and node.op_type in _PASSED_OVER:
         node = producer.get(node.input[0])
     if node is not None and node.op_type == "Add":
         computed = [value for value in node.input if value not in constant]
         node = producer.get(computed[0]) if len(computed) == 1 else None
-    if node is not None and node.op_type in ("Gemm", "MatMul"):
-        weight = node.input[1]
-        if weight in constant or _is_constant(weight, producer, constant):
-            return str(node.input[0])
-    return None
+    if (
+        node is None
+        or node.op_type not in _DENSE
+        or node.input[_DENSE[node.op_type]] not in constant
+    ):
+        return None
+    if node.op_type in ("Conv", "QLinearConv") and not _on_one_pixel(model, node):
+        return None
+    return str(node.input[0])
+
+
+def _constants(graph: onnx.GraphProto) -> set[str]:
+    """Initializers, and what is made of constants alone, as a dequantised or transposed weight."""
+    constant = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if all(name in constant for name in node.input if name):
+            constant.update(node.output)
+    return constant
+
+
+def _on_one_pixel(model: onnx.ModelProto, conv: onnx.NodeProto) -> bool:
+    """Whether a convolution sees a map of one pixel, all its channels at once."""
+    group = next((a.i for a in conv.attribute if a.name == "group"), 1)
+    shapes = value_shapes(model, "")
+    maps = [shapes.get(name, ())[2:] for name in (conv.input[0], conv.output[0])]
+    return group == 1 and all(maps) and {size for each in maps for size in each} == {1}
 
 
 def with_head(
@@ -96,8 +122,8 @@ def with_head(
         )
     made = ending_at(model, on, source)
     graph = made.graph
+    x = real_value(graph, on)
     names = {node.name for node in graph.node}
-    x = on
     if len(shape) != 2 or shape[0] != 1:
         flat = fresh_name(graph, "head.features")
         axis = 1 if shape and shape[0] == 1 else 0
@@ -137,9 +163,3 @@ def _end_with(graph: onnx.GraphProto, output: str, shape: Iterable[int | str]) -
     graph.output.append(
         onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, list(shape))
     )
-
-
-def _is_constant(value: str, producer: dict[str, onnx.NodeProto], constant: set[str]) -> bool:
-    """Whether a weight is made of constants alone, as a Transpose or Cast of an initializer."""
-    node = producer.get(value)
-    return node is not None and all(name in constant for name in node.input if name)

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import onnx
-import onnx.shape_inference
 
 from tinyodl.errors import ModelError, UserError
-from tinyodl.frontend.build import chosen_output, import_checked
+from tinyodl.frontend.build import chosen_output, import_checked, value_shapes
 from tinyodl.frontend.cut import cut_model, ending_at
 from tinyodl.frontend.head import classifier_input, head_sizes, with_head
-from tinyodl.frontend.load import bound, load_model, model_bytes, read_model
+from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.graph import Graph
 from tinyodl.manifest import CalibrationRecord
 from tinyodl.update_plan import UpdatePlan
@@ -123,12 +122,9 @@ def _samples(changes: Changes) -> Path | None:
 
 
 def _shape(model: onnx.ModelProto, value: str, source: str) -> tuple[int, ...]:
-    """The shape of a value with batch 1, by ONNX's own inference."""
-    ending = bound(ending_at(model, value, source), source)
-    inferred = onnx.shape_inference.infer_shapes(ending, data_prop=True)
-    dimensions = inferred.graph.output[0].type.tensor_type.shape.dim
-    shape = tuple(dimension.dim_value for dimension in dimensions)
-    if not all(size > 0 for size in shape):
+    """The shape of a value with batch 1."""
+    shape = value_shapes(ending_at(model, value, source), source).get(value)
+    if shape is None:
         raise ModelError(
             f"{source}: the shape of '{value}' is not known before it runs; "
             "a head needs a fixed number of features"

@@ -37,7 +37,8 @@ def simplified(
             raise ModelError(
                 f"{source}: onnxruntime cannot simplify it: {one_line(error)}; {remedy}"
             ) from error
-    foreign = sorted({node.domain for node in made.graph.node} - {"", "ai.onnx"})
+    known = {"", "ai.onnx", *(node.domain for node in model.graph.node)}
+    foreign = sorted({node.domain for node in made.graph.node} - known)
     if foreign:
         raise ModelError(
             f"{source}: simplifying brought in operators of {', '.join(foreign)}; {remedy}"
