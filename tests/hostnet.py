@@ -28,10 +28,15 @@ class HostNet:
 
     Where the graph has several inputs, `x` is a tuple of them. An int8 input is given as real
     numbers, which are quantised, or as int8. Outputs and parameters come in their own dtype.
+    `passes` go over the training graph.
     """
 
-    def __init__(self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",)) -> None:
+    def __init__(
+        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=()
+    ) -> None:
         self.training = differentiate(graph, plan)
+        for improve in passes:
+            self.training = improve(self.training)
         self.arena = plan_arena(self.training)
         network = render_network(self.training, self.arena, plan, source="test.onnx", version="0")
         self.library = build(network, folder, compiler)
@@ -75,7 +80,10 @@ class HostNet:
 
     def _write_sample(self, x: np.ndarray | tuple[np.ndarray, ...]) -> None:
         parts = x if isinstance(x, tuple) else (x,)
-        self._write(0, b"".join(map(_bytes, parts, self.inputs)))
+        raw = b""
+        for part, tensor in zip(parts, self.inputs, strict=True):
+            raw += bytes(-len(raw) % tensor.itemsize) + _bytes(part, tensor)
+        self._write(0, raw)
 
     def _buffer(self, table: str, index: int) -> _Buffer:
         return (_Buffer * (index + 1)).in_dll(self.library, table)[index]

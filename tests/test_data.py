@@ -197,14 +197,14 @@ def test_a_binary_file_named_csv_is_refused(tmp_path: Path) -> None:
 def test_a_sample_is_sent_as_its_inputs_side_by_side_and_quantised_where_they_are_int8() -> None:
     model = manifest((1, 5)).model.model_copy(
         update={
-            "inputs": {"a": (1, 2), "b": (1, 3)},
+            "inputs": {"a": (1, 1), "b": (1, 3), "c": (1, 1)},
             "input_quantization": {"b": mf.QuantizationRecord(scale=0.5, zero_point=1)},
         }
     )
-    x = np.array([[0.1, -2, 0.25, 0.75, -1e9]], np.float32)
+    x = np.array([[0.1, 0.25, 0.75, -1e9, 7]], np.float32)
     raw = data.encoded(x, model)
-    np.testing.assert_array_equal(np.frombuffer(raw[:8], "<f4"), x[0, :2])
-    np.testing.assert_array_equal(np.frombuffer(raw[8:], np.int8), [1, 3, -128])
+    np.testing.assert_array_equal(np.frombuffer(raw[:4] + raw[8:], "<f4"), x[0, [0, 4]])
+    np.testing.assert_array_equal(np.frombuffer(raw[4:8], np.int8), [1, 3, -128, 0])
 
 
 class TestInputsAlone:

@@ -335,3 +335,25 @@ class TestProjects:
         assert (tmp_path / "same.onnx").read_bytes() == (project / "model.onnx").read_bytes()
         ops = {n.op_type for n in onnx.load(tmp_path / "same.onnx").graph.node}
         assert {"QuantizeLinear", "DequantizeLinear"} <= ops
+
+
+def test_an_int8_input_may_lie_before_a_float32_one(tmp_path):
+    """3 bytes, then a float32 at a multiple of 4."""
+    nodes = [
+        node("Gemm", ["x", "w"], "a", "one"), node("Softmax", ["z"], "s", "scores"),
+        node("Gemm", ["s", "v"], "b", "two"), node("Add", ["a", "b"], "y", "sum"),
+    ]  # fmt: skip
+    made = model(nodes, [1, 3], {"w": weights(3, 3), "v": weights(2, 3)}, rank=2)
+    made.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 2]))
+    random = np.random.default_rng(0)
+    x, z = (random.normal(size=(9, size)).astype(np.float32) for size in (3, 2))
+    np.savez(tmp_path / "two.npz", x=x, z=z)
+    prepared = int8(saved(made, tmp_path), tmp_path / "two.npz")
+    assert [prepared.graph.tensor(name).dtype for name in ("x", "z")] == ["int8", "float32"]
+    net = HostNet(prepared.graph, UpdatePlan(loss="mse"), tmp_path / "net")
+    session = onnxruntime.InferenceSession(prepared.data, providers=["CPUExecutionProvider"])
+    step = constant(onnx.load_from_string(prepared.data), "y_scale")
+    for index in range(9):
+        given = (x[index : index + 1], z[index : index + 1])
+        expected = session.run(None, dict(zip("xz", given, strict=True)))[0]
+        assert np.abs(net.forward(given) - expected).max() <= step * 1.001

@@ -109,22 +109,23 @@ def _check_inputs(x: ArrayLike, expected: tuple[int, ...], source: str) -> NDArr
 def encoded(x: NDArray[np.float32], model: ModelRecord) -> bytes:
     """One sample as the board's input buffer holds it: the inputs side by side, little-endian.
 
-    `x` has the model's input shape, with or without the batch dimension. Inputs that are int8 are
-    quantised as ONNX's QuantizeLinear does, and saturate.
+    Each begins at a multiple of its element's size. `x` has the model's input shape, with or
+    without the batch dimension. Inputs that are int8 are quantised as ONNX's QuantizeLinear does,
+    and saturate.
     """
     values = x.reshape(-1)
-    parts = []
+    raw = b""
     start = 0
     for name, shape in (model.inputs or {model.input_name: model.input_shape}).items():
         end = start + prod(shape)
         part = values[start:end]
         record = model.input_quantization.get(name)
         if record is None:
-            parts.append(part.astype("<f4").tobytes())
+            raw += bytes(-len(raw) % 4) + part.astype("<f4").tobytes()
         else:
-            parts.append(Quantization((record.scale,), record.zero_point).quantize(part).tobytes())
+            raw += Quantization((record.scale,), record.zero_point).quantize(part).tobytes()
         start = end
-    return b"".join(parts)
+    return raw
 
 
 def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArray[Any]:

@@ -106,8 +106,8 @@ def arena_blocks(
 ) -> tuple[tuple[Block, ...], Mapping[str, int]]:
     """The blocks in the order of their first steps, and the offset of each tensor within its own.
 
-    Inputs lie side by side; views are merged with what they look at, then in-place outputs with the
-    input they take over.
+    Inputs lie side by side, each at a multiple of its element's size; views are merged with what
+    they look at, then in-place outputs with the input they take over.
     """
     home: dict[str, str] = {name: name for name in lifetimes}
     members: dict[str, list[str]] = {name: [name] for name in lifetimes}
@@ -129,6 +129,7 @@ def arena_blocks(
     first, *others = sample_inputs(graph)
     side_by_side = graph.tensor(first).nbytes
     for name in others:
+        side_by_side += -side_by_side % graph.tensor(name).itemsize
         merge(first, name, side_by_side)
         side_by_side += graph.tensor(name).nbytes
     for node in graph.nodes:
