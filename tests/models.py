@@ -13,6 +13,8 @@ SHIPPED = [*sorted((ROOT / "tests" / "models").glob("*.onnx")), WATCH]
 _SHARED = ROOT.parent / "shared" / "models"
 LARGE = sorted(p for p in _SHARED.glob("*.onnx") if "int8" not in p.name)
 
+INT8 = sorted(_SHARED.glob("*_int8.onnx"))
+
 shared_only = pytest.mark.skipif(not LARGE, reason="the larger models are not part of the project")
 
 

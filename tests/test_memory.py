@@ -13,7 +13,7 @@ from tests.models import LARGE, SHIPPED, name
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.memory import UPLOAD, live_bytes, plan_arena
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.select import choose
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
@@ -35,6 +35,14 @@ def assert_sound(graph: Graph) -> None:
                 intact.discard(other)
         intact.add(written)
 
+    def assert_apart(node: Node, made: str) -> None:
+        """Only the first output may lie on an input, and only where the operator says so."""
+        taken = {node.inputs[slot] for slot in in_place_of(node, graph)}
+        for operand in spans.keys() & set(node.inputs):
+            (start, stop), (first, last) = spans[made], spans[operand]
+            allowed = operand in taken and made == node.outputs[0] and start == first
+            assert allowed or stop <= first or last <= start, f"{node.name}: {made}, {operand}"
+
     for value in graph.inputs:
         write(value)
     assert intact == set(graph.inputs), "inputs that overlap"
@@ -43,11 +51,12 @@ def assert_sound(graph: Graph) -> None:
             assert operand not in spans or operand in intact, (
                 f"{node.name} reads {operand} too late"
             )
-        for made in node.outputs:
+        for made in filter(None, node.outputs):
             if OPERATORS[node.op].call is None:  # a view writes nothing
                 assert spans[made] == spans[node.inputs[0]]
                 intact.add(made)
             else:
+                assert_apart(node, made)
                 write(made)
     assert intact >= set(graph.outputs), "an output does not survive the step"
     assert max((stop for _, stop in spans.values()), default=0) <= plan.nbytes

@@ -85,54 +85,52 @@ def _by_rows(node: Node) -> ByRows:
     return rule
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The nodes from `first` to `end` - 1 as one; `live` bytes are alive while they run."""
-
-    first: int
-    end: int
-    turns: Turns
-    live: int
-
-
 def by_rows(graph: Graph) -> Graph:
-    """The training graph `graph`, with runs of forward nodes as Rows where that saves memory."""
+    """The training graph `graph`, with runs of forward nodes by rows where that saves memory."""
     runs = _best_runs(graph)
-    nodes: list[Node] = []
-    tensors: dict[str, Tensor] = {}
-    done = 0
-    for run in runs:
-        node, added = _rows(run, graph)
-        nodes += [*graph.nodes[done : run.first], node]
-        tensors |= {tensor.name: tensor for tensor in added}
-        done = run.end
-    made = graph.with_tensors(tensors.values()).with_nodes([*nodes, *graph.nodes[done:]])
+    made = with_rows(graph, [(run.first, run.end) for run in runs])
     return made if runs and plan_arena(made).nbytes < plan_arena(graph).nbytes else graph
 
 
-def _rows(run: _Run, graph: Graph) -> tuple[Node, list[Tensor]]:
+def with_rows(graph: Graph, runs: Sequence[tuple[int, int]]) -> Graph:
+    """`graph` with the nodes from `first` to `end` - 1 as one, for each (first, end), in order.
+
+    Each of them makes one map by rows, and of these only the last one is read by any other node.
+    """
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    done = 0
+    for first, end in runs:
+        node, added = _rows(graph.nodes[first:end], graph)
+        nodes += [*graph.nodes[done:first], node]
+        tensors += added
+        done = end
+    return graph.with_tensors(tensors).with_nodes([*nodes, *graph.nodes[done:]])
+
+
+def _rows(body: Sequence[Node], graph: Graph) -> tuple[Node, list[Tensor]]:
     """The node for a run, and the tensors that it adds: its tables, and its maps as rings."""
-    body = tuple(_bare(node) for node in graph.nodes[run.first : run.end])
-    made = {node.outputs[0] for node in body}
-    read = dict.fromkeys(i for node in body for i in node.inputs if i and i not in made)
+    body = tuple(_bare(node) for node in body)
+    done = turns(body, graph)
+    read = dict.fromkeys(i for node in body for i in node.inputs if i and i not in done.made)
     tables: dict[tuple[int, ...], Tensor] = {}
-    for name, rows in run.turns.made.items():
+    for name, rows in done.made.items():
         if rows not in tables:
             data = np.array(rows, np.uint16)
             tables[rows] = Tensor(f"<{name}.made>", data.shape, Storage.FLASH, "uint16", data)
-    rings = [_ring(graph.tensor(name), rows) for name, rows in run.turns.rings.items()]
     node = Node(
         op="Rows",
         name=f"{body[0].name} to {body[-1].name}",
         inputs=(*read, *(table.name for table in tables.values())),
-        outputs=(body[-1].outputs[0], *run.turns.rings),
+        outputs=(body[-1].outputs[0], *done.rings),
         attrs={
             "body": body,
-            "maps": {name: graph.shape(name) for name in run.turns.rings},
-            "made": {name: tables[rows].name for name, rows in run.turns.made.items()},
-            "turns": len(next(iter(tables))) - 1,
+            "maps": {name: graph.shape(name) for name in done.rings},
+            "made": {name: tables[rows].name for name, rows in done.made.items()},
+            "turns": len(done.made[body[-1].outputs[0]]) - 1,
         },
     )
+    rings = (_ring(graph.tensor(name), rows) for name, rows in done.rings.items())
     return node, [*tables.values(), *rings]
 
 
@@ -144,6 +142,15 @@ def _bare(node: Node) -> Node:
 def _ring(tensor: Tensor, rows: int) -> Tensor:
     batch, channels, _, width = tensor.shape
     return replace(tensor, shape=(batch, channels, rows, width))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The nodes from `first` to `end` - 1 by rows; then `live` bytes are alive."""
+
+    first: int
+    end: int
+    live: int
 
 
 def _best_runs(graph: Graph) -> tuple[_Run, ...]:
@@ -235,7 +242,7 @@ def _runs(graph: Graph, lives: _Lives, forward: int, floor: int) -> Iterator[_Ru
             rings = (_ring(graph.tensor(name), rows) for name, rows in done.rings.items())
             live = least + sum(aligned(ring.nbytes) for ring in rings)
             if live < peak:
-                yield _Run(first, end, done, live)
+                yield _Run(first, end, live)
 
 
 def _can_run(node: Node, graph: Graph) -> bool:

@@ -1,0 +1,158 @@
+"""Layers that run row by row: the same bits as one layer after the other, in less memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.hostnet import HostNet
+from tests.models import INT8, name, shared_only
+from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
+from tests.test_memory import assert_sound
+from tinyodl.frontend import import_model
+from tinyodl.graph import Graph, Node
+from tinyodl.memory import plan_arena
+from tinyodl.ops import OPERATORS
+from tinyodl.rows import by_rows, turns, with_rows
+from tinyodl.select import choose
+from tinyodl.training import differentiate
+from tinyodl.update_plan import UpdatePlan
+
+seeds = st.integers(0, 1 << 30)
+
+
+def body_of(graph: Graph) -> tuple[Node, ...]:
+    """The nodes of `random_maps`, without the views and the way back to float32."""
+    return tuple(node for node in graph.nodes if OPERATORS[node.op].by_rows)
+
+
+def in_one_run(graph: Graph) -> Graph:
+    return with_rows(graph, [(0, len(body_of(graph)))])
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=seeds)
+def test_every_row_that_is_read_is_in_its_ring(seed):
+    """Replays the turns on rings that know which row lies in each place."""
+    graph = random_maps(seed)
+    body = body_of(graph)
+    done = turns(body, graph)
+    held = {name: {} for name in done.rings}
+    for turn in range(len(next(iter(done.made.values()))) - 1):
+        for node in body:
+            made, rule = node.outputs[0], OPERATORS[node.op].by_rows
+            for row in range(*done.made[made][turn : turn + 2]):
+                for operand in set(node.inputs) & set(held):
+                    first = rule.frees(node, graph, row)
+                    for read in range(first, rule.needs(node, graph, row + 1)):
+                        assert held[operand].get(read % done.rings[operand]) == read
+                if made in held:
+                    held[made][row % done.rings[made]] = row
+    last = body[-1].outputs[0]
+    assert done.made[last][-1] == graph.shape(last)[2]
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=seeds)
+def test_no_row_is_made_twice_and_none_is_made_before_it_is_needed(seed):
+    graph = random_maps(seed)
+    body = body_of(graph)
+    done = turns(body, graph)
+    for node in body[:-1]:
+        made = done.made[node.outputs[0]]
+        assert all(before <= after for before, after in pairwise(made))
+        needed = max(
+            OPERATORS[reader.op].by_rows.needs(reader, graph, done.made[reader.outputs[0]][-1])
+            for reader in body
+            if node.outputs[0] in reader.inputs
+        )
+        assert made[-1] == needed
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=seeds)
+def test_the_bits_are_the_same(tmp_path_factory, seed):
+    graph = random_maps(seed)
+    assert_sound(in_one_run(differentiate(graph, UpdatePlan())))
+    folder = tmp_path_factory.mktemp("nets")
+    plain = HostNet(graph, UpdatePlan(), folder / "plain")
+    rows = HostNet(graph, UpdatePlan(), folder / "rows", passes=[in_one_run])
+    for number in range(2):
+        x = np.random.default_rng(number).integers(-128, 128, plain.input_shapes[0])
+        x = x.astype(np.int8)
+        np.testing.assert_array_equal(rows.forward(x), plain.forward(x))
+
+
+def bottleneck() -> Graph:
+    """8 maps of 24 x 24, 32 in between, 8 again, and a shortcut; then their averages."""
+    maps = Maps(np.random.default_rng(0), (1, 8, 24, 24))
+    maps.layer(32, (1, 1), POINTWISE)
+    maps.layer(32, (3, 3), SAME_3X3, group=32)
+    maps.layer(8, (1, 1), POINTWISE)
+    maps.shortcut("x")
+    whole = {**POINTWISE, "kernel": (24, 24), "count_include_pad": False, "factor": 1.0}
+    maps.node("QLinearAveragePool", (maps.last,), whole)
+    return maps.graph()
+
+
+def test_maps_between_layers_are_held_as_rings():
+    training = differentiate(bottleneck(), UpdatePlan())
+    made = by_rows(training)
+    assert [node.op for node in made.nodes][:3] == ["Rows", "QLinearAdd", "QLinearAveragePool"]
+    assert plan_arena(training).nbytes == (8 + 32 + 32) * 24 * 24
+    assert plan_arena(made).nbytes == (8 + 8) * 24 * 24 + (3 + 1) * 32 * 24
+    assert made.shape("m0") == (1, 32, 3, 24), "what the 3 x 3 windows reach"
+    assert made.shape("m1") == (1, 32, 1, 24)
+
+
+def test_a_run_costs_what_its_nodes_cost():
+    training = differentiate(bottleneck(), UpdatePlan())
+    made = with_rows(training, [(0, 4)])
+    macs = [
+        sum(OPERATORS[node.op].macs(node, graph) for node in graph.nodes)
+        for graph in (training, made)
+    ]
+    assert macs[0] == macs[1] > 0
+    assert made.nodes[0].attrs["body"] == training.nodes[:4]
+
+
+def test_where_another_step_needs_more_memory_nothing_runs_by_rows():
+    """Here the way to float32 does."""
+    maps = Maps(np.random.default_rng(0), (1, 8, 24, 24))
+    maps.layer(16, (1, 1), POINTWISE)
+    maps.layer(8, (1, 1), POINTWISE)
+    training = differentiate(maps.graph(), UpdatePlan())
+    assert by_rows(training) is training
+
+
+def test_a_map_that_is_read_elsewhere_stays_whole():
+    graph = replace(bottleneck(), outputs=("y", "m1"))
+    made = by_rows(differentiate(graph, UpdatePlan()))
+    assert made.shape("m0") == (1, 32, 3, 24)
+    assert made.shape("m1") == (1, 32, 24, 24)
+
+
+@shared_only
+@pytest.mark.parametrize("path", INT8, ids=name)
+def test_shared_models_keep_their_bits(path, tmp_path):
+    graph = import_model(path)
+    plan = UpdatePlan(layers=choose(graph, "last"), learning_rate=0.01)
+    training = differentiate(graph, plan)
+    made = by_rows(training)
+    assert_sound(made)
+    if made is training:
+        return
+    assert plan_arena(made).nbytes < plan_arena(training).nbytes
+    plain = HostNet(graph, plan, tmp_path / "plain")
+    rows = HostNet(graph, plan, tmp_path / "rows", passes=[by_rows])
+    for label in range(3):
+        x = np.random.default_rng(label).integers(-128, 128, plain.input_shapes[0]).astype(np.int8)
+        np.testing.assert_array_equal(rows.forward(x), plain.forward(x))
+        assert rows.train(x, label) == plain.train(x, label)
+    for kept in plain.parameters:
+        np.testing.assert_array_equal(rows.parameter(kept.name), plain.parameter(kept.name))
