@@ -18,7 +18,7 @@ with which a depthwise layer can be computed in place. Absent ones have the shap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from tinyodl.ops.conv import geometry
 from tinyodl.ops.shared import (
     Argument,
     Backward,
+    ByChannels,
     ByRows,
     Call,
     Layer,
@@ -208,23 +209,64 @@ def _input_gradient(backward: Backward, node: Node, gy: str) -> str:
 def _input_gradient_call(node: Node, graph: Graph) -> Call:
     gy, w, scale, rest, order = node.inputs
     gx, scratch = (*node.outputs, "")[:2]
-    weight = graph.shape(w)
-    x, y = _fewest_rows(node, graph.shape(gx), weight, graph.shape(gy))
     constants = (Ref(w), Ref(scale), Ref(rest), *_orders(node, order))
-    arguments = (Ref(gy), *constants, Ref(gx), Ref(scratch))
-    return Call("qlinear_conv_input_gradient_i8", (_struct(node, x, weight, y), *arguments))
+    arguments = (_gradient_struct(node, graph), Ref(gy), *constants, Ref(gx), Ref(scratch))
+    return Call("qlinear_conv_input_gradient_i8", arguments)
+
+
+def _gradient_struct(node: Node, graph: Graph) -> Struct:
+    weight = graph.shape(node.inputs[1])
+    x, y = _fewest_rows(node, graph.shape(node.outputs[0]), weight, graph.shape(node.inputs[0]))
+    return _struct(node, x, weight, y)
+
+
+def _input_gradient_by_channels(node: Node, graph: Graph) -> ByChannels | None:
+    depthwise = _is_depthwise(node, graph.shape(node.outputs[0]), graph.shape(node.inputs[0]))
+    if node.attrs["group"] > 1 and not depthwise:
+        return None
+    return ByChannels(not depthwise, _input_gradient_channels, _input_gradient_order)
+
+
+def _input_gradient_order(node: Node, planes: Collection[str]) -> str:
+    """That of the filters, whose gy comes as planes, or else of the columns."""
+    by_filters, by_columns = _orders(node, node.inputs[4])
+    return (by_filters if node.inputs[0] in planes else by_columns).tensor
+
+
+def _input_gradient_channels(
+    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
+) -> Call:
+    gy, w, scale, rest, order = node.inputs
+    by_filters, by_columns = _orders(node, order)
+    constants = (Ref(gy), Ref(w), Ref(scale), Ref(rest), by_filters)
+    arguments = (_gradient_struct(node, graph), part, count, *constants)
+    gx = Ref(node.outputs[0])
+    if gy in planes:
+        return Call("qlinear_conv_input_gradient_filters_i8", (*arguments, by_columns, gx))
+    return Call("qlinear_conv_input_gradient_columns_i8", (*arguments, gx))
 
 
 def _weight_gradient_call(node: Node, graph: Graph) -> Call:
+    filters = graph.shape(node.inputs[4])[0]
+    return _weight_gradient_channels(node, graph, (), 0, filters)
+
+
+def _weight_gradient_channels(
+    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
+) -> Call:
     gy, read, factor, order, w = node.inputs[:5]
     weight, saved = graph.shape(w), node.attrs["saved"]
     of_w = (1, weight[1] * node.attrs["group"], *graph.shape(read)[2:])
     x, y = _fewest_rows(node, of_w, weight, graph.shape(gy))
     out_order, in_order = _orders(node, order)
     orders = (out_order, Ref("") if saved else in_order)
-    numbers = (0, weight[0], 0, zero_point(read, graph), int(saved))
+    numbers = (part, count, int(gy in planes), zero_point(read, graph), int(saved))
     arguments = (*numbers, Ref(gy), Ref(read), Ref(factor), *orders, Learner(w))
     return Call("qlinear_conv_weight_gradient_i8", (_struct(node, x, weight, y), *arguments))
+
+
+def _weight_gradient_order(node: Node, planes: Collection[str]) -> str:
+    return _orders(node, node.inputs[3])[0].tensor
 
 
 def _weight_gradient_macs(node: Node, graph: Graph) -> int:
@@ -232,9 +274,14 @@ def _weight_gradient_macs(node: Node, graph: Graph) -> int:
 
 
 def _bias_gradient_call(node: Node, graph: Graph) -> Call:
+    return _bias_gradient_channels(node, graph, (), 0, graph.shape(node.inputs[0])[1])
+
+
+def _bias_gradient_channels(
+    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
+) -> Call:
     gy, factor, delta = node.inputs[:3]
-    _, channels, *plane = graph.shape(gy)
-    arguments = (0, channels, prod(plane), Ref(gy), Ref(factor), Learner(delta))
+    arguments = (part, count, prod(graph.shape(gy)[2:]), Ref(gy), Ref(factor), Learner(delta))
     return Call("qlinear_conv_bias_gradient_i8", arguments)
 
 
@@ -260,6 +307,7 @@ register(
         call=_input_gradient_call,
         kernel="qlinear_conv_input_gradient_i8.h",
         in_place=lambda n, g: (0,) if len(n.outputs) > 1 else (),
+        by_channels=_input_gradient_by_channels,
     )
 )
 register(
@@ -268,6 +316,9 @@ register(
         macs=_weight_gradient_macs,
         call=_weight_gradient_call,
         kernel="qlinear_conv_gradient_i8.h",
+        by_channels=lambda node, graph: ByChannels(
+            False, _weight_gradient_channels, _weight_gradient_order
+        ),
     )
 )
 register(
@@ -276,5 +327,6 @@ register(
         macs=lambda n, g: g.tensor(n.inputs[0]).size,
         call=_bias_gradient_call,
         kernel="qlinear_conv_gradient_i8.h",
+        by_channels=lambda node, graph: ByChannels(False, _bias_gradient_channels),
     )
 )

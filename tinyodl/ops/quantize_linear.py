@@ -12,12 +12,14 @@ Attributes of QuantizeLinear: low, high, pass_low, pass_high (`Bounds`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from math import prod
 
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import (
     Argument,
     Backward,
+    ByChannels,
     Call,
     Operator,
     Ref,
@@ -70,6 +72,15 @@ def _mask_gradient_call(node: Node, graph: Graph) -> Call:
     return Call("mask_gradient_f32", (0, graph.tensor(gx).size, Ref(gy), Ref(mask), Ref(gx)))
 
 
+def _mask_channels(
+    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
+) -> Call:
+    gy, mask = node.inputs
+    (gx,) = node.outputs
+    elements = count * prod(graph.shape(gx)[2:])
+    return Call("mask_gradient_f32", (part, elements, Ref(gy), Ref(mask), Ref(gx)))
+
+
 _KERNEL = "quantize_linear_i8.h"
 register(
     Operator(
@@ -89,4 +100,12 @@ register(
         "DequantizeLinear", _dequantize_call, _KERNEL, same_shape, no_macs, _dequantize_gradient
     )
 )
-register(Operator("MaskGradient", _mask_gradient_call, "mask_gradient_f32.h", in_place=(0,)))
+register(
+    Operator(
+        "MaskGradient",
+        _mask_gradient_call,
+        "mask_gradient_f32.h",
+        in_place=(0,),
+        by_channels=lambda node, graph: ByChannels(mixes=False, call=_mask_channels),
+    )
+)

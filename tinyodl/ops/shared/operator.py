@@ -6,7 +6,7 @@ forward operator also gives its gradient rule: a few lines that append nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -201,6 +201,27 @@ class ByRows:
 
 
 @dataclass(frozen=True)
+class ByChannels:
+    """How a gradient operator works on a few channels of a wide map at a time.
+
+    Its first input, and its first output if there is one, are gradients of maps. `planes` are those
+    of which only these channels are there: both of them, or one, while the other is whole.
+
+    mixes  whether every channel of the output depends on all channels of the input; otherwise on
+           the same channel alone.
+    call   (node, graph, planes, part, count) -> the kernel call for `count` channels, from channel
+           part * count on. An output that is whole while the input is not is a sum over the parts,
+           which come in order.
+    order  (node, planes) -> the constant that says which channel each one is that `call` counts, or
+           "" where they are 0, 1, 2, ...
+    """
+
+    mixes: bool
+    call: Callable[[Node, Graph, Collection[str], Argument, int], Call]
+    order: Callable[[Node, Collection[str]], str] = lambda node, planes: ""
+
+
+@dataclass(frozen=True)
 class Operator:
     """One operator of the IR.
 
@@ -219,6 +240,8 @@ class Operator:
               it is none.
     leftover  asked after all passes: why a node that is still there cannot be compiled, or None.
     by_rows   how to make a part of the output; None where that cannot be.
+    by_channels  a rule that says how a gradient node works on a few channels at a time; None, like
+              what the rule returns, where it cannot.
     learns    a layer as it learns under what a plan says of it: the node, and the tensors to add or
               replace, those that learn as parameters; None where its constants simply learn.
     saves     a forward node as it is when a gradient passes through it, with what it keeps for
@@ -238,6 +261,7 @@ class Operator:
     fold: Callable[[Node, Graph], Affine | None] | None = None
     leftover: Callable[[Node, Graph], Unsupported | None] | None = None
     by_rows: ByRows | None = None
+    by_channels: Callable[[Node, Graph], ByChannels | None] | None = None
     learns: Callable[[Node, Graph, LayerUpdate], Rewrite] | None = None
     saves: Callable[[Node, Graph, UpdatePlan], Rewrite] | None = None
 
@@ -278,6 +302,12 @@ def kernels_of(node: Node) -> set[str]:
     own = OPERATORS[node.op].kernel
     inner: set[str] = set().union(*(kernels_of(each) for each in node.attrs.get("body", ())))
     return inner | {own} if own else inner
+
+
+def by_channels_of(node: Node, graph: Graph) -> ByChannels | None:
+    """How this node works on a few channels at a time, if it can."""
+    rule = OPERATORS[node.op].by_channels
+    return rule(node, graph) if rule else None
 
 
 def in_place_of(node: Node, graph: Graph) -> tuple[int, ...]:

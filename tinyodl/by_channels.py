@@ -1,0 +1,262 @@
+"""Going back through wide maps by channels, so that their gradients are never there as a whole.
+
+Between two pointwise convolutions a mobile network is wide (Sandler et al. 2018, MobileNetV2), and
+the float32 gradients of those maps are the largest tensors of the backward pass. One convolution
+makes each channel of such a gradient by itself, a depthwise layer in between works channel by
+channel, and the other convolution sums over the channels. So the nodes from the one to the other
+may become one node, ByChannels, which takes a few channels at a time through all of them: of the
+wide gradients it holds the planes of these channels alone. The sums keep their order, so the bits
+are the same.
+
+Where that is worth it is decided for the backward pass: as little memory as possible at its peak,
+then as few nodes as possible by channels, then as many channels at a time as cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.memory import arena_blocks, live_bytes, tensor_lifetimes
+from tinyodl.ops import in_place_of
+from tinyodl.ops.shared import by_channels_of
+
+_TOGETHER = 4  # channels at a time, for which the kernels are fastest
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Nodes that can work on a few channels at a time.
+
+    steps    where they stand in the graph
+    planes   the gradients between them, of as many channels each
+    order    the constant that says which channel comes when, or ""
+    orders   for each node, that in which it counts the channels
+    """
+
+    steps: tuple[int, ...]
+    planes: tuple[str, ...]
+    order: str
+    orders: tuple[str, ...]
+
+
+# The chosen regions, by the number of channels at a time.
+_Choice = Mapping[_Region, int]
+
+
+def by_channels(graph: Graph) -> Graph:
+    """The training graph `graph`, with ByChannels in its backward pass where that saves memory."""
+    choice = _all_that_help(graph)
+    peak = _peak(_formed(graph, choice))
+    for region in sorted(choice, key=lambda r: len(r.steps), reverse=True):
+        without = {other: count for other, count in choice.items() if other != region}
+        if _peak(_formed(graph, without)) <= peak:
+            choice = without
+    for region in choice:
+        faster = {**choice, region: _most_together(region, graph)}
+        if _peak(_formed(graph, faster)) <= peak:
+            choice = faster
+    return _formed(graph, choice)
+
+
+def _all_that_help(graph: Graph) -> _Choice:
+    """Regions that have no node in common, each of which needs less memory than its nodes do.
+
+    Of two that have a node in common it is the one with the larger map.
+    """
+    choice: dict[_Region, int] = {}
+    taken: set[int] = set()
+    found = (_region(step, graph) for step in range(len(graph.nodes)))
+    regions = [region for region in found if region]
+    for region in sorted(regions, key=lambda r: -max(graph.tensor(p).nbytes for p in r.planes)):
+        if taken.isdisjoint(region.steps) and _schedule(graph, [*choice, region]):
+            choice[region] = 1
+            taken.update(region.steps)
+    plain, formed = _live(graph), _formed(graph, choice)
+    live = {node.name: nbytes for node, nbytes in zip(formed.nodes, _live(formed), strict=True)}
+    return {
+        region: count
+        for region, count in choice.items()
+        if live[_name(region, graph)] < max(plain[step] for step in region.steps)
+    }
+
+
+def _live(graph: Graph) -> list[int]:
+    """Bytes of the arena that are alive at each node."""
+    blocks, _ = arena_blocks(graph, tensor_lifetimes(graph))
+    _, *steps, _ = (nbytes for _, nbytes in live_bytes(blocks, len(graph.nodes)))
+    return steps
+
+
+def _peak(graph: Graph) -> int:
+    """The most bytes alive at once in the backward pass."""
+    nodes = zip(graph.nodes, _live(graph), strict=True)
+    return max((live for node, live in nodes if node.phase is not Phase.FORWARD), default=0)
+
+
+def _region(first: int, graph: Graph) -> _Region | None:
+    """The nodes from `first` on that go through a wide map by channels; None where one cannot."""
+    start = graph.nodes[first]
+    rule = by_channels_of(start, graph)
+    if rule is None or not rule.mixes or len(graph.shape(start.outputs[0])) != 4:
+        return None
+    found, planes = {first: rule}, [start.outputs[0]]
+    for step, node in enumerate(graph.nodes[first + 1 :], first + 1):
+        read = [name for name in node.inputs if name in planes]
+        if not read:
+            continue
+        rule = by_channels_of(node, graph)
+        if rule is None or read != [node.inputs[0]]:
+            return None
+        found[step] = rule
+        if node.outputs and not rule.mixes:
+            planes.append(node.outputs[0])
+    orders = [rule.order(graph.nodes[step], planes) for step, rule in found.items()]
+    added = {orders[i] for i, rule in enumerate(found.values()) if i > 0 and rule.mixes}
+    if len(found) == 1 or len(added) > 1 or not _learns_in_turn(tuple(found), graph):
+        return None
+    order = added.pop() if added else ""
+    return _Region(tuple(found), tuple(planes), order, tuple(orders))
+
+
+def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
+    """Whether what a node changes is read only by nodes that work on the same channels of it.
+
+    They stand before it, so they read what belongs to a channel before that changes.
+    """
+    body = [graph.nodes[step] for step in steps]
+    return all(
+        other.inputs[0] == node.inputs[0]
+        for node in body
+        for other in body
+        if _changed(node, graph).intersection(other.inputs)
+    )
+
+
+def _changed(node: Node, graph: Graph) -> frozenset[str]:
+    """The parameters and states that a node may change: one without outputs is there for that."""
+    kept = (Storage.PARAMETER, Storage.STATE)
+    names = () if node.outputs else node.inputs
+    return frozenset(name for name in names if name and graph.tensor(name).storage in kept)
+
+
+def _schedule(graph: Graph, regions: Iterable[_Region]) -> list[_Region | Node] | None:
+    """The nodes outside the regions and the regions, each as early as the nodes' order allows.
+
+    A node stays behind those that write what it reads or writes, or read what it writes. None where
+    a region would have to stand both before and behind a node.
+    """
+    at = {step: region for region in regions for step in region.steps}
+    place = {step: at[step].steps[0] if step in at else step for step in range(len(graph.nodes))}
+    behind: dict[int, set[int]] = {own: set() for own in place.values()}
+    writer: dict[str, int] = {}
+    readers: dict[str, set[int]] = {}
+    for step, node in enumerate(graph.nodes):
+        own = place[step]
+        written = {*node.outputs, *_changed(node, graph)}
+        for name in filter(None, (*node.inputs, *written)):
+            behind[own] |= {writer[name]} if name in writer else set()
+            behind[own] |= readers.get(name, set()) if name in written else set()
+        for name in node.inputs:
+            readers.setdefault(name, set()).add(own)
+        for name in written:
+            writer[name], readers[name] = own, set()
+    order: list[int] = []
+    while behind:
+        ready = [own for own, before in behind.items() if before <= {own, *order}]
+        if not ready:
+            return None
+        order.append(min(ready))
+        del behind[min(ready)]
+    return [at[own] if own in at else graph.nodes[own] for own in order]
+
+
+def _formed(graph: Graph, choice: _Choice) -> Graph:
+    """The graph with these regions as nodes."""
+    schedule = _schedule(graph, choice)
+    assert schedule is not None
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for item in schedule:
+        if isinstance(item, Node):
+            nodes.append(item)
+            continue
+        node, added = _node(item, choice[item], graph)
+        nodes.append(node)
+        tensors += added
+    return graph.with_tensors(tensors).with_nodes(nodes)
+
+
+def _node(region: _Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
+    """The node for a region, and the tensors that it adds: its tables, and its maps as planes."""
+    body = _sharing_planes([graph.nodes[step] for step in region.steps], region, graph)
+    made = dict.fromkeys(node.outputs[0] for node in body if node.outputs)
+    planes = [graph.tensor(name) for name in made if name in region.planes]
+    read = dict.fromkeys(i for node in body for i in node.inputs if i and i not in made)
+    parts, tables = _parts(region, graph)
+    node = Node(
+        op="ByChannels",
+        name=_name(region, graph),
+        inputs=(*(read | dict.fromkeys(filter(None, parts))),),
+        outputs=(*(name for name in made if name not in region.planes), *(p.name for p in planes)),
+        attrs={
+            "body": body,
+            "maps": {plane.name: plane.shape for plane in planes},
+            "parts": parts,
+            "count": count,
+            "turns": planes[0].shape[1] // count,
+        },
+        phase=Phase.BACKWARD,
+    )
+    return node, tables + [replace(p, shape=(1, count, *p.shape[2:])) for p in planes]
+
+
+def _name(region: _Region, graph: Graph) -> str:
+    """The layers from the first to the last."""
+    ends = (graph.nodes[region.steps[0]], graph.nodes[region.steps[-1]])
+    return " to ".join(node.name.removesuffix(f".{node.op}") for node in ends)
+
+
+def _sharing_planes(nodes: Sequence[Node], region: _Region, graph: Graph) -> tuple[Node, ...]:
+    """The nodes as they stand in a region: without outputs that only help, in place if they can."""
+    shared: dict[str, str] = {}
+    body = []
+    for position, node in enumerate(nodes):
+        node = replace(node, outputs=node.outputs[:1])
+        read_again = any(node.inputs[0] in later.inputs for later in nodes[position + 1 :])
+        if node.inputs[0] in region.planes and 0 in in_place_of(node, graph) and not read_again:
+            shared[node.outputs[0]] = shared.get(node.inputs[0], node.inputs[0])
+        inputs = tuple(shared.get(name, name) for name in node.inputs)
+        outputs = tuple(shared.get(name, name) for name in node.outputs)
+        body.append(replace(node, inputs=inputs, outputs=outputs))
+    return tuple(body)
+
+
+def _parts(region: _Region, graph: Graph) -> tuple[tuple[str, ...], list[Tensor]]:
+    """For each node the table that says which of its channels come when, or ""; the new tables."""
+    tables = {region.order: "", "": region.order}
+    added = []
+    for step, order in zip(region.steps, region.orders, strict=True):
+        if order not in tables:
+            where = np.argsort(_constant(order, graph))
+            data = (where[_constant(region.order, graph)] if region.order else where).astype(
+                np.uint16
+            )
+            tables[order] = f"<{graph.nodes[step].name}.part>"
+            added.append(Tensor(tables[order], data.shape, Storage.FLASH, "uint16", data))
+    return tuple(tables[order] for order in region.orders), added
+
+
+def _constant(name: str, graph: Graph) -> Array:
+    data = graph.tensor(name).data
+    assert data is not None
+    return data
+
+
+def _most_together(region: _Region, graph: Graph) -> int:
+    """How many channels at a time are fastest; one where the layers count them differently."""
+    channels = graph.shape(region.planes[0])[1]
+    return _TOGETHER if set(region.orders) == {region.order} and channels % _TOGETHER == 0 else 1

@@ -1,0 +1,38 @@
+"""ByChannels: a part of the backward pass through wide maps by channels (`tinyodl.by_channels`).
+
+In each turn of a loop every node of the part works on the same few channels, so the gradients of
+the wide maps are held only as planes of these channels. Sums are made in the order of the channels,
+as the kernels make them elsewhere: the bits are the same.
+Attributes: body, the nodes; maps, the shapes of what the planes stand for; count, how many channels
+a turn works on; turns; parts, for each node the table that says which part it works on in each
+turn, or "" where it is the turn's own number.
+Inputs: what the nodes read from outside, then the tables, uint16 (turns).
+Outputs: what the nodes make for the outside, then the planes (1, count, H, W).
+"""
+
+from __future__ import annotations
+
+from tinyodl.graph import Graph, Node
+from tinyodl.ops.shared import Call, Element, Loop, Operator, Symbol, by_channels_of, register
+from tinyodl.ops.shared.body import in_full, macs_of_body
+
+_TURN = "i"
+
+
+def _calls(node: Node, graph: Graph) -> tuple[Loop]:
+    attrs = node.attrs
+    full = in_full(node, graph)
+    pairs = zip(attrs["body"], attrs["parts"], strict=True)
+    calls = tuple(_call(inner, full, node, table) for inner, table in pairs)
+    return (Loop(_TURN, attrs["turns"], calls, attrs["body"]),)
+
+
+def _call(inner: Node, graph: Graph, node: Node, table: str) -> Call:
+    rule = by_channels_of(inner, graph)
+    if rule is None:
+        raise ValueError(f"{inner.op} cannot work on a few channels")
+    part = Element(table, _TURN) if table else Symbol(_TURN)
+    return rule.call(inner, graph, node.attrs["maps"], part, node.attrs["count"])
+
+
+register(Operator("ByChannels", _calls, None, macs=macs_of_body))
