@@ -259,11 +259,14 @@ def _manifest(
 
 def _input_quantization(graph: Graph) -> dict[str, QuantizationRecord]:
     """How the host quantises the inputs that are int8."""
-    return {
-        name: QuantizationRecord(scale=of.scale[0], zero_point=of.zero_point)
-        for name in graph.inputs
-        if graph.tensor(name).dtype == "int8" and (of := graph.tensor(name).quantization)
-    }
+    found = {}
+    for name in graph.inputs:
+        tensor = graph.tensor(name)
+        if tensor.dtype == "int8":
+            assert tensor.quantization is not None
+            scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zero_point
+            found[name] = QuantizationRecord(scale=scale, zero_point=zero_point)
+    return found
 
 
 def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:
@@ -348,9 +351,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
 
 def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     weights = sum(
-        t.nbytes
-        for t in training.tensors.values()
-        if t.storage is Storage.FLASH or has_initial(t)
+        t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)
     )
     kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in network.files)
     code = firmware.code_bytes(board.port, kernels, len(training.nodes))
