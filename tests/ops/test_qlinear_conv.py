@@ -1,6 +1,7 @@
 """QLinearConv: int8 convolutions and dense layers, forward and backward.
 
-The forward kernel is compared with exact integer arithmetic and with onnxruntime.
+Outputs are compared with exact integer arithmetic and with onnxruntime, gradients with PyTorch's
+fake_quantize in float64.
 """
 
 from __future__ import annotations
@@ -62,12 +63,16 @@ class Geometry:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """What one window spans."""
+        height, width = zip(self.kernel, self.dilations, strict=True)
+        return (height[0] - 1) * height[1] + 1, (width[0] - 1) * width[1] + 1
+
     def __post_init__(self) -> None:
-        """Make the map as large as the window, and padding smaller than it."""
-        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
-        kept = tuple(min(p, reach[i % 2] - 1) for i, p in enumerate(self.pads))
-        size = tuple(max(self.size[i], reach[i] - kept[i] - kept[i + 2]) for i in (0, 1))
-        object.__setattr__(self, "pads", kept)
+        """Make the map large enough for one window."""
+        padding = self.pads[0] + self.pads[2], self.pads[1] + self.pads[3]
+        size = tuple(max(self.size[i], self.reach[i] - padding[i]) for i in (0, 1))
         object.__setattr__(self, "size", size)
 
 
@@ -295,7 +300,6 @@ def test_forward_is_within_one_step_of_onnxruntime(tmp_path):
         steps.append((run(of, tmp_path)["y"].astype(int) - onnxruntime_output(of)).ravel())
     found = np.concatenate(steps)
     assert np.abs(found).max() <= 1
-    print("differ:", np.count_nonzero(found), "of", found.size)
     assert np.count_nonzero(found) <= found.size // 2000
 
 
@@ -321,6 +325,9 @@ def test_mask_is_where_the_gradient_passes(tmp_path, seed, at, split, limits):
 def test_rows_through_rings_equal_the_whole(tmp_path, seed, at, split):
     if split == "inputs" and at.group > 1:
         split = None
+    high = at.reach[0] - 1  # no row of outputs is made of padding alone
+    top, left, bottom, right = at.pads
+    at = replace(at, pads=(min(top, high), left, min(bottom, high), right))
     of = layer(seed, at, split=split)
     rng = np.random.default_rng(seed)
     found = run_by_rows(of.node, of.graph, of.values, tmp_path, rng)
