@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyodl
 from tests.frontend.models import model, node, norm, norm_node, run_onnx, saved, weights
 from tests.hostnet import HostNet
-from tests.models import ROOT
+from tests.models import LARGE, ROOT, shared_only
+from tests.models import name as model_name
 from tests.projects import built
 from tinyodl import quantize
 from tinyodl.errors import DataError, ModelError, UserError
@@ -357,3 +358,47 @@ def test_an_int8_input_may_lie_before_a_float32_one(tmp_path):
         given = (x[index : index + 1], z[index : index + 1])
         expected = session.run(None, dict(zip("xz", given, strict=True)))[0]
         assert np.abs(net.forward(given) - expected).max() <= step * 1.001
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Gemm", "transposed Gemm"])
+def test_a_dead_channel_leaves_room_for_its_sum_and_stays_int8(tmp_path, kind):
+    """Weights of 1e-12 beside a bias of 1: onnxruntime puts the bias at the end of int32."""
+    if kind == "Conv":
+        w = weights(3, 2, 3, 3)
+        w[1] *= 1e-12
+        nodes, shape = [node("Conv", ["x", "w", "b"], "y", "layer")], (2, 5, 5)
+    else:
+        w = weights(3, 6)
+        w[1] *= 1e-12
+        transposed = int(kind != "Gemm")
+        nodes, shape = [node("Gemm", ["x", "w", "b"], "y", "layer", transB=transposed)], (6,)
+        w = w if transposed else np.ascontiguousarray(w.T)
+    constants = {"w": w, "b": np.array([0.5, -1, 0.25], np.float32)}
+    path = saved(model(nodes, [1, *shape], constants), tmp_path)
+    prepared = int8(path, same_inputs(tmp_path, *shape))
+    made = onnx.load_from_string(prepared.data)
+    layer = next(n for n in made.graph.node if n.name == "layer")
+    maker = next(n for n in made.graph.node if layer.input[2] in n.output)
+    assert 2**29 < np.abs(constant(made, maker.input[0])[1].astype(float)) <= 2**30
+    assert prepared.calibration.error < 0.02
+    assert "QLinearConv" in {n.op for n in prepared.graph.nodes}
+    x = np.random.default_rng(3).normal(size=(1, *shape)).astype(np.float32)
+    net = HostNet(prepared.graph, UpdatePlan(loss="mse"), tmp_path / "net")
+    kept = tmp_path / "kept.onnx"
+    kept.write_bytes(prepared.data)
+    expected = run_onnx(kept, x)
+    assert np.abs(net.forward(x) - expected).max() <= constant(made, "y_scale") * 1.001
+
+
+@shared_only
+@pytest.mark.parametrize("path", LARGE, ids=model_name)
+def test_every_float_model_becomes_int8_without_a_layer_left_in_float32(tmp_path, path):
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1:]
+    prepared = int8(path, same_inputs(tmp_path, *(d.dim_value for d in shape), count=4))
+    ops = {n.op for n in prepared.graph.nodes}
+    assert ops <= {
+        *("QLinearConv", "QLinearAdd", "QLinearAveragePool", "QLinearMaxPool"),
+        *("Reshape", "DequantizeLinear", "Softmax"),
+    }
+    assert prepared.graph.tensor(prepared.graph.inputs[0]).dtype == "int8"
+    assert prepared.calibration.error < 0.2

@@ -46,6 +46,7 @@ from tinyodl.manifest import CalibrationRecord
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
 _NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
 _PER_CHANNEL_SINCE = 13  # the opset whose DequantizeLinear has a scale for each channel
+_MOST_STEPS = 1 << 30  # of a bias: as much again is left for the sum of up to 32767 products
 _STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
@@ -84,6 +85,7 @@ def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: boo
         raise ModelError(f"{source}: the output is {_NOT_FINITE}")
     made = _quantized(real, inputs, source)
     _check(made, source)
+    _leave_room(made)
     return Quantized(made, real, _cost(expected, made, inputs, samples.name, scores))
 
 
@@ -184,6 +186,41 @@ def _check(model: onnx.ModelProto, source: str) -> None:
         scale = onnx.numpy_helper.to_array(constants[node.input[1]])
         if not np.isfinite(scale).all():
             raise ModelError(f"{source}: '{node.input[0]}' is {_NOT_FINITE}")
+
+
+def _leave_room(model: onnx.ModelProto) -> None:
+    """Double the scales of weights where the bias has more than 2^30 steps of the sum of products.
+
+    That is so in channels whose weights are next to nothing: onnxruntime gives them a scale with
+    which the bias just fits int32, but then nothing can be added to it any more.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
+            continue
+        weight, bias = makers.get(node.input[1]), makers.get(node.input[2])
+        if weight is None or bias is None:
+            continue
+        steps = onnx.numpy_helper.to_array(constants[bias.input[0]])
+        factor = np.where(np.abs(steps.astype(np.int64)) > _MOST_STEPS, 2, 1)
+        if factor.max() > 1:
+            _enlarge(weight, factor, constants)
+            _enlarge(bias, factor, constants)
+
+
+def _enlarge(
+    dequantize: onnx.NodeProto, factor: Array, constants: Mapping[str, onnx.TensorProto]
+) -> None:
+    """Multiply the scales of what a DequantizeLinear makes, and divide its integers."""
+    q, scale = (constants[name] for name in dequantize.input[:2])
+    integers, scales = onnx.numpy_helper.to_array(q), onnx.numpy_helper.to_array(scale)
+    axis = next((a.i for a in dequantize.attribute if a.name == "axis"), 1)
+    axis = axis if integers.ndim > 1 else 0
+    along = [len(factor) if index == axis else 1 for index in range(integers.ndim)]
+    divided = np.rint(integers / factor.reshape(along)).astype(integers.dtype)
+    q.CopyFrom(onnx.numpy_helper.from_array(divided, q.name))
+    scale.CopyFrom(onnx.numpy_helper.from_array((scales * factor).astype(np.float32), scale.name))
 
 
 def _cost(
