@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
 from tests.conftest import require_tool
-from tests.models import SHIPPED, name
+from tests.models import ROOT, SHIPPED, name, shared_only
 from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
@@ -76,6 +76,11 @@ def residual_network(path: Path) -> Path:
     return path
 
 
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    with np.load(DIGITS) as data:
+        return data["x"][:STEPS].reshape(-1, 1, 8, 8).astype(np.float32) / 16, data["y"][:STEPS]
+
+
 @dataclass(frozen=True)
 class Learned:
     """What a machine ended with."""
@@ -84,8 +89,14 @@ class Learned:
     parameters: list[bytes]
 
 
-def train(model: Path, folder: Path, machine: tuple[str, str, str], **options: object) -> Learned:
-    """Compile, build and train on digits, in the order of the file."""
+def train(
+    model: Path,
+    folder: Path,
+    machine: tuple[str, str, str],
+    samples: tuple[np.ndarray, np.ndarray] | None = None,
+    **options: object,
+) -> Learned:
+    """Compile, build and train on samples, or on digits in the order of the file."""
     compiler, board, port = machine
     if port == "qemu":
         require_tool("qemu-system-arm")
@@ -94,9 +105,7 @@ def train(model: Path, folder: Path, machine: tuple[str, str, str], **options: o
         patch.setenv("TINYODL_COMPILER", compiler)
         manifest = tinyodl.compile(model, board, project, **options)
         pio.build(project, load_board(board))
-    with np.load(DIGITS) as data:
-        x = data["x"][:STEPS].reshape(-1, 1, 8, 8).astype(np.float32) / 16
-        y = data["y"][:STEPS]
+    x, y = samples or digits()
     transport = connect(project, port)
     try:
         client = Client(transport, manifest)
@@ -120,6 +129,44 @@ def test_two_hundred_full_steps_give_the_same_bits_everywhere(tmp_path, optimize
     for machine, learned in ended.items():
         assert learned.losses == first.losses, machine
         assert learned.parameters == first.parameters, machine
+
+
+@pytest.mark.parametrize("master", ["int16", "float32", "none"])
+def test_an_int8_network_learns_the_same_bits_everywhere(tmp_path, master):
+    """Every kind of int8 layer, whole and in some channels, its masters, and a float32 head."""
+    require_tool("arm-none-eabi-gcc")
+    model = residual_network(tmp_path / "residual.onnx")
+    samples = tmp_path / "digits.npz"
+    np.savez(samples, x=digits()[0])
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        f'learning_rate = 0.05\nmaster = "{master}"\n[layers]\nconv0 = {{ outputs = 0.5 }}\n'
+        'depthwise = { outputs = [0, 3, 6] }\n"head.dense1" = "weights"\n'
+    )
+    options = {"precision": "int8", "calibrate": samples, "head": "dense:10", "update": plan}
+    machines = MACHINES if master == "int16" else MACHINES[:3]
+    ended = {m: train(model, tmp_path, m, **options) for m in machines}
+    first = ended[machines[0]]
+    assert np.mean(first.losses[-50:]) < np.mean(first.losses[:50])
+    for machine, learned in ended.items():
+        assert learned.losses == first.losses, machine
+        assert learned.parameters == first.parameters, machine
+
+
+@shared_only
+def test_mcunet_learns_images_on_a_board_with_256_kb_as_on_the_host(tmp_path):
+    """The published sparse scheme at 128x128, twenty steps."""
+    require_tool("arm-none-eabi-gcc")
+    model = ROOT.parent / "shared" / "models" / "mcunet_5fps_int8.onnx"
+    with np.load(ROOT.parent / "shared" / "data" / "cifar10_train4k_lossless.npz") as data:
+        images, labels = (data[name][:20] for name in data.files)
+    x = (images.transpose(0, 3, 1, 2).repeat(4, 2).repeat(4, 3) - np.float32(128)) / 127.5
+    options = {"head": "dense:10", "update": ROOT / "examples/schemes/mcunet-5fps-49KB.toml"}
+    ended = [
+        train(model, tmp_path, m, (x, labels), **options)
+        for m in (("gcc", "host", "host"), ("gcc", "nrf52840_dk", "virtual"))
+    ]
+    assert ended[0] == ended[1]
 
 
 @pytest.mark.parametrize("board, port", [("nrf52840_dk", "virtual"), ("netduinoplus2", "qemu")])
