@@ -107,6 +107,7 @@ def _softmax(node, x):
 OPERATORS = {
     "Add": lambda node, a, b: a + b,
     "AveragePool": _average_pool,
+    "Concat": lambda node, *xs: np.concatenate(xs, node.attrs["axis"]),
     "Clip": lambda node, x: np.clip(x, node.attrs["min"], node.attrs["max"]),
     "Conv": _conv,
     "Gemm": _gemm,
@@ -163,8 +164,8 @@ INTEGERS = {
     "QLinearAveragePool": _qlinear_average_pool,
     "QLinearConv": _qlinear_conv,
     "QLinearLookup": lambda node, quantized, x, table, slopes: table[x + 128],
-    "QLinearMaxPool": lambda node, quantized, x: _windows(
-        node, x, node.attrs["kernel"], -128
-    ).max((-2, -1))[None],
+    "QLinearMaxPool": lambda node, quantized, x: _windows(node, x, node.attrs["kernel"], -128).max(
+        (-2, -1)
+    )[None],
     "QuantizeLinear": lambda node, quantized, x: _wide(quantized[-1].quantize(x)),
 }

@@ -1,4 +1,4 @@
-"""Where a quantised ONNX graph is cut: it ends in real numbers, not in what stands for them."""
+"""Real numbers in quantised ONNX graphs: where one is cut, and where a layer learned in float32."""
 
 from __future__ import annotations
 
@@ -36,6 +36,38 @@ def real_value(graph: onnx.GraphProto, value: str) -> str:
     inputs = [value, *quantization]
     graph.node.append(onnx.helper.make_node("DequantizeLinear", inputs, [real], name=name))
     return real
+
+
+def with_real_weights(graph: onnx.GraphProto, node: onnx.NodeProto) -> onnx.NodeProto:
+    """Put DequantizeLinear, the float operator and QuantizeLinear in the place of one on integers.
+
+    Returns the float operator. It reads constants as it did before: they have to become float32.
+    """
+    form = FORMS[node.op_type]
+    place = list(graph.node).index(node)
+    constant = {tensor.name for tensor in graph.initializer}
+    made: list[onnx.NodeProto] = []
+    inputs = []
+    for slot in form.operands:
+        inputs.append(node.input[slot])
+        if node.input[slot] not in constant:
+            inputs[-1] = fresh_name(graph, f"{node.input[slot]}.real")
+            steps = node.input[slot : slot + 3]
+            made.append(onnx.helper.make_node("DequantizeLinear", steps, inputs[-1:]))
+    if form.bias is not None and form.bias < len(node.input):
+        inputs.append(node.input[form.bias])
+    operator = onnx.helper.make_node(form.operator, inputs, node.output, name=node.name)
+    operator.attribute.extend(each for each in node.attribute if each.name != "channels_last")
+    made.append(operator)
+    if form.scale < len(node.input) and node.input[form.scale]:
+        operator.output[0] = fresh_name(graph, f"{node.output[0]}.real")
+        steps = [operator.output[0], *node.input[form.scale : form.scale + 2]]
+        made.append(onnx.helper.make_node("QuantizeLinear", steps, node.output))
+    del graph.node[place]
+    for offset, each in enumerate(made):
+        graph.node.insert(place + offset, each)
+    put: onnx.NodeProto = graph.node[place + made.index(operator)]
+    return put
 
 
 def _quantization(graph: onnx.GraphProto, value: str) -> tuple[str, ...] | None:

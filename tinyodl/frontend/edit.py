@@ -41,6 +41,32 @@ def write_constant(
         node.input[slot] = added
 
 
+def own_nodes(
+    graph: onnx.GraphProto, way: Sequence[onnx.NodeProto], use: tuple[onnx.NodeProto, int]
+) -> list[onnx.NodeProto]:
+    """Nodes, one behind the other, that lead to this input slot of a node and nowhere else.
+
+    They are `way`, or where others read what it makes, copies of them.
+    """
+    readers = _readers(graph)
+    if all(readers[node.output[0]] == 1 for node in way):
+        return list(way)
+    place = 1 + list(graph.node).index(way[-1])
+    made: list[onnx.NodeProto] = []
+    for node in way:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.name = f"{node.name}.learned" if node.name else ""
+        if made:
+            copy.input[0] = made[-1].output[0]
+        copy.output[0] = fresh_name(graph, f"{node.output[0]}.learned")
+        graph.node.insert(place + len(made), copy)
+        made.append(graph.node[place + len(made)])
+    layer, slot = use
+    layer.input[slot] = made[-1].output[0]
+    return made
+
+
 def add_bias(graph: onnx.GraphProto, node: onnx.NodeProto, value: Array) -> None:
     """Put an Add of a constant behind a node; what read the node reads the sum."""
     output = node.output[0]
@@ -122,5 +148,5 @@ def _fill(tensor: onnx.TensorProto, value: Array) -> None:
     if doc:
         tensor.doc_string = doc
     tensor.dims.extend(value.shape)
-    tensor.data_type = onnx.TensorProto.FLOAT
-    tensor.raw_data = np.ascontiguousarray(value, "<f4").tobytes()
+    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+    tensor.raw_data = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes()

@@ -20,11 +20,15 @@ import onnx.checker
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import edit
 from tinyodl.frontend.build import Imported, import_checked
+from tinyodl.frontend.dequantized import with_real_weights
+from tinyodl.frontend.integers import write_integers
 from tinyodl.frontend.load import load_model, read_model
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
+from tinyodl.ops.quantized_import import FORMS
 
+DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
 
 
@@ -33,10 +37,11 @@ def export_model(
 ) -> None:
     """Write the project's model with learned values to `out`, all of it or nothing.
 
-    `parameters` maps names of `manifest.parameters` to float32 values in the IR's layout; those
-    that are missing, or equal to the original, leave their initializers untouched. Where nothing
-    learned, the file is a copy. Raises ModelError when the project's model.onnx is not the one that
-    was compiled, or a value does not fit or is not finite, UserError when `out` cannot be written.
+    `parameters` maps names of `manifest.parameters` to values as the board has them, in the IR's
+    layout: float32, int8 weights, or the int16 change of a bias. Those that are missing, or equal
+    to the original, leave their initializers untouched. Where nothing learned, the file is a copy.
+    Raises ModelError when the project's model.onnx is not the one that was compiled, or a value
+    does not fit or is not finite, UserError when `out` cannot be written.
     """
     path = project / MODEL_NAME
     try:
@@ -81,15 +86,19 @@ def _changed(
         if record.origin is None:
             continue  # optimiser state
         tensor = places.get((record.origin.node, record.origin.slot))
-        if tensor is None or tensor.origin is None or _record(tensor.origin) != record.origin:
+        if (
+            tensor is None
+            or tensor.origin is None
+            or OriginRecord(**vars(tensor.origin)) != record.origin
+        ):
             raise ModelError(
                 f"parameter '{name}' of the project is not in its model.onnx as this tinyodl "
                 "reads it; compile the project again with this version"
             )
-        value = np.ascontiguousarray(value, np.float32)
-        if value.shape != tensor.shape:
+        value = np.ascontiguousarray(value, record.dtype)
+        if value.shape != record.shape:
             raise ModelError(
-                f"parameter '{name}' has the shape {value.shape}, the model's is {tensor.shape}; "
+                f"parameter '{name}' has the shape {value.shape}, the model's is {record.shape}; "
                 "read it from the board that runs this project"
             )
         if not np.isfinite(value).all():
@@ -97,19 +106,46 @@ def _changed(
                 f"parameter '{name}' holds values that are not finite: the training diverged; "
                 "reset the board and train with a smaller learning rate"
             )
-        learned[tensor.name] = (tensor, value)
+        learned[tensor.name] = (tensor, _whole(tensor, value, graph, manifest))
     changed = {
         name: (tensor, value)
         for name, (tensor, value) in learned.items()
-        if tensor.data is None or value.tobytes() != tensor.data.tobytes()
+        if value.tobytes() != _unlearned(tensor).tobytes()
     }
     removed = _folded(changed)
     for tensor in graph.tensors.values():
         if tensor.name in changed or tensor.origin is None or tensor.data is None:
             continue
         if removed.intersection(tensor.origin.folded):
-            changed[tensor.name] = learned.get(tensor.name, (tensor, tensor.data))
+            changed[tensor.name] = learned.get(tensor.name, (tensor, _unlearned(tensor)))
     return changed
+
+
+def _whole(tensor: Tensor, value: Array, graph: Graph, manifest: Manifest) -> Array:
+    """What a constant is now, given what the board holds of it; see `write_back`."""
+    if tensor.dtype == "int32":
+        (layer,) = graph.consumers[tensor.name]
+        y = graph.tensor(layer.outputs[0]).quantization
+        assert y is not None
+        return value.astype(np.float64) * (y.scale[0] / DELTA_STEPS)
+    if value.shape == tensor.shape:
+        return value
+    (layer,) = graph.consumers[tensor.name]
+    channels = next(each.channels for each in manifest.layers if each.name == layer.name)
+    assert channels is not None and tensor.data is not None
+    whole = tensor.data.copy()
+    depthwise = tensor.shape[1] == 1
+    if channels.side == "outputs" or depthwise:
+        whole[list(channels.chosen)] = value
+    else:
+        whole[:, list(channels.chosen)] = value
+    return whole
+
+
+def _unlearned(tensor: Tensor) -> Array:
+    """The value of a constant that has learned nothing."""
+    assert tensor.data is not None
+    return np.zeros(tensor.shape) if tensor.dtype == "int32" else tensor.data
 
 
 def _folded(changed: Mapping[str, tuple[Tensor, Array]]) -> set[str]:
@@ -121,7 +157,10 @@ def _folded(changed: Mapping[str, tuple[Tensor, Array]]) -> set[str]:
 def write_back(
     graph: onnx.GraphProto, imported: Imported, changed: Mapping[str, tuple[Tensor, Array]]
 ) -> None:
-    """Put these values of imported constants into the file, without the nodes folded into them."""
+    """Put these values of imported constants into the file, without the nodes folded into them.
+
+    Of an int32 bias the value is how much the real bias changed, float64.
+    """
     before = onnx.GraphProto()
     before.CopyFrom(graph)
     nodes = dict(zip(node_names(graph), graph.node, strict=True))
@@ -129,23 +168,76 @@ def write_back(
         node = nodes[name]
         source = next(value for value in node.input if value not in imported.constants)
         edit.remove_node(graph, node, source)
-    for tensor, value in changed.values():
+    places = _Places(graph, nodes)
+    values = list(changed.values())
+    for name in sorted({use for tensor, _ in values for use in _real_uses(tensor)}):
+        if places.make_real(name):
+            rest = [
+                t for t in imported.graph.tensors.values() if t.origin and t.name not in changed
+            ]
+            values += [(t, _unlearned(t)) for t in rest if t.origin and t.origin.node == name]
+    for tensor, value in values:
         if tensor.origin is not None:
-            _write(graph, nodes, tensor.origin, value, imported)
+            _write_value(places, tensor, value, imported)
     edit.drop_newly_unused(graph, before)
 
 
-def _write(
-    graph: onnx.GraphProto,
-    nodes: Mapping[str, onnx.NodeProto],
-    origin: Origin,
-    value: Array,
-    imported: Imported,
-) -> None:
+def _real_uses(tensor: Tensor) -> list[str]:
+    """The nodes that read a float32 constant which the file holds as integers."""
+    if tensor.dtype != "float32" or tensor.origin is None or tensor.origin.quantized is None:
+        return []
+    return [tensor.origin.node, *(node for node, _ in tensor.origin.tied)]
+
+
+class _Places:
+    """The input slots of the file's nodes, by the names and numbers that origins have for them."""
+
+    def __init__(self, graph: onnx.GraphProto, nodes: dict[str, onnx.NodeProto]) -> None:
+        self.graph = graph
+        self.nodes = nodes
+        self.slots: dict[str, list[int | None]] = {}  # of operators that are float ones now
+
+    def make_real(self, name: str) -> bool:
+        """Let a node work with float32 constants; False for one that does already."""
+        node = self.nodes[name]
+        if node.op_type not in FORMS:
+            return False
+        form = FORMS[node.op_type]
+        self.slots[name] = [*form.operands, form.bias]
+        self.nodes[name] = with_real_weights(self.graph, node)
+        return True
+
+    def at(self, name: str, slot: int) -> tuple[onnx.NodeProto, int]:
+        """A node and its input slot."""
+        return self.nodes[name], self.slots[name].index(slot) if name in self.slots else slot
+
+
+def _write_value(places: _Places, tensor: Tensor, value: Array, imported: Imported) -> None:
+    """Write a constant as integers where the file has them, else as float32."""
+    origin = tensor.origin
+    assert origin is not None and tensor.data is not None
+    if tensor.quantization is not None and tensor.dtype != "float32":
+        use = places.at(origin.node, origin.slot)
+        graph, constants = places.graph, imported.constants
+        if not origin.folded and write_integers(graph, use, tensor, value, constants):
+            return
+        if use[0].op_type in FORMS:
+            raise ModelError(
+                f"what node '{origin.node}' has learned is beyond the integers of the file; "
+                "reset the board and train with a smaller learning rate"
+            )
+        steps = tensor.quantization.scales(tensor.shape[0]).astype(np.float64)
+        each = steps.reshape(-1, *(1,) * (len(tensor.shape) - 1))
+        real = tensor.data * each + value if tensor.dtype == "int32" else value * each
+        value = real.astype(np.float32)
+    _write(places, origin, value, imported)
+
+
+def _write(places: _Places, origin: Origin, value: Array, imported: Imported) -> None:
     """Undo what the import did to a constant, and put it where its nodes read it."""
-    node = nodes[origin.node]
-    if node.op_type == "MatMul" and origin.slot == edit.BIAS_SLOT:
-        edit.add_bias(graph, node, value)
+    node, slot = places.at(origin.node, origin.slot)
+    if node.op_type == "MatMul" and slot == edit.BIAS_SLOT:
+        edit.add_bias(places.graph, node, value)
         return
     if origin.transform == "transpose":
         value = value.T
@@ -156,14 +248,14 @@ def _write(
                 f"the learned constant of node '{origin.node}' divided by its factor "
                 f"{origin.scale} is not finite; reset the board and train again"
             )
-    if node.op_type == "Gemm" and origin.slot == edit.BIAS_SLOT:
+    if node.op_type == "Gemm" and slot == edit.BIAS_SLOT:
         _match_beta(node, origin.scale)
-    name = node.input[origin.slot] if origin.slot < len(node.input) else ""
+    name = node.input[slot] if slot < len(node.input) else ""
     original = imported.constants.get(name)
     if original is not None and original.size == value.size:
         value = value.reshape(original.shape)
     uses = ((origin.node, origin.slot), *origin.tied)
-    edit.write_constant(graph, [(nodes[user], slot) for user, slot in uses], value)
+    edit.write_constant(places.graph, [places.at(*use) for use in uses], value)
 
 
 def _match_beta(node: onnx.NodeProto, scale: float) -> None:
@@ -171,18 +263,6 @@ def _match_beta(node: onnx.NodeProto, scale: float) -> None:
     beta = next((float(a.f) for a in node.attribute if a.name == "beta"), 1.0)
     if beta != scale:
         edit.set_float(node, "beta", scale)
-
-
-def _record(origin: Origin) -> OriginRecord:
-    return OriginRecord(
-        node=origin.node,
-        slot=origin.slot,
-        initializer=origin.initializer,
-        transform=origin.transform,
-        scale=origin.scale,
-        folded=origin.folded,
-        tied=origin.tied,
-    )
 
 
 def _write_file(out: Path, data: bytes) -> None:

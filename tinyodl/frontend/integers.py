@@ -1,0 +1,113 @@
+"""Learned integers back into a quantised ONNX file, in its own types, layout and steps.
+
+In the QDQ form a layer reads a DequantizeLinear, perhaps through nodes that only rearrange
+constants; in the QOperator form it reads the integers itself. Weights are int8 around 0 or uint8
+around 128, biases int32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from tinyodl.frontend import edit
+from tinyodl.frontend.constants import PERMUTING
+from tinyodl.graph import Array, Tensor
+from tinyodl.ops.quantized_import import FORMS
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The input slot of a node that holds integers, and the way from there to the layer.
+
+    `way` is the DequantizeLinear, which is `node`, and what follows it; () in the QOperator form.
+    """
+
+    node: onnx.NodeProto
+    slot: int
+    way: tuple[onnx.NodeProto, ...] = ()
+
+
+def write_integers(
+    graph: onnx.GraphProto,
+    use: tuple[onnx.NodeProto, int],
+    tensor: Tensor,
+    value: Array,
+    constants: Mapping[str, Array],
+) -> bool:
+    """Write what a quantised constant, which this input slot reads, has learned.
+
+    `value` is a weight's new int8 values, or how much the real values of a bias changed.
+    `constants` are the values of the file's constants. Returns whether the file can hold it.
+    """
+    place = _place(graph, *use)
+    held = constants.get(place.node.input[place.slot]) if place else None
+    if place is None or held is None or held.dtype.kind not in "iu":
+        return False
+    at = _positions(place, held, tensor, constants).reshape(-1)
+    learned = held.astype(np.int64).reshape(-1)
+    if tensor.dtype == "int8":
+        learned[at] = value.reshape(-1) + (128 if held.dtype == np.uint8 else 0)
+    else:
+        steps = _steps(place, held, constants).reshape(-1)[at]
+        learned[at] += np.rint(value.astype(np.float64).reshape(-1) / steps).astype(np.int64)
+    kind = np.iinfo(held.dtype)
+    if learned.min() < kind.min or learned.max() > kind.max:
+        return False
+    node = edit.own_nodes(graph, place.way, use)[0] if place.way else place.node
+    edit.write_constant(graph, [(node, place.slot)], learned.astype(held.dtype).reshape(held.shape))
+    return True
+
+
+def _place(graph: onnx.GraphProto, layer: onnx.NodeProto, slot: int) -> _Place | None:
+    """Where the integers of a layer's input are; None where it has none."""
+    if layer.op_type in FORMS:
+        return _Place(layer, slot)
+    producer = {name: node for node in graph.node for name in node.output if name}
+    way: list[onnx.NodeProto] = []
+    node = producer.get(layer.input[slot]) if slot < len(layer.input) else None
+    while node is not None and node.op_type in PERMUTING:
+        way.insert(0, node)
+        node = producer.get(node.input[0])
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    return _Place(node, 0, (node, *way))
+
+
+def _positions(place: _Place, held: Array, tensor: Tensor, constants: Mapping[str, Array]) -> Array:
+    """For each element of a tensor, where it is among the integers that the file holds."""
+    at: Array = np.arange(held.size).reshape(held.shape)
+    for node in place.way[1:]:
+        if node.op_type == "Transpose":
+            at = at.transpose(_attribute(node, "perm", range(held.ndim)[::-1]))
+        else:
+            at = at.reshape(constants[node.output[0]].shape)
+    assert tensor.origin is not None
+    if tensor.origin.transform == "transpose":
+        at = at.reshape(at.shape[0], -1).T
+    return at.reshape(tensor.shape)
+
+
+def _steps(place: _Place, held: Array, constants: Mapping[str, Array]) -> Array:
+    """What one is worth in each of the integers of a bias, float64."""
+    node = place.node
+    if node.op_type in FORMS:
+        x, w = (constants[node.input[slot + 1]] for slot in FORMS[node.op_type].operands)
+        scale, axis = x.reshape(-1).astype(np.float64) * w.reshape(-1), held.ndim - 1
+    else:
+        scale = constants[node.input[1]].reshape(-1).astype(np.float64)
+        axis = _attribute(node, "axis", 1)
+    shape = [1] * held.ndim
+    if scale.size > 1:
+        shape[axis] = scale.size
+    return np.broadcast_to(scale.reshape(shape), held.shape)
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    found = (onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name)
+    return next(found, default)
