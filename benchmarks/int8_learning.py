@@ -44,6 +44,7 @@ from tinyodl.update_plan import ChannelUpdate, UpdatePlan
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SEEDS = range(5)
+torch.set_num_threads(1)  # one sample at a time: more only wait for each other
 TUNING_SEED = 100
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 UNSCALED = 3000.0  # such steps are smaller by s_w^2, about 1e-4: the rates are larger

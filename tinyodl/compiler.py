@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
+from tinyodl.by_channels import by_channels
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
@@ -151,11 +152,21 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = _plan(prepared, options)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
-    training = by_rows(differentiate(graph, _of_layers(plan, prepared.graph, graph)))
+    training = _in_parts(differentiate(graph, _of_layers(plan, prepared.graph, graph)))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
     manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)
     return Compilation(prepared.data, training, arena, network, manifest, board)
+
+
+def _in_parts(training: Graph) -> Graph:
+    """With large maps never whole: frozen ones by rows, gradients of wide ones by channels.
+
+    First everything that helps the backward pass, to see what the forward pass needs in any case;
+    then as little as gets along with that.
+    """
+    least = by_rows(by_channels(training))
+    return by_rows(by_channels(training, within=plan_arena(least).nbytes))
 
 
 def _of_layers(plan: UpdatePlan, every: Graph, graph: Graph) -> UpdatePlan:
