@@ -9,13 +9,15 @@ wide gradients it holds the planes of these channels alone. The sums keep their 
 are the same.
 
 Where that is worth it is decided for the backward pass: as little memory as possible at its peak,
-then as few nodes as possible by channels, then as many channels at a time as cost nothing.
+then as few nodes as possible by channels, then as many channels at a time as cost no memory.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
@@ -28,11 +30,11 @@ _TOGETHER = 4  # channels at a time, for which the kernels are fastest
 
 
 @dataclass(frozen=True)
-class _Region:
+class Region:
     """Nodes that can work on a few channels at a time.
 
     steps    where they stand in the graph
-    planes   the gradients between them, of as many channels each
+    planes   the gradients between them, all of as many channels
     order    the constant that says which channel comes when, or ""
     orders   for each node, that in which it counts the channels
     """
@@ -43,45 +45,69 @@ class _Region:
     orders: tuple[str, ...]
 
 
-# The chosen regions, by the number of channels at a time.
-_Choice = Mapping[_Region, int]
+Choice = Mapping[Region, int]  # regions that become nodes, and how many channels at a time
 
 
-def by_channels(graph: Graph) -> Graph:
-    """The training graph `graph`, with ByChannels in its backward pass where that saves memory."""
-    choice = _all_that_help(graph)
-    peak = _peak(_formed(graph, choice))
-    for region in sorted(choice, key=lambda r: len(r.steps), reverse=True):
-        without = {other: count for other, count in choice.items() if other != region}
-        if _peak(_formed(graph, without)) <= peak:
-            choice = without
-    for region in choice:
-        faster = {**choice, region: _most_together(region, graph)}
-        if _peak(_formed(graph, faster)) <= peak:
-            choice = faster
-    return _formed(graph, choice)
+def by_channels(graph: Graph, within: int = 0) -> Graph:
+    """The training graph `graph`, with ByChannels in its backward pass where that saves memory.
 
-
-def _all_that_help(graph: Graph) -> _Choice:
-    """Regions that have no node in common, each of which needs less memory than its nodes do.
-
-    Of two that have a node in common it is the one with the larger map.
+    `within` are bytes of the arena that are needed in any case, which it is no use to go below.
     """
-    choice: dict[_Region, int] = {}
-    taken: set[int] = set()
+    choice = _that_help(graph)
+    peak = max(within, _peak(with_regions(graph, choice)))
+    for region in sorted(choice, key=lambda region: len(region.steps), reverse=True):
+        fewer = {other: count for other, count in choice.items() if other != region}
+        if _peak(with_regions(graph, fewer)) <= peak:
+            choice = fewer
+    for region in choice:
+        faster = {**choice, region: most_together(region, graph)}
+        if _peak(with_regions(graph, faster)) <= peak:
+            choice = faster
+    return with_regions(graph, choice) if choice else graph
+
+
+def regions(graph: Graph) -> list[Region]:
+    """Regions that have no node in common; of those that would, the ones with the largest maps."""
+    chosen: list[Region] = []
     found = (_region(step, graph) for step in range(len(graph.nodes)))
-    regions = [region for region in found if region]
-    for region in sorted(regions, key=lambda r: -max(graph.tensor(p).nbytes for p in r.planes)):
-        if taken.isdisjoint(region.steps) and _schedule(graph, [*choice, region]):
-            choice[region] = 1
-            taken.update(region.steps)
-    plain, formed = _live(graph), _formed(graph, choice)
-    live = {node.name: nbytes for node, nbytes in zip(formed.nodes, _live(formed), strict=True)}
+    there = [region for region in found if region]
+    for region in sorted(there, key=lambda region: -_largest(region, graph)):
+        taken = {step for other in chosen for step in other.steps}
+        if taken.isdisjoint(region.steps) and _can_stand(graph, [*chosen, region]):
+            chosen.append(region)
+    return chosen
+
+
+def _can_stand(graph: Graph, chosen: Iterable[Region]) -> bool:
+    """Whether no region would have to stand both before and behind a node."""
+    try:
+        _schedule(graph, chosen)
+    except CycleError:
+        return False
+    return True
+
+
+def _largest(region: Region, graph: Graph) -> int:
+    """Bytes of the largest gradient that is not there as a whole."""
+    return max(graph.tensor(name).nbytes for name in region.planes)
+
+
+def _that_help(graph: Graph) -> Choice:
+    """The regions each of which needs less memory than its nodes, one channel at a time."""
+    found = regions(graph)
+    plain, made = _live(graph), with_regions(graph, dict.fromkeys(found, 1))
+    live = {node.name: nbytes for node, nbytes in zip(made.nodes, _live(made), strict=True)}
     return {
-        region: count
-        for region, count in choice.items()
+        region: 1
+        for region in found
         if live[_name(region, graph)] < max(plain[step] for step in region.steps)
     }
+
+
+def most_together(region: Region, graph: Graph) -> int:
+    """How many channels at a time are fastest; one where the layers count them differently."""
+    channels = graph.shape(region.planes[0])[1]
+    return _TOGETHER if set(region.orders) == {region.order} and channels % _TOGETHER == 0 else 1
 
 
 def _live(graph: Graph) -> list[int]:
@@ -97,7 +123,7 @@ def _peak(graph: Graph) -> int:
     return max((live for node, live in nodes if node.phase is not Phase.FORWARD), default=0)
 
 
-def _region(first: int, graph: Graph) -> _Region | None:
+def _region(first: int, graph: Graph) -> Region | None:
     """The nodes from `first` on that go through a wide map by channels; None where one cannot."""
     start = graph.nodes[first]
     rule = by_channels_of(start, graph)
@@ -119,7 +145,7 @@ def _region(first: int, graph: Graph) -> _Region | None:
     if len(found) == 1 or len(added) > 1 or not _learns_in_turn(tuple(found), graph):
         return None
     order = added.pop() if added else ""
-    return _Region(tuple(found), tuple(planes), order, tuple(orders))
+    return Region(tuple(found), tuple(planes), order, tuple(orders))
 
 
 def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
@@ -143,13 +169,13 @@ def _changed(node: Node, graph: Graph) -> frozenset[str]:
     return frozenset(name for name in names if name and graph.tensor(name).storage in kept)
 
 
-def _schedule(graph: Graph, regions: Iterable[_Region]) -> list[_Region | Node] | None:
+def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
     """The nodes outside the regions and the regions, each as early as the nodes' order allows.
 
-    A node stays behind those that write what it reads or writes, or read what it writes. None where
-    a region would have to stand both before and behind a node.
+    A node stays behind those that write what it reads or writes, or read what it writes. Raises
+    CycleError where a region would have to stand both before and behind a node.
     """
-    at = {step: region for region in regions for step in region.steps}
+    at = {step: region for region in chosen for step in region.steps}
     place = {step: at[step].steps[0] if step in at else step for step in range(len(graph.nodes))}
     behind: dict[int, set[int]] = {own: set() for own in place.values()}
     writer: dict[str, int] = {}
@@ -164,23 +190,31 @@ def _schedule(graph: Graph, regions: Iterable[_Region]) -> list[_Region | Node] 
             readers.setdefault(name, set()).add(own)
         for name in written:
             writer[name], readers[name] = own, set()
-    order: list[int] = []
-    while behind:
-        ready = [own for own, before in behind.items() if before <= {own, *order}]
-        if not ready:
-            return None
-        order.append(min(ready))
-        del behind[min(ready)]
-    return [at[own] if own in at else graph.nodes[own] for own in order]
+    return [at[own] if own in at else graph.nodes[own] for own in _earliest_first(behind)]
 
 
-def _formed(graph: Graph, choice: _Choice) -> Graph:
-    """The graph with these regions as nodes."""
-    schedule = _schedule(graph, choice)
-    assert schedule is not None
+def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:
+    """The numbers in ascending order, but each behind those that it has to be behind of.
+
+    Raises CycleError.
+    """
+    sorter = TopologicalSorter({own: before - {own} for own, before in behind.items()})
+    sorter.prepare()
+    ready: list[int] = []
+    order = []
+    while sorter.is_active():
+        for own in sorter.get_ready():
+            heapq.heappush(ready, own)
+        order.append(heapq.heappop(ready))
+        sorter.done(order[-1])
+    return order
+
+
+def with_regions(graph: Graph, choice: Choice) -> Graph:
+    """The graph with these regions as nodes, of so many channels at a time each."""
     nodes: list[Node] = []
     tensors: list[Tensor] = []
-    for item in schedule:
+    for item in _schedule(graph, choice):
         if isinstance(item, Node):
             nodes.append(item)
             continue
@@ -190,7 +224,7 @@ def _formed(graph: Graph, choice: _Choice) -> Graph:
     return graph.with_tensors(tensors).with_nodes(nodes)
 
 
-def _node(region: _Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
+def _node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
     """The node for a region, and the tensors that it adds: its tables, and its maps as planes."""
     body = _sharing_planes([graph.nodes[step] for step in region.steps], region, graph)
     made = dict.fromkeys(node.outputs[0] for node in body if node.outputs)
@@ -214,13 +248,13 @@ def _node(region: _Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]
     return node, tables + [replace(p, shape=(1, count, *p.shape[2:])) for p in planes]
 
 
-def _name(region: _Region, graph: Graph) -> str:
+def _name(region: Region, graph: Graph) -> str:
     """The layers from the first to the last."""
     ends = (graph.nodes[region.steps[0]], graph.nodes[region.steps[-1]])
     return " to ".join(node.name.removesuffix(f".{node.op}") for node in ends)
 
 
-def _sharing_planes(nodes: Sequence[Node], region: _Region, graph: Graph) -> tuple[Node, ...]:
+def _sharing_planes(nodes: Sequence[Node], region: Region, graph: Graph) -> tuple[Node, ...]:
     """The nodes as they stand in a region: without outputs that only help, in place if they can."""
     shared: dict[str, str] = {}
     body = []
@@ -235,7 +269,7 @@ def _sharing_planes(nodes: Sequence[Node], region: _Region, graph: Graph) -> tup
     return tuple(body)
 
 
-def _parts(region: _Region, graph: Graph) -> tuple[tuple[str, ...], list[Tensor]]:
+def _parts(region: Region, graph: Graph) -> tuple[tuple[str, ...], list[Tensor]]:
     """For each node the table that says which of its channels come when, or ""; the new tables."""
     tables = {region.order: "", "": region.order}
     added = []
@@ -254,9 +288,3 @@ def _constant(name: str, graph: Graph) -> Array:
     data = graph.tensor(name).data
     assert data is not None
     return data
-
-
-def _most_together(region: _Region, graph: Graph) -> int:
-    """How many channels at a time are fastest; one where the layers count them differently."""
-    channels = graph.shape(region.planes[0])[1]
-    return _TOGETHER if set(region.orders) == {region.order} and channels % _TOGETHER == 0 else 1
