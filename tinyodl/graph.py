@@ -168,14 +168,18 @@ class Graph:
         return replace(self, tensors={**self.tensors, **{t.name: t for t in tensors}})
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
-        """The same graph with these nodes, and only the tensors that they or its edges name."""
+        """The same graph with these nodes, and only the tensors that they or its edges name.
+
+        What survives steps stays too: the samples of a batch are counted outside the nodes.
+        """
         kept = tuple(nodes)
         used = {*self.inputs, *self.outputs}
         for node in kept:
             used.update(node.inputs, node.outputs)
-        return replace(
-            self, nodes=kept, tensors={n: t for n, t in self.tensors.items() if n in used}
-        )
+        tensors = {
+            n: t for n, t in self.tensors.items() if n in used or t.storage is Storage.STATE
+        }
+        return replace(self, nodes=kept, tensors=tensors)
 
     @property
     def constants(self) -> dict[str, Tensor]:
