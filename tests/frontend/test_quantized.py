@@ -13,11 +13,7 @@ from onnx import TensorProto
 
 from tests.frontend.interpreter import values_of
 from tests.frontend.models import SHARED
-from tests.frontend.quantized_models import (
-    MADE,
-    as_integers_around_anything,
-    with_shared_and_odd_parts,
-)
+from tests.frontend.quantized_models import MADE
 from tests.hostnet import HostNet
 from tests.models import shared_only
 from tinyodl.frontend import import_model

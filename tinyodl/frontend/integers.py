@@ -52,7 +52,10 @@ def write_integers(
     at = _positions(place, held, tensor, constants).reshape(-1)
     learned = held.astype(np.int64).reshape(-1)
     if tensor.dtype == "int8":
-        learned[at] = value.reshape(-1) + (128 if held.dtype == np.uint8 else 0)
+        assert tensor.data is not None
+        other = (value != tensor.data).reshape(-1)
+        q = np.clip(value * _coarser(place, tensor, constants), -128, 127).reshape(-1)
+        learned[at[other]] = q[other] + (128 if held.dtype == np.uint8 else 0)
     else:
         steps = _steps(place, held, constants).reshape(-1)[at]
         learned[at] += np.rint(value.astype(np.float64).reshape(-1) / steps).astype(np.int64)
@@ -91,6 +94,14 @@ def _positions(place: _Place, held: Array, tensor: Tensor, constants: Mapping[st
     if tensor.origin.transform == "transpose":
         at = at.reshape(at.shape[0], -1).T
     return at.reshape(tensor.shape)
+
+
+def _coarser(place: _Place, tensor: Tensor, constants: Mapping[str, Array]) -> Array:
+    """How many steps of the file a step of a weight is: more than one in dead channels alone."""
+    assert tensor.quantization is not None
+    scale = constants[place.node.input[place.slot + 1]].reshape(-1)
+    ratio = np.rint(tensor.quantization.scales(tensor.shape[0]) / scale).astype(np.int64)
+    return ratio.reshape(-1, *(1,) * (len(tensor.shape) - 1))
 
 
 def _steps(place: _Place, held: Array, constants: Mapping[str, Array]) -> Array:

@@ -25,16 +25,15 @@ from typing import Any
 
 import numpy as np
 
+from tinyodl.frontend.int8_layer import layer_integers
 from tinyodl.frontend.lookup import Table, clamped, quantized_table, starting, table_of
 from tinyodl.frontend.passes import drop_unused, merge_views
 from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared import ShapeTuple, unused
-from tinyodl.ops.shared.quantization import bounds, multipliers
+from tinyodl.ops.shared.quantization import bounds
 
 _Q, _DQ, _VIEW = "QuantizeLinear", "DequantizeLinear", "Reshape"
 _PLAIN = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
-_LARGEST = (1 << 31) - 1  # of a sum of products
-_NOTHING = 1 / 16  # of a step of the output
 _UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -182,21 +181,16 @@ class _Fusing:
         w, b = (self.graph.tensor(name) if name else None for name in core.inputs[1:])
         if integers is None or w is None or not self._is_own(w) or w.quantization is None:
             return False
-        x_scale, w_scales = _of(integers), w.quantization
-        weight, steps = _weight(w), _products(x_scale, w_scales, w.shape[0])
-        factors = multipliers(x_scale, w_scales, made.to, w.shape[0])
-        room = _LARGEST - _largest_sum(weight, x_scale)
-        bias = None
-        if b is not None:
-            bias = _bias(b, steps, factors, room) if self._is_own(b) else None
-        if room < 0 or (bias is None) != (b is None):
+        if b is not None and not self._is_own(b):
             return False
-        shape = weight.shape if weight.ndim == 4 else (*weight.shape, 1, 1)
-        multiplier = self._constant(f"{core.name}.multiplier", factors)
-        self.tensors[w.name] = _integers_of(w, weight.reshape(shape), w_scales)
-        if b is not None and bias is not None:
-            in_steps = Quantization(tuple(float(step) for step in steps.astype(np.float32)))
-            self.tensors[b.name] = _integers_of(b, bias, in_steps)
+        held = layer_integers(w, b, _of(integers), made.to)
+        if held is None:
+            return False
+        weight = held.weight if held.weight.ndim == 4 else held.weight[..., None, None]
+        multiplier = self._constant(f"{core.name}.multiplier", held.multiplier)
+        self.tensors[w.name] = _as_integers(w, weight, held.of_weight)
+        if b is not None and held.bias is not None:
+            self.tensors[b.name] = _as_integers(b, held.bias, held.of_bias)
         scratch: tuple[str, ...] = ()
         if attrs["group"] == x[1] == y[1]:
             plane = Tensor(unused(f"{core.name}.scratch", self.names), (prod(x[2:]),), dtype="int8")
@@ -357,39 +351,7 @@ def _factor(x: Quantization, y: Quantization) -> float:
     return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
 
 
-def _weight(w: Tensor) -> Array:
-    """The integers of a quantised weight, int8."""
-    assert w.data is not None
-    scales = _of(w).scales(w.shape[0]).reshape(-1, *(1,) * (w.data.ndim - 1))
-    made: Array = np.rint(w.data / scales).astype(np.int8)
-    return made
-
-
-def _products(x: Quantization, w: Quantization, channels: int) -> Array:
-    """What one step of a sum of products is worth, for each channel, float64."""
-    made: Array = np.float64(x.scale[0]) * w.scales(channels).astype(np.float64)
-    return made
-
-
-def _largest_sum(weight: Array, x: Quantization) -> int:
-    """What no sum of products exceeds, whatever the weights may learn."""
-    return (128 + abs(x.zero_point)) * 128 * prod(weight.shape[1:])
-
-
-def _bias(b: Tensor, steps: Array, multiplier: Array, room: int) -> Array | None:
-    """A bias as int32 in these steps, with room for the sum; None where it is too large for that.
-
-    In a dead channel, whose scale is next to nothing, files hold biases at the end of int32. They
-    are cut down to what leaves the room, where that is next to nothing in the output too.
-    """
-    assert b.data is not None
-    q = np.rint(b.data.astype(np.float64) / steps)
-    cut = np.clip(q, -room, room)
-    lost = np.abs(q - cut) * multiplier
-    return cut.astype(np.int32) if lost.max() <= _NOTHING else None
-
-
-def _integers_of(tensor: Tensor, data: Array, quantization: Quantization) -> Tensor:
+def _as_integers(tensor: Tensor, data: Array, quantization: Quantization) -> Tensor:
     """A float constant as the integers that it stands for."""
     data = np.ascontiguousarray(data)
     return replace(

@@ -1,0 +1,67 @@
+"""The integers of an int8 layer: weights around zero, and a bias in steps of s_x * s_w.
+
+Sums of products and bias are int32, so the bias has to leave room for whatever the products may
+come to. In a dead channel it may not: its weights have next to no scale, and neither have the steps
+of the bias. There the steps are made coarser, which costs next to nothing in the output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from tinyodl.graph import Array, Quantization, Tensor
+from tinyodl.ops.shared.quantization import multipliers
+
+_LARGEST = (1 << 31) - 1
+_NOTHING = 1 / 16  # of a step of the output
+
+
+@dataclass(frozen=True)
+class Integers:
+    """The constants of a layer with M output channels."""
+
+    weight: Array  # int8, in the shape of the real one
+    of_weight: Quantization
+    bias: Array | None  # int32 (M)
+    of_bias: Quantization
+    multiplier: Array  # float32 (M)
+
+
+def layer_integers(
+    w: Tensor, b: Tensor | None, x: Quantization, y: Quantization
+) -> Integers | None:
+    """The integers of a real weight, which is quantised, and a real bias; None if they do not fit.
+
+    x and y are the quantisations of the layer's input and output.
+    """
+    assert w.data is not None and w.quantization is not None
+    channels = w.shape[0]
+    scale = w.quantization.scales(channels)
+    sums = (128 + abs(x.zero_point)) * 128 * prod(w.shape[1:])  # at most
+    room = _LARGEST - sums
+    if room < 0:
+        return None
+    real = np.zeros(channels) if b is None or b.data is None else b.data.astype(np.float64)
+    excess = np.abs(real) / (np.float64(x.scale[0]) * scale * room)
+    over = excess > 1
+    if np.any(sums * multipliers(x, w.quantization, y, channels)[over] > _NOTHING):
+        return None
+    coarser = np.where(over, np.exp2(np.ceil(np.log2(np.maximum(excess, 1)))), 1)
+    scale = (scale * coarser).astype(np.float32)
+    of_weight = _quantization(scale) if over.any() else w.quantization
+    steps = np.float64(x.scale[0]) * scale.astype(np.float64)
+    each = scale.reshape(-1, *(1,) * (w.data.ndim - 1))
+    return Integers(
+        np.rint(w.data / each).astype(np.int8),
+        of_weight,
+        None if b is None else np.rint(real / steps).astype(np.int32),
+        _quantization(steps),
+        multipliers(x, of_weight, y, channels),
+    )
+
+
+def _quantization(scale: Array) -> Quantization:
+    return Quantization(tuple(float(each) for each in scale.astype(np.float32)))
