@@ -12,7 +12,7 @@ digits  lenet_mnist_c8, which knows digits 0 to 7, to all ten; everything learns
 watch   watch_cnn_c7 to persons 8, 9 and 10; everything learns, one pass over the first halves of
         their recordings, shuffled; tested on the second halves
 cifar   mcunet_5fps at 128x128 to the ten classes of CIFAR-10 under the "49 KB" sparse scheme;
-        500 samples
+        400 samples
 
 The data and models are not part of the project; they are looked for beside it, in shared/.
 """

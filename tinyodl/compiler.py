@@ -37,7 +37,7 @@ from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
-from tinyodl.training import differentiate
+from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import LayerUpdate, Loss, Master, Optimizer, UpdatePlan, load_plan
 
 
@@ -350,10 +350,17 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
 
+    learned = [t.name for t in training.tensors.values() if t.storage is Storage.PARAMETER]
+    masters = sum(
+        training.tensor(name).nbytes
+        for name in (state_name(parameter, FRACTION) for parameter in learned)
+        if name in training.tensors
+    )
     parts = {
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
-        "optimizer": held(Storage.STATE),
+        "masters": masters,
+        "optimizer": held(Storage.STATE) - masters,
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),
     }

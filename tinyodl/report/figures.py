@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import mean, stdev
 
+from tinyodl.manifest import LayerRecord
+
 UNKNOWN = "-"
 
 
@@ -55,3 +57,11 @@ def size(number: int | None) -> str:
 def shape(dimensions: tuple[int, ...]) -> str:
     """(1, 16, 1, 50) as "1x16x1x50"."""
     return "x".join(str(dimension) for dimension in dimensions) or "scalar"
+
+
+def learns(layer: LayerRecord) -> str:
+    """What a layer updates, as "frozen" or "12 of 48 inputs, bias"."""
+    if layer.channels is not None:
+        chosen = layer.channels
+        return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
+    return {"none": "frozen", "bias": "bias", "weights": "weights and bias"}[layer.updates]

@@ -11,21 +11,24 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
-from tinyodl.manifest import CalibrationRecord, LayerRecord, Manifest, MemoryRecord
+from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord
 from tinyodl.report import groups
-from tinyodl.report.figures import count, mean_percent, percent, points, shape, significant, size
+from tinyodl.report.figures import (
+    count,
+    learns,
+    mean_percent,
+    percent,
+    points,
+    shape,
+    significant,
+    size,
+)
 from tinyodl.report.values import limits
 from tinyodl.runlog import PHASES, Evaluation, Run
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed
     from tinyodl.pio import Check
-
-_LEARNS = {
-    "none": Text("frozen", style="dim"),
-    "bias": Text("bias", style="green"),
-    "weights": Text("weights and bias", style="green"),
-}
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -51,8 +54,9 @@ def print_plan(
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{manifest.model.source} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
+        style = "dim" if layer.updates == "none" else "green"
         layers.add_row(layer.name, layer.op, shape(layer.output_shape), count(layer.parameters),
-                       count(layer.macs), _learns(layer))  # fmt: skip
+                       count(layer.macs), Text(learns(layer), style))  # fmt: skip
     console.print(layers)
     plan, macs = manifest.plan, manifest.macs
     console.print(
@@ -74,13 +78,6 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
-
-
-def _learns(layer: LayerRecord) -> str | Text:
-    if layer.channels is None:
-        return _LEARNS[layer.updates]
-    chosen = layer.channels
-    return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
 
 
 def _of_int8(manifest: Manifest) -> str:
