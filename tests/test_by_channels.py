@@ -203,12 +203,13 @@ def test_gradients_of_wide_maps_are_held_as_planes():
 
 
 def test_the_peak_is_that_of_the_narrow_maps():
-    """Three of them, masks of what comes before, and planes, instead of a wide one and two."""
+    """Three of them, bit masks and two planes, instead of two of them and a wide one."""
     graph = bottleneck()
     training = differentiate(graph, learning(graph, "bias"))
     made = by_channels(training)
     assert_sound(made)
-    wide, narrow, plane, masks = 32 * 64 * 4, 8 * 64 * 4, 64 * 4, 1024
+    wide, narrow, plane = 32 * 64 * 4, 8 * 64 * 4, 64 * 4
+    masks = (4 * wide + 3 * narrow) // 32
     assert backward_peak(training) > wide + 2 * narrow
     assert 3 * narrow + 2 * plane < backward_peak(made) < 3 * narrow + 2 * plane + masks
 
