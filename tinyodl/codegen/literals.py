@@ -75,6 +75,9 @@ def _integers(values: Array) -> list[str]:
     return [str(value) for value in values.ravel().tolist()]
 
 
+_OURS = ("_f32", "_shape", "_learner", "_initial", "_part")  # endings of what is named by us
+
+
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """A valid and unique C identifier for each name, as close to the name as C allows."""
     given: dict[str, str] = {}
@@ -84,7 +87,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
         if stem[0].isdigit() or stem.startswith(("net_", "port_", "NET_")):
             stem = f"t_{stem}"
         unique, count = stem, 2
-        while unique in taken or unique.endswith(("_f32", "_shape", "_learner", "_initial")):
+        while unique in taken or unique.endswith(_OURS):
             unique, count = f"{stem}_{count}", count + 1
         taken.add(unique)
         given[name] = unique

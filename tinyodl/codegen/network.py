@@ -134,14 +134,20 @@ def _add_kernels(
 
 @dataclass
 class _Names:
-    """The C names of tensors, and of the constant structs that kernel calls share."""
+    """The C names of tensors, of the constant structs that kernel calls share, and of functions."""
 
     tensor: dict[str, str]
     structs: dict[Struct, str]
+    nodes: dict[str, str]
 
     @classmethod
     def of(cls, graph: Graph) -> _Names:
-        return cls(identifiers(graph.tensors), {})
+        inner = (each.name for node in graph.nodes for each in node.attrs.get("body", ()))
+        return cls(identifiers(graph.tensors), {}, identifiers(inner))
+
+    def part(self, node: Node) -> str:
+        """The function that does a node's part of a turn, where the node is in the body of one."""
+        return f"{self.nodes[node.name]}_part"
 
     def argument(self, argument: Argument, node: Node) -> str:
         """An argument as C text; a struct seen for the first time is named after its node."""
@@ -201,22 +207,38 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         found[section].append(
             {
                 "comment": _comment(step, node, graph),
-                "texts": [line for call in calls for line in _lines(call, node, names)],
+                "parts": [part for call in calls for part in _parts(call, names)],
+                "texts": [line for call in calls for line in _lines(call, names, node)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
             }
         )
     return found
 
 
-def _lines(call: Call | Loop, node: Node, names: _Names) -> list[str]:
+def _lines(call: Call | Loop, names: _Names, node: Node) -> list[str]:
     if isinstance(call, Call):
         return [_text(call, node, names)]
-    i, body = call.index, []
-    for number, inner in enumerate(call.calls):
-        own = call.nodes[number] if call.nodes else node
-        body += [f"    /* {own.op} {own.name} */"] if call.nodes else []
-        body.append(f"    {_text(inner, own, names)}")
+    i = call.index
+    body = (f"    {names.part(inner)}({i});" for inner in call.nodes)
     return [f"for (int32_t {i} = 0; {i} < {call.count}; {i}++) {{", *body, "}"]
+
+
+def _parts(call: Call | Loop, names: _Names) -> list[dict[str, str]]:
+    """The functions that a loop calls in turn, one for each node.
+
+    Inlined side by side into the loop, their kernels would compete for registers.
+    """
+    if isinstance(call, Call):
+        return []
+    return [
+        {
+            "comment": f"{node.op} {node.name.removesuffix(f'.{node.op}')}",
+            "name": names.part(node),
+            "index": call.index,
+            "text": _text(inner, node, names),
+        }
+        for inner, node in zip(call.calls, call.nodes, strict=True)
+    ]
 
 
 def _text(call: Call, node: Node, names: _Names) -> str:

@@ -72,13 +72,13 @@ class Call:
 class Loop:
     """Calls that generated C repeats, for `index` from 0 to `count` - 1.
 
-    `nodes` are those that the calls are from, one for each, where it is not the loop's own.
+    `nodes` are those that the calls are from, one for each: the body of the loop's own node.
     """
 
     index: str
     count: int
     calls: tuple[Call, ...]
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[Node, ...]
 
 
 class Backward(Protocol):
