@@ -14,6 +14,7 @@ from tests.hostnet import HostNet
 from tests.models import INT8, name, shared_only
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
 from tests.test_memory import assert_sound
+from tinyodl.compiler import plan_model
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node
 from tinyodl.memory import plan_arena
@@ -135,6 +136,15 @@ def test_a_map_that_is_read_elsewhere_stays_whole():
     made = by_rows(differentiate(graph, UpdatePlan()))
     assert made.shape("m0") == (1, 32, 3, 24)
     assert made.shape("m1") == (1, 32, 24, 24)
+
+
+@shared_only
+def test_the_manifest_says_what_runs_by_rows():
+    (path,) = (path for path in INT8 if "resnet8" in path.name)
+    manifest = plan_model(path, "nrf52840_dk")
+    (rows,) = (node for node in manifest.schedule if node.op == "Rows")
+    assert {node.op for node in rows.body} == {"QLinearConv", "QLinearAdd"}
+    assert rows.macs == sum(node.macs for node in rows.body) > 0
 
 
 @shared_only

@@ -35,6 +35,7 @@ from tinyodl.manifest import (
 )
 from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.ops.shared.body import in_full
 from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
@@ -246,17 +247,7 @@ def _manifest(
         plan=plan,
         layers=_layers(graph, plan),
         parameters=_parameters(training),
-        schedule=tuple(
-            NodeRecord(
-                op=node.op,
-                name=node.name,
-                phase=node.phase,
-                macs=OPERATORS[node.op].macs(node, training),
-                inputs=node.inputs,
-                outputs=node.outputs,
-            )
-            for node in training.nodes
-        ),
+        schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
         ram=_ram(training, arena, board),
         flash=_flash(training, network, board),
@@ -278,6 +269,20 @@ def _input_quantization(graph: Graph) -> dict[str, QuantizationRecord]:
             scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zero_point
             found[name] = QuantizationRecord(scale=scale, zero_point=zero_point)
     return found
+
+
+def _node(node: Node, graph: Graph) -> NodeRecord:
+    body = node.attrs.get("body", ())
+    full = in_full(node, graph) if body else graph
+    return NodeRecord(
+        op=node.op,
+        name=node.name,
+        phase=node.phase,
+        macs=OPERATORS[node.op].macs(node, graph),
+        inputs=node.inputs,
+        outputs=node.outputs,
+        body=tuple(_node(inner, full) for inner in body),
+    )
 
 
 def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:

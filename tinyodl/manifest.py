@@ -99,7 +99,7 @@ class TensorRecord(_Record):
 
 
 class NodeRecord(_Record):
-    """One scheduled node."""
+    """One scheduled node; `body` are those that it runs in turn, by rows or by channels."""
 
     op: str
     name: str
@@ -107,6 +107,7 @@ class NodeRecord(_Record):
     macs: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    body: tuple[NodeRecord, ...] = ()
 
 
 class ChannelsRecord(_Record):
