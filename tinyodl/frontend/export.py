@@ -219,7 +219,7 @@ def _write_value(places: _Places, tensor: Tensor, value: Array, imported: Import
     if tensor.quantization is not None and tensor.dtype != "float32":
         use = places.at(origin.node, origin.slot)
         graph, constants = places.graph, imported.constants
-        if not origin.folded and write_integers(graph, use, tensor, value, constants):
+        if write_integers(graph, use, tensor, value, constants):
             return
         if use[0].op_type in FORMS:
             raise ModelError(

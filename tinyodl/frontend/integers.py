@@ -49,22 +49,52 @@ def write_integers(
     held = constants.get(place.node.input[place.slot]) if place else None
     if place is None or held is None or held.dtype.kind not in "iu":
         return False
-    at = _positions(place, held, tensor, constants).reshape(-1)
     learned = held.astype(np.int64).reshape(-1)
-    if tensor.dtype == "int8":
-        assert tensor.data is not None
-        other = (value != tensor.data).reshape(-1)
-        q = np.clip(value * _coarser(place, tensor, constants), -128, 127).reshape(-1)
-        learned[at[other]] = q[other] + (128 if held.dtype == np.uint8 else 0)
-    else:
+    at = _positions(place, held, tensor, constants).reshape(-1)
+    found = _weight(place, tensor, value, constants) if tensor.dtype == "int8" else None
+    if tensor.dtype == "int32" and tensor.origin and not tensor.origin.folded:
         steps = _steps(place, held, constants).reshape(-1)[at]
         learned[at] += np.rint(value.astype(np.float64).reshape(-1) / steps).astype(np.int64)
+    elif found:
+        learned[at[found.other]] = found.q[found.other] + (128 if held.dtype == np.uint8 else 0)
+    else:
+        return False
     kind = np.iinfo(held.dtype)
     if learned.min() < kind.min or learned.max() > kind.max:
         return False
     node = edit.own_nodes(graph, place.way, use)[0] if place.way else place.node
     edit.write_constant(graph, [(node, place.slot)], learned.astype(held.dtype).reshape(held.shape))
+    if found and found.scale is not None:
+        edit.write_constant(graph, [(node, place.slot + 1)], found.scale)
     return True
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A learned weight in the steps of the file: its elements `q`, and which of them are `other`.
+
+    `scale` is new where a factor was folded into the weight.
+    """
+
+    q: Array
+    other: Array
+    scale: Array | None = None
+
+
+def _weight(
+    place: _Place, tensor: Tensor, value: Array, constants: Mapping[str, Array]
+) -> _Weight | None:
+    """None where the file has one scale, and a factor for each channel was folded into that."""
+    assert tensor.data is not None and tensor.origin is not None and tensor.quantization is not None
+    held = constants[place.node.input[place.slot + 1]]
+    scale = tensor.quantization.scales(tensor.shape[0])
+    if tensor.origin.folded:
+        whole = np.ones(value.size, bool)
+        return _Weight(value.reshape(-1), whole, scale) if held.shape == scale.shape else None
+    # In dead channels, and there alone, a step may be several of the file's.
+    steps = np.rint(scale / held.reshape(-1)).astype(np.int64)
+    q = np.clip(value * steps.reshape(-1, *(1,) * (value.ndim - 1)), -128, 127)
+    return _Weight(q.reshape(-1), (value != tensor.data).reshape(-1))
 
 
 def _place(graph: onnx.GraphProto, layer: onnx.NodeProto, slot: int) -> _Place | None:
@@ -94,14 +124,6 @@ def _positions(place: _Place, held: Array, tensor: Tensor, constants: Mapping[st
     if tensor.origin.transform == "transpose":
         at = at.reshape(at.shape[0], -1).T
     return at.reshape(tensor.shape)
-
-
-def _coarser(place: _Place, tensor: Tensor, constants: Mapping[str, Array]) -> Array:
-    """How many steps of the file a step of a weight is: more than one in dead channels alone."""
-    assert tensor.quantization is not None
-    scale = constants[place.node.input[place.slot + 1]].reshape(-1)
-    ratio = np.rint(tensor.quantization.scales(tensor.shape[0]) / scale).astype(np.int64)
-    return ratio.reshape(-1, *(1,) * (len(tensor.shape) - 1))
 
 
 def _steps(place: _Place, held: Array, constants: Mapping[str, Array]) -> Array:

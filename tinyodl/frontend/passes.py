@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from tinyodl.graph import Array, Graph, Node, Origin, Tensor
+from tinyodl.graph import Array, Graph, Node, Origin, Quantization, Tensor
 from tinyodl.ops import OPERATORS, weights_of
 from tinyodl.ops.shared import Affine, Layer, constant_tensor, unused
 
@@ -170,8 +170,7 @@ class _Fold:
             if weight.name in self.shared:
                 return None
             factor = _wide(affine.factor, channels)
-            each = factor.reshape(-1, *(1,) * (len(weight.shape) - 1))
-            changed.append(_changed(weight, _value(weight) * each, node.name))
+            changed.append(_multiplied(weight, factor, node.name))
         offset = _wide(affine.offset, channels)
         if bias is not None:
             if bias.name in self.shared or bias.data is None:
@@ -215,6 +214,20 @@ def _changed(tensor: Tensor, value: Array, folded: str) -> Tensor:
     assert tensor.origin is not None
     origin = replace(tensor.origin, folded=(*tensor.origin.folded, folded))
     return constant_tensor(tensor.name, value, origin)
+
+
+def _multiplied(weight: Tensor, factor: Array, folded: str) -> Tensor:
+    """A weight times a factor for each channel; of a quantised one, the scales are multiplied."""
+    each = factor.reshape(-1, *(1,) * (len(weight.shape) - 1))
+    if weight.quantization is not None and factor.all():
+        scales = weight.quantization.scales(factor.size)
+        q = np.rint(_value(weight) / scales.reshape(each.shape)) * np.sign(each)
+        scales = np.abs(scales * factor).astype(np.float32)
+        if q.max() < 128:
+            exact = (q * scales.reshape(each.shape)).astype(np.float32)
+            quantization = Quantization(tuple(float(scale) for scale in scales))
+            return replace(_changed(weight, exact, folded), quantization=quantization)
+    return _changed(weight, _value(weight) * each, folded)
 
 
 def _value(tensor: Tensor) -> Array:
