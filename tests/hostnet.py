@@ -15,6 +15,7 @@ from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Tensor
 from tinyodl.memory import plan_arena
+from tinyodl.ops.rows import arriving
 from tinyodl.training import differentiate, sample_inputs
 from tinyodl.update_plan import UpdatePlan
 
@@ -28,8 +29,10 @@ class HostNet:
 
     Where the graph has several inputs, `x` is a tuple of them. An int8 input is given as real
     numbers, which are quantised, or as int8. Outputs and parameters come in their own dtype.
-    `passes` go over the training graph.
+    `passes` go over the training graph. What goes in is given in pieces of at most `piece` bytes.
     """
+
+    piece = 1 << 30
 
     def __init__(
         self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=()
@@ -41,7 +44,8 @@ class HostNet:
         network = render_network(self.training, self.arena, plan, source="test.onnx", version="0")
         self.library = build(network, folder, compiler)
         self.parameters = parameters(self.training)
-        self.inputs = [self.training.tensor(name) for name in sample_inputs(self.training)]
+        self.inputs = [graph.tensor(name) for name in sample_inputs(graph)]
+        self.by_rows = arriving(self.training) is not None
         self.output = self.training.tensor(graph.outputs[0])
         self.input_shapes = [tensor.shape for tensor in self.inputs]
         for name in ("net_evaluate", "net_train"):
@@ -82,7 +86,9 @@ class HostNet:
         parts = x if isinstance(x, tuple) else (x,)
         raw = b""
         for part, tensor in zip(parts, self.inputs, strict=True):
-            raw += bytes(-len(raw) % tensor.itemsize) + _bytes(part, tensor)
+            array = np.asarray(part).reshape(tensor.shape)
+            sent = array.transpose(0, 2, 1, 3) if self.by_rows else array
+            raw += bytes(-len(raw) % tensor.itemsize) + _bytes(sent, tensor)
         self._write(0, raw)
 
     def _buffer(self, table: str, index: int) -> _Buffer:
@@ -90,8 +96,10 @@ class HostNet:
 
     def _write(self, index: int, raw: bytes) -> None:
         buffer = self._buffer("net_buffers", index)
-        assert buffer.bytes == len(raw)
-        ctypes.memmove(buffer.data, raw, len(raw))
+        assert buffer.bytes == (0 if self.by_rows and index == 0 else len(raw))
+        for offset in range(0, len(raw), self.piece):
+            piece = raw[offset : offset + self.piece]
+            self.library.net_receive(index, offset, piece, len(piece))
 
     def _read(self, table: str, index: int, tensor: Tensor) -> np.ndarray:
         buffer = self._buffer(table, index)

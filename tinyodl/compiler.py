@@ -35,6 +35,7 @@ from tinyodl.manifest import (
 )
 from tinyodl.memory import ArenaPlan, plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
@@ -239,6 +240,7 @@ def _manifest(
             input_shape=row if len(inputs) > 1 else graph.shape(graph.inputs[0]),
             inputs=inputs if len(inputs) > 1 else {},
             input_quantization=_input_quantization(graph),
+            input_by_rows=arriving(training) is not None,
             output_name=name_out,
             output_shape=graph.shape(name_out),
             macs=macs[Phase.FORWARD],

@@ -107,12 +107,15 @@ def _check_inputs(x: ArrayLike, expected: tuple[int, ...], source: str) -> NDArr
 
 
 def encoded(x: NDArray[np.float32], model: ModelRecord) -> bytes:
-    """One sample as the board's input buffer holds it: the inputs side by side, little-endian.
+    """One sample as it is sent to the board: the inputs side by side, little-endian.
 
     Each begins at a multiple of its element's size. `x` has the model's input shape, with or
     without the batch dimension. Inputs that are int8 are quantised as ONNX's QuantizeLinear does,
-    and saturate.
+    and saturate. An input that the board works on as it arrives goes row by row, each with all its
+    channels.
     """
+    if model.input_by_rows:
+        x = x.reshape(model.input_shape[1:]).transpose(1, 0, 2)
     values = x.reshape(-1)
     raw = b""
     start = 0

@@ -52,6 +52,7 @@ class ModelRecord(_Record):
     input_shape: tuple[int, ...]  # with the batch dimension of 1; several inputs count as one row
     inputs: dict[str, tuple[int, ...]] = {}  # where there are several: side by side, in this order
     input_quantization: dict[str, QuantizationRecord] = {}  # of int8 inputs; others are float32
+    input_by_rows: bool = False  # (1, C, H, W) is sent as (H, C, W): worked on as it arrives
     output_name: str
     output_shape: tuple[int, ...]
     macs: int

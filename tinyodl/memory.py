@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyodl.graph import Graph, Storage
 from tinyodl.ops import OPERATORS, in_place_of
+from tinyodl.ops.rows import arriving
 from tinyodl.placement import place
 from tinyodl.training import sample_inputs
 
@@ -79,8 +80,12 @@ def plan_arena(graph: Graph) -> ArenaPlan:
 
 
 def tensor_lifetimes(graph: Graph) -> dict[str, tuple[int, int]]:
-    """First and last step of each arena tensor, by itself: views count as uses of their own."""
-    first = dict.fromkeys(graph.inputs, UPLOAD)
+    """First and last step of each arena tensor, by itself: views count as uses of their own.
+
+    A node that works on the sample while it arrives runs in the step before the schedule.
+    """
+    early = arriving(graph)
+    first = dict.fromkeys((*graph.inputs, *(early.outputs if early else ())), UPLOAD)
     last = dict(first)
     for step, node in enumerate(graph.nodes):
         for name in (*node.inputs, *node.outputs):

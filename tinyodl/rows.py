@@ -6,8 +6,11 @@ node, Rows, which makes the rows of its last map in turn, through all its layers
 them are held as rings of the few rows that are still needed. Every row is made once and stays until
 the last node that reads it is done with it, so nothing is computed twice.
 
+A run that begins with the network may also work on the sample while it arrives, row by row: each
+turn comes as soon as the rows that it needs are there, and of the sample, too, only a ring is held.
+
 Which runs are worth it is decided for the whole training graph: as little memory as possible at the
-peak, then as few nodes as possible in runs.
+peak, then the sample as a whole, then as few nodes as possible in runs.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import ByRows
 from tinyodl.ops.shared.rows import height
+from tinyodl.training import sample_inputs
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,33 @@ def turns(body: Sequence[Node], graph: Graph) -> Turns:
     return Turns({name: tuple(rows) for name, rows in table.items()}, rings)
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """How a run works on a sample whose rows arrive one by one.
+
+    needed  how many rows have to be there for each turn, which then comes at once
+    ring    how many of them have to be held at most
+    """
+
+    needed: tuple[int, ...]
+    ring: int
+
+
+def arrival(body: Sequence[Node], graph: Graph, sample: str, done: Turns) -> Arrival:
+    """When the turns of a run come whose nodes alone read the rows of `sample`."""
+    readers = [(node, _by_rows(node)) for node in body if sample in node.inputs]
+    needed, ring = [], 1
+    for turn in range(len(done.made[body[-1].outputs[0]]) - 1):
+        read, freed = [], []
+        for node, rule in readers:
+            before, after = done.made[node.outputs[0]][turn : turn + 2]
+            read.append(rule.needs(node, graph, after) if after else 0)
+            freed.append(rule.frees(node, graph, before))
+        needed.append(max(read))
+        ring = max(ring, max(read) - min(freed))
+    return Arrival(tuple(needed), ring)
+
+
 def _by_rows(node: Node) -> ByRows:
     rule = OPERATORS[node.op].by_rows
     if rule is None:
@@ -87,51 +118,73 @@ def _by_rows(node: Node) -> ByRows:
 
 def by_rows(graph: Graph) -> Graph:
     """The training graph `graph`, with runs of forward nodes by rows where that saves memory."""
-    runs = _best_runs(graph)
-    made = with_rows(graph, [(run.first, run.end) for run in runs])
-    return made if runs and plan_arena(made).nbytes < plan_arena(graph).nbytes else graph
+    lives = _Lives.of(graph)
+    runs = list(_runs(graph, lives))
+    behind_the_upload = _best([run for run in runs if not run.arriving], lives)
+    made = [graph]
+    for best in filter(None, dict.fromkeys((behind_the_upload, _best(runs, lives)))):
+        spans = [(run.first, run.end) for run in best]
+        made.append(with_rows(graph, spans, arriving=best[0].arriving))
+    return min(made, key=lambda each: plan_arena(each).nbytes)
 
 
-def with_rows(graph: Graph, runs: Sequence[tuple[int, int]]) -> Graph:
+def with_rows(graph: Graph, runs: Sequence[tuple[int, int]], arriving: bool = False) -> Graph:
     """`graph` with the nodes from `first` to `end` - 1 as one, for each (first, end), in order.
 
     Each of them makes one map by rows, and of these only the last one is read by any other node.
+    `arriving` says that the first run, which begins with the network, works on the sample while it
+    arrives.
     """
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     done = 0
     for first, end in runs:
-        node, added = _rows(graph.nodes[first:end], graph)
+        sample = sample_inputs(graph)[0] if arriving and first == 0 else ""
+        node, added = _rows(graph.nodes[first:end], graph, sample)
         nodes += [*graph.nodes[done:first], node]
         tensors += added
         done = end
     return graph.with_tensors(tensors).with_nodes([*nodes, *graph.nodes[done:]])
 
 
-def _rows(body: Sequence[Node], graph: Graph) -> tuple[Node, list[Tensor]]:
-    """The node for a run, and the tensors that it adds: its tables, and its maps as rings."""
+def _rows(body: Sequence[Node], graph: Graph, sample: str) -> tuple[Node, list[Tensor]]:
+    """The node for a run, and the tensors that it adds: its tables, and its maps as rings.
+
+    `sample` is what it works on while it arrives, or "".
+    """
     body = tuple(_bare(node) for node in body)
+    name = f"{body[0].name} to {body[-1].name}"
     done = turns(body, graph)
+    rings = dict(done.rings)
+    made: dict[tuple[int, ...], Tensor] = {}
+    for output, rows in done.made.items():
+        made.setdefault(rows, _table(f"<{output}.made>", rows))
+    tables = list(made.values())
+    if sample:
+        arrives = arrival(body, graph, sample, done)
+        rings[sample] = arrives.ring
+        tables.append(_table(f"<{sample}.needed>", arrives.needed))
     read = dict.fromkeys(i for node in body for i in node.inputs if i and i not in done.made)
-    tables: dict[tuple[int, ...], Tensor] = {}
-    for name, rows in done.made.items():
-        if rows not in tables:
-            data = np.array(rows, np.uint16)
-            tables[rows] = Tensor(f"<{name}.made>", data.shape, Storage.FLASH, "uint16", data)
     node = Node(
         op="Rows",
-        name=f"{body[0].name} to {body[-1].name}",
-        inputs=(*read, *(table.name for table in tables.values())),
+        name=name,
+        inputs=(*read, *(table.name for table in tables)),
         outputs=(body[-1].outputs[0], *done.rings),
         attrs={
             "body": body,
-            "maps": {name: graph.shape(name) for name in done.rings},
-            "made": {name: tables[rows].name for name, rows in done.made.items()},
+            "maps": {held: graph.shape(held) for held in rings},
+            "made": {output: made[rows].name for output, rows in done.made.items()},
             "turns": len(done.made[body[-1].outputs[0]]) - 1,
+            "sample": sample,
+            "needed": tables[-1].name if sample else "",
         },
     )
-    rings = (_ring(graph.tensor(name), rows) for name, rows in done.rings.items())
-    return node, [*tables.values(), *rings]
+    return node, [*tables, *(_ring(graph.tensor(held), rows) for held, rows in rings.items())]
+
+
+def _table(name: str, rows: tuple[int, ...]) -> Tensor:
+    data: Array = np.array(rows, np.uint16)
+    return Tensor(name, data.shape, Storage.FLASH, "uint16", data)
 
 
 def _bare(node: Node) -> Node:
@@ -146,40 +199,41 @@ def _ring(tensor: Tensor, rows: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Run:
-    """The nodes from `first` to `end` - 1 by rows; then `live` bytes are alive."""
+    """The nodes from `first` to `end` - 1 by rows; then `live` bytes are alive.
+
+    `arriving`: while the sample arrives, so that it is never there as a whole.
+    """
 
     first: int
     end: int
     live: int
+    arriving: bool = False
 
 
-def _best_runs(graph: Graph) -> tuple[_Run, ...]:
-    """The runs with which the peak is lowest, of those the ones with the fewest nodes."""
-    lives = _Lives.of(graph)
-    forward = sum(node.phase is Phase.FORWARD for node in graph.nodes)
-    floor = max(lives.upload, *lives.steps[forward:])
-    ending: dict[int, list[_Run]] = {end: [] for end in range(forward + 1)}
-    for run in _runs(graph, lives, forward, floor):
+def _best(runs: Sequence[_Run], lives: _Lives) -> tuple[_Run, ...]:
+    """Those with which the peak is lowest: with the sample as a whole, with the fewest nodes."""
+    ending: dict[int, list[_Run]] = {end: [] for end in range(lives.forward + 1)}
+    for run in runs:
         ending[run.end].append(run)
 
-    peaks = [floor]  # that can be had up to each step
-    for end in range(1, forward + 1):
-        plain = max(peaks[end - 1], lives.steps[end - 1])
-        peaks.append(min([plain, *(max(peaks[run.first], run.live) for run in ending[end])]))
-    peak = peaks[forward]
+    peaks = [max(lives.floor, lives.upload)]  # that can be had up to each step
+    for end in range(1, lives.forward + 1):
+        found = [max(peaks[end - 1], lives.steps[end - 1])]
+        for run in ending[end]:
+            found.append(max(lives.floor if run.arriving else peaks[run.first], run.live))
+        peaks.append(min(found))
+    peak = peaks[-1]
 
-    best: list[_Choice | None] = [_Choice()]  # up to each step, with that peak
-    for end in range(1, forward + 1):
+    best = [_Choice() if lives.upload <= peak else None]  # up to each step, with that peak
+    for end in range(1, lives.forward + 1):
         options = [best[end - 1]] if lives.steps[end - 1] <= peak else []
-        options += [
-            before.then(run)
-            for run in ending[end]
-            if run.live <= peak and (before := best[run.first])
-        ]
+        for run in ending[end]:
+            before = _Choice() if run.arriving else best[run.first]
+            if before and run.live <= peak:
+                options.append(before.then(run))
         there = [option for option in options if option]
-        best.append(min(there, key=lambda choice: (choice.nodes, choice.live), default=None))
-    found = best[forward]
-    return found.runs if found else ()
+        best.append(min(there, key=_Choice.cost, default=None))
+    return best[-1].runs if best[-1] else ()
 
 
 @dataclass(frozen=True)
@@ -193,6 +247,10 @@ class _Choice:
     def then(self, run: _Run) -> _Choice:
         return _Choice((*self.runs, run), self.nodes + run.end - run.first, self.live + run.live)
 
+    def cost(self) -> tuple[bool, int, int]:
+        """What makes one choice worse than another that has the same peak."""
+        return (any(run.arriving for run in self.runs), self.nodes, self.live)
+
 
 @dataclass(frozen=True)
 class _Lives:
@@ -200,12 +258,24 @@ class _Lives:
 
     carried   at each step, the bytes of what was made before it and is read at it or later
     last_use  the last step of each tensor
+    forward   the number of steps that go forward
     """
 
     upload: int
     steps: Sequence[int]
     carried: Sequence[int]
     last_use: Mapping[str, int]
+    forward: int
+
+    @property
+    def floor(self) -> int:
+        """What is needed behind the steps that go forward, and so in any case."""
+        return max(self.steps[self.forward :], default=0)
+
+    @property
+    def peak(self) -> int:
+        """What is needed where nothing runs by rows."""
+        return max(self.upload, *self.steps)
 
     @classmethod
     def of(cls, graph: Graph) -> _Lives:
@@ -222,27 +292,43 @@ class _Lives:
                 ]
                 if step < len(carried):
                     carried[step] += aligned(max(tops, default=0))
-        return cls(upload, steps, carried, {name: last for name, (_, last) in lifetimes.items()})
+        last_use = {name: last for name, (_, last) in lifetimes.items()}
+        forward = sum(node.phase is Phase.FORWARD for node in graph.nodes)
+        return cls(upload, steps, carried, last_use, forward)
 
 
-def _runs(graph: Graph, lives: _Lives, forward: int, floor: int) -> Iterator[_Run]:
-    """The runs that could lower the peak: they hold a step with more than `floor` bytes alive."""
-    peak = max(lives.steps)
-    for end in range(1, forward + 1):
+def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
+    """The runs that could lower the peak: they hold a step at which more than the floor is alive.
+
+    A run that begins with the network is also one that works on the sample while it arrives, in the
+    place of the upload.
+    """
+    for end in range(1, lives.forward + 1):
         result = graph.nodes[end - 1].outputs[0]
         for first in range(end - 1, -1, -1):
             node = graph.nodes[first]
             inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
             if not inside or not _can_run(node, graph):
                 break
-            least = lives.carried[first] + aligned(graph.tensor(result).nbytes)
-            if least >= peak or max(lives.steps[first:end]) <= floor:
+            body = graph.nodes[first:end]
+            sample = _sample(graph, body) if first == 0 else ""
+            whole = aligned(graph.tensor(sample).nbytes) if sample else 0
+            least = lives.carried[first] - whole + aligned(graph.tensor(result).nbytes)
+            high = max(lives.steps[first:end]) > lives.floor
+            if least >= lives.peak or not (high or (sample and lives.upload > lives.floor)):
                 continue
-            done = turns(graph.nodes[first:end], graph)
-            rings = (_ring(graph.tensor(name), rows) for name, rows in done.rings.items())
-            live = least + sum(aligned(ring.nbytes) for ring in rings)
-            if live < peak:
-                yield _Run(first, end, live)
+            done = turns(body, graph)
+            live = least + _ring_bytes(done.rings, graph)
+            if high and live + whole < lives.peak:
+                yield _Run(first, end, live + whole)
+            if sample:
+                live += _ring_bytes({sample: arrival(body, graph, sample, done).ring}, graph)
+                if live < lives.peak:
+                    yield _Run(first, end, live, arriving=True)
+
+
+def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:
+    return sum(aligned(_ring(graph.tensor(name), rows).nbytes) for name, rows in rings.items())
 
 
 def _can_run(node: Node, graph: Graph) -> bool:
@@ -250,3 +336,16 @@ def _can_run(node: Node, graph: Graph) -> bool:
     made, *others = node.outputs
     unread = not any(graph.consumers[name] for name in others if name)
     return unread and len(graph.shape(made)) == 4 and OPERATORS[node.op].by_rows is not None
+
+
+def _sample(graph: Graph, body: Sequence[Node]) -> str:
+    """The sample, where the first nodes of the network can work on its rows as they arrive; or "".
+
+    Between its rows anything may happen to parameters, so these nodes must not read any.
+    """
+    sample, *others = sample_inputs(graph)
+    read = {name for node in body for name in node.inputs if name}
+    alone = all(reader in body for reader in graph.consumers[sample])
+    frozen = all(graph.tensor(name).storage in (Storage.ARENA, Storage.FLASH) for name in read)
+    fits = sample in read and alone and frozen and not others and sample not in graph.outputs
+    return sample if fits and len(graph.shape(sample)) == 4 else ""

@@ -114,6 +114,12 @@ static command_status statistics(const link_counts *link, command_exchange *exch
 
 /// Samples ///
 
+/* Of a sample or of its target, as they are sent. */
+static uint32_t bytes_to_receive(uint32_t buffer)
+{
+    return buffer == NET_BUFFER_INPUT ? NET_INPUT_BYTES : NET_TARGET_BYTES;
+}
+
 static command_status write_buffer(command_exchange *exchange)
 {
     uint8_t buffer = exchange->body[0];
@@ -122,13 +128,15 @@ static command_status write_buffer(command_exchange *exchange)
 
     if (buffer >= NET_BUFFER_OUTPUT)
         return fail(exchange, STATUS_RANGE, NET_BUFFER_OUTPUT);
-    uint32_t bytes = net_buffers[buffer].bytes;
+    uint32_t bytes = bytes_to_receive(buffer);
     if (offset > bytes || count > bytes - offset)
         return fail(exchange, STATUS_RANGE, bytes);
     if (offset != 0 && offset != session.received[buffer])
         return fail(exchange, STATUS_INCOMPLETE, session.received[buffer]);
 
-    memcpy((uint8_t *)net_buffers[buffer].data + offset, exchange->body + 8, count);
+    if (buffer == NET_BUFFER_INPUT && offset == 0)
+        meter_start(); /* the network may work on a sample as it arrives: that belongs to its step */
+    net_receive(buffer, offset, exchange->body + 8, count);
     session.received[buffer] = offset + count;
     session.output_valid = 0; /* it may lie where the sample goes */
     return STATUS_OK;
@@ -165,7 +173,7 @@ static command_status read_buffer(command_exchange *exchange)
 
 static int is_missing(uint32_t buffer)
 {
-    return session.received[buffer] != net_buffers[buffer].bytes;
+    return session.received[buffer] != bytes_to_receive(buffer);
 }
 
 /* Is there a sample, with what this loss compares its output with? */
@@ -201,7 +209,6 @@ static command_status infer(command_exchange *exchange)
 {
     if (is_missing(NET_BUFFER_INPUT))
         return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
-    meter_start();
     net_forward();
     session.inferred++;
     consume_sample(1);
@@ -215,7 +222,6 @@ static command_status evaluate(command_exchange *exchange)
     command_status status = check_labelled(exchange);
     if (status != STATUS_OK)
         return status;
-    meter_start();
     float loss = net_evaluate((int32_t)get_u32(exchange->body));
     session.evaluated++;
     consume_sample(1);
@@ -228,7 +234,6 @@ static command_status train(command_exchange *exchange)
     command_status status = check_labelled(exchange);
     if (status != STATUS_OK)
         return status;
-    meter_start();
     float loss = net_train((int32_t)get_u32(exchange->body));
     session.trained++;
     session.steps++;

@@ -91,7 +91,12 @@ def build_program(project: Path, program: Path, *options: str) -> Path:
 
 
 def manifest(
-    inputs: int = 4, *, mse: bool = False, int8: bool = False, model_id: str = MODEL_ID
+    inputs: int = 4,
+    *,
+    mse: bool = False,
+    int8: bool = False,
+    by_rows: bool = False,
+    model_id: str = MODEL_ID,
 ) -> mf.Manifest:
     """The manifest of the fake network."""
     quantization = mf.QuantizationRecord(scale=1 / 32, zero_point=-3)
@@ -124,8 +129,9 @@ def manifest(
             source="fake.onnx",
             sha256="0" * 64,
             input_name="x",
-            input_shape=(1, inputs),
+            input_shape=(1, 2, inputs, 3) if by_rows else (1, inputs),
             input_quantization={"x": quantization} if int8 else {},
+            input_by_rows=by_rows,
             output_name="y",
             output_shape=(1, CLASSES),
             macs=CLASSES * inputs,

@@ -34,6 +34,14 @@ def int8_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def by_rows_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server that works on a sample of 40 rows as they arrive; it takes two WRITEs."""
+    return bench.build_library(
+        tmp_path_factory.mktemp("by_rows"), "-DFAKE_BY_ROWS", "-DFAKE_INPUTS=40"
+    )
+
+
+@pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host build of a project, as a user would have it."""
     project = bench.write_project(tmp_path_factory.mktemp("project"))

@@ -29,6 +29,8 @@ from tinyodl.ops import (
     kernels_of,
     single_calls,
 )
+from tinyodl.ops.rows import arriving
+from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import (
     FRACTION,
@@ -97,7 +99,8 @@ def render_network(
         "learners": learners,
         "sums": any(SUM in learner["fields"] for learner in learners),
         "fused": any(SUM not in learner["fields"] for learner in learners),
-        "inputs": [graph.tensor(name) for name in sample_inputs(graph)],
+        "inputs": _inputs(graph),
+        "arrival": _arrival(graph, names),
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
         "loss": LOSS,
@@ -177,6 +180,34 @@ class _Names:
                 return str(argument)
 
 
+def _inputs(graph: Graph) -> list[Tensor]:
+    """The sample as it is sent, whether or not it is ever there as a whole."""
+    node = arriving(graph)
+    full = in_full(node, graph) if node else graph
+    return [full.tensor(name) for name in sample_inputs(graph)]
+
+
+def _arrival(graph: Graph, names: _Names) -> dict[str, Any] | None:
+    """What happens to the sample's rows as they arrive; None where the sample is kept."""
+    node = arriving(graph)
+    if node is None:
+        return None
+    [loop] = calls_of(node, graph)
+    assert isinstance(loop, Loop)
+    sample = graph.tensor(node.attrs["sample"])
+    _, channels, held, width = sample.shape
+    return {
+        "comment": _comment(0, node, graph),
+        "parts": _parts(loop, names),
+        "turns": loop.count,
+        "needed": names.tensor[node.attrs["needed"]],
+        "sample": names.tensor[sample.name],
+        "channels": channels,
+        "held": held,
+        "line_bytes": width * sample.itemsize,
+    }
+
+
 def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     """The calls of forward, loss, backward and of the update at the end of a batch."""
     found: dict[str, list[dict[str, Any]]] = {
@@ -188,8 +219,9 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     batched = PENDING in graph.tensors
     before_loss = True
     previous = Phase.BACKWARD
+    arrives = arriving(graph)
     for step, node in enumerate(graph.nodes):
-        calls = calls_of(node, graph)
+        calls = calls_of(node, graph) if node is not arrives else ()
         if node.outputs == (LOSS,):
             before_loss = False
         if not calls:

@@ -116,7 +116,8 @@ class Client:
         """
         model = self._manifest.model
         values = _checked("x", x, model.input_shape, "float32")
-        self._upload(Buffer.INPUT, encoded(values, model))
+        forward = self._manifest.macs.forward if model.input_by_rows else 0
+        self._upload(Buffer.INPUT, encoded(values, model), self._compute_seconds(forward))
         if target is not None:
             self._upload(Buffer.TARGET, _values("the target", target, model.output_shape))
 
@@ -275,17 +276,24 @@ class Client:
             raise DataError(f"parameter {index} does not exist; the model has {len(parameters)}")
         return parameters[index]
 
-    def _upload(self, buffer: Buffer, data: bytes) -> None:
+    def _upload(self, buffer: Buffer, data: bytes, seconds: float = ANSWER_SECONDS) -> None:
         self._write(
             data,
             Command.WRITE,
             lambda offset, piece: protocol.write_body(buffer, offset, piece),
+            seconds,
         )
 
-    def _write(self, data: bytes, command: Command, body: Callable[[int, bytes], bytes]) -> None:
+    def _write(
+        self,
+        data: bytes,
+        command: Command,
+        body: Callable[[int, bytes], bytes],
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
         piece = self._greeted().max_body - WRITE_OVERHEAD
         for offset in range(0, len(data), piece):
-            self._request(command, body(offset, data[offset : offset + piece]))
+            self._request(command, body(offset, data[offset : offset + piece]), seconds=seconds)
 
     def _read(self, size: int, command: Command, body: Callable[[int, int], bytes]) -> bytes:
         piece = self._greeted().max_body

@@ -4,29 +4,31 @@ In each turn of a loop every node of the part makes the next rows of its output,
 the nodes behind it can use. So their maps are held only as rings of a few rows. A row is made once,
 by the kernel that makes the whole map elsewhere, from the same operands: the bits are the same.
 Attributes: body, the nodes; maps, the shapes of what the rings stand for; made, for each node the
-table that says how many rows of its output there are before each turn; turns.
-Inputs: what the nodes read from outside, then the tables, uint16 (turns + 1).
+table that says how many rows of its output there are before each turn; turns. Where the part works
+on the sample while it arrives, during the upload: sample, its name, and needed, the table that says
+how many rows of it have to be there for each turn; elsewhere both are "".
+Inputs: what the nodes read from outside (the sample as a ring, if it has to be there only so), then
+the tables, uint16 (turns + 1), of which needed is (turns).
 Outputs: the last node's output, as a whole, then the rings (1, C, rows, W).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import OPERATORS, Call, Element, Loop, Operator, register
+from tinyodl.ops.shared.body import in_full, macs_of_body
 
 _TURN = "turn"
 
 
-def _in_full(node: Node, graph: Graph) -> Graph:
-    """The graph in which the maps of the rings have their shapes."""
-    maps = node.attrs["maps"]
-    return graph.with_tensors(replace(graph.tensor(name), shape=maps[name]) for name in maps)
+def arriving(graph: Graph) -> Node | None:
+    """The node that works on the sample while it arrives; None where the sample is there first."""
+    first = graph.nodes[0]
+    return first if first.op == "Rows" and first.attrs["sample"] else None
 
 
 def _calls(node: Node, graph: Graph) -> tuple[Loop]:
-    full = _in_full(node, graph)
+    full = in_full(node, graph)
     held = {name: graph.shape(name)[2] for name in node.attrs["maps"]}
     calls = []
     for inner in node.attrs["body"]:
@@ -43,9 +45,4 @@ def _by_rows(node: Node, graph: Graph, held: dict[str, int], first: Element, end
     return rule.call(node, graph, held, first, end)
 
 
-def _macs(node: Node, graph: Graph) -> int:
-    full = _in_full(node, graph)
-    return sum(OPERATORS[inner.op].macs(inner, full) for inner in node.attrs["body"])
-
-
-register(Operator("Rows", _calls, None, macs=_macs))
+register(Operator("Rows", _calls, None, macs=macs_of_body))

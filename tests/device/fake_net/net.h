@@ -1,7 +1,8 @@
 /* A softmax regression with the interface that generated networks have: a stand-in for tests.
  *
  * FAKE_MSE makes it a linear regression with a target vector instead of a label. FAKE_INT8 makes its
- * input int8, which stands for (q + 3) / 32.
+ * input int8, which stands for (q + 3) / 32. FAKE_BY_ROWS puts a layer before it that makes one of
+ * its inputs from each row of an image of 2 channels and 3 columns, as the rows arrive.
  */
 #ifndef NET_H
 #define NET_H
@@ -17,8 +18,10 @@
 
 enum {
     NET_CLASSES = 3,
-#ifdef FAKE_INT8
+#if defined FAKE_INT8
     NET_INPUT_BYTES = FAKE_INPUTS,
+#elif defined FAKE_BY_ROWS
+    NET_INPUT_BYTES = FAKE_INPUTS * 2 * 3 * 4,
 #else
     NET_INPUT_BYTES = FAKE_INPUTS * 4,
 #endif
@@ -47,6 +50,7 @@ extern const net_buffer net_buffers[NET_BUFFERS];
 extern const net_buffer net_parameters[NET_PARAMETERS + 1];
 
 void net_reset(void);
+void net_receive(uint32_t buffer, uint32_t offset, const void *from, uint32_t count);
 void net_forward(void);
 int32_t net_predicted(void);
 float net_evaluate(int32_t label);
