@@ -57,9 +57,9 @@ def by_onnxruntime(
 class Builder:
     """The nodes and constants of a model, as they are put together."""
 
-    def __init__(self, kind: str, seed: int = 0) -> None:
-        self.kind = kind  # of the activations
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, kind: str, opset: int = 17) -> None:
+        self.kind, self.opset = kind, opset  # of the activations, of the operators
+        self.rng = np.random.default_rng(0)
         self.nodes: list[onnx.NodeProto] = []
         self.held: dict[str, Array] = {}
 
@@ -93,7 +93,7 @@ class Builder:
         return self.rng.uniform(0.002, 0.02, shape).astype(np.float32)
 
     def built(self, shape: list[int], output: str) -> onnx.ModelProto:
-        return model(self.nodes, shape, self.held, output=output)
+        return model(self.nodes, shape, self.held, self.opset, output=output)
 
 
 def as_torch_exports() -> onnx.ModelProto:
