@@ -21,11 +21,13 @@ from tests.frontend.models import (
     saved,
     weights,
 )
+from tests.frontend.quantized_models import MADE, Builder
 from tests.hostnet import HostNet
 from tests.models import shared_only
 from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError, UserError
-from tinyodl.frontend import Changes, export_model, prepare, simplify
+from tinyodl.frontend import Changes, export_model, import_model, prepare, simplify
+from tinyodl.ops import layers_of
 from tinyodl.update_plan import UpdatePlan
 
 LENET = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"
@@ -161,6 +163,68 @@ class TestHead:
     def test_specifications_that_are_none(self, spec):
         with pytest.raises(UserError, match="as dense:10 or dense:64,10"):
             prepare(LENET, Changes(head=spec))
+
+
+class TestQuantized:
+    """Quantised models end in real numbers, and a fresh head is float32."""
+
+    @pytest.mark.parametrize("kind", ["qdq", "qoperator uint8", "tf2onnx"])
+    def test_a_head_in_the_place_of_the_last_dense_layer(self, tmp_path, kind):
+        path = MADE[kind](tmp_path)
+        whole, prepared = import_model(path), prepare(path, Changes(head="dense:5"))
+        assert computes_the_same(prepared, tmp_path).shape == (1, 5)
+        layers = [n.op for n in layers_of(prepared.graph)]
+        assert layers == ["QLinearConv"] * (len(layers_of(whole)) - 1) + ["Gemm"]
+
+    @pytest.mark.parametrize("quantized", [False, True])
+    def test_a_convolution_of_one_pixel_is_a_dense_layer(self, tmp_path, quantized):
+        b = Builder("int8")
+        x = b.rounded("x", 0.03, 5)
+        pooled = b.rounded(b.add("GlobalAveragePool", x), 0.03, 4)
+        steps = b.steps(b.scales(7), 0, "int8")
+        w = b.add("DequantizeLinear", b.hold(b.integers("int8", 7, 4, 1, 1)), *steps, axis=0)
+        y = b.add("Conv", pooled, w)
+        if quantized:
+            y = b.rounded(y, 0.1, 3)
+        path = saved(b.built([1, 4, 5, 5], b.add("Flatten", y)), tmp_path)
+        prepared = prepare(path, Changes(head="dense:3"))
+        assert prepared.graph.shape("head.dense1.weight") == (3, 4)
+        assert [n.op for n in prepared.graph.nodes][:2] == [
+            "QLinearAveragePool",
+            "DequantizeLinear",
+        ]
+        computes_the_same(prepared, tmp_path)
+
+    def test_a_convolution_of_a_map_is_an_embedding(self, tmp_path):
+        nodes = [node("Conv", ["x", "w"], "y")]
+        path = saved(model(nodes, [1, 2, 5, 5], {"w": weights(4, 2, 1, 1)}), tmp_path)
+        prepared = prepare(path, Changes(head="dense:3"))
+        assert prepared.graph.shape("head.dense1.weight") == (3, 100)
+
+    @pytest.mark.parametrize(
+        "kind, cut, last",
+        [
+            ("torch", "n4", "v4"),  # a Conv: its Relu follows, so it is the float operator's output
+            ("torch", "n5", "v7"),  # that Relu: behind the integers it is rounded to
+            ("torch", "n16", "v18"),
+            ("torch", "n6", "v7"),  # the QuantizeLinear
+            ("qoperator", "/3/MaxPool", "/3/MaxPool_output_0_quantized.real"),
+        ],
+    )
+    def test_cuts_end_in_real_numbers(self, tmp_path, kind, cut, last):
+        prepared = prepare(MADE[kind](tmp_path), Changes(cut=cut))
+        assert prepared.graph.outputs == (last,)
+        assert prepared.graph.tensor(last).dtype == "float32"
+        assert ("Conv" in {n.op for n in prepared.graph.nodes}) == (cut == "n4")
+        computes_the_same(prepared, tmp_path)
+
+    @shared_only
+    @pytest.mark.parametrize("name, features", [("mcunet_5fps", 160), ("mbv2_w035", 112)])
+    def test_a_head_on_the_pooled_features_of_real_models(self, name, features):
+        prepared = prepare(SHARED / f"{name}_int8.onnx", Changes(head="dense:10"))
+        assert prepared.graph.shape("head.dense1.weight") == (10, features)
+        kinds = {n.op for n in layers_of(prepared.graph)[:-1]}
+        assert kinds == {"QLinearConv"}
 
 
 class TestProjects:
