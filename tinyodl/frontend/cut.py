@@ -10,6 +10,7 @@ import onnx.helper
 import onnx.shape_inference
 
 from tinyodl.errors import UserError
+from tinyodl.frontend.build import value_shapes
 from tinyodl.frontend.dequantized import real_value, rounded_value
 from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import live_nodes, node_names, read_by
@@ -75,7 +76,7 @@ def value_info(model: onnx.ModelProto, name: str, source: str) -> onnx.ValueInfo
         single = onnx.shape_inference.infer_shapes(single, data_prop=True)
     graph = single.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.name == name:
+        if value.name == name and value.type.tensor_type.HasField("shape"):
             made = onnx.ValueInfoProto()
             made.CopyFrom(value)
             dimensions = made.type.tensor_type.shape.dim
@@ -83,7 +84,10 @@ def value_info(model: onnx.ModelProto, name: str, source: str) -> onnx.ValueInfo
             if symbol and dimensions and dimensions[0].dim_value == 1:
                 dimensions[0].dim_param = symbol
             return made
-    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+    shape = None
+    with suppress(Exception):  # as above; the importers know operators that ONNX does not
+        shape = value_shapes(model, source).get(name)
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
 def batch_symbol(model: onnx.ModelProto) -> str:

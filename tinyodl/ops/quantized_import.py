@@ -155,7 +155,6 @@ FORMS = {
     "QLinearConcat": Form("Concat", (), 0, ("Concat",)),
     "QLinearAveragePool": Form("AveragePool", (0,), 3, _AVERAGES),
     "QLinearGlobalAveragePool": Form("GlobalAveragePool", (0,), 3, _AVERAGES),
-    "QLinearReduceMean": Form("ReduceMean", (0,), 3, _AVERAGES),
     "QLinearSigmoid": Form("Sigmoid", (0,), 3, ("QLinearLookup",)),
     "QLinearLeakyRelu": Form("LeakyRelu", (0,), 3, ("QLinearLookup",)),
     "QLinearSoftmax": Form("Softmax", (0,), 3, ("Softmax",)),
@@ -173,7 +172,7 @@ def _import_form(node: OnnxNode, scope: Scope) -> None:
         real.append(_real_bias(node, scope, form))
         slots = (*slots, form.bias)
     inner = replace(node, op=form.operator, inputs=tuple(real), slots=slots)
-    if form.operator in ("Softmax", "ReduceMean"):  # their attributes are those of an older opset
+    if form.operator == "Softmax":
         inner = replace(inner, opset=node.integer("opset", 13))
     if not node.input(form.scale):  # a QGemm may have a float output
         IMPORTERS[form.operator].function(inner, scope)
