@@ -5,14 +5,14 @@
 Three transfers. Each is learned by the float32 network in PyTorch and by the int8 network in the
 generated C (compiled for this computer; the boards compute the same bits), under the same plan,
 from the same fresh head and on the same samples, batch-1 SGD without momentum. Every variant has
-the learning rate of a fixed list that was best on seeds of their own, which are not among those
+the learning rate of a fixed list that was best on a seed of its own, which is not among those
 reported. The last column is the difference to float32 on the same seeds, with its standard error.
 
 digits  lenet_mnist_c8, which knows digits 0 to 7, to all ten; everything learns, 500 samples
 watch   watch_cnn_c7 to persons 8, 9 and 10; everything learns, one pass over the first halves of
         their recordings, shuffled; tested on the second halves
 cifar   mcunet_5fps at 128x128 to the ten classes of CIFAR-10 under the "49 KB" sparse scheme;
-        400 samples
+        300 samples, three passes
 
 The data and models are not part of the project; they are looked for beside it, in shared/.
 """
@@ -38,6 +38,7 @@ from tests.hostnet import build
 from tests.onnx_torch import TorchModel
 from tinyodl.boards import load_board
 from tinyodl.compiler import Compilation, compilation
+from tinyodl.data import encoded
 from tinyodl.frontend import Changes, prepare
 from tinyodl.graph import Array
 from tinyodl.update_plan import ChannelUpdate, UpdatePlan
@@ -45,8 +46,8 @@ from tinyodl.update_plan import ChannelUpdate, UpdatePlan
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SEEDS = range(5)
 torch.set_num_threads(1)  # one sample at a time: more only wait for each other
-TUNING_SEEDS = (100, 101)
-RATES = (0.03, 0.01, 0.003, 0.001)
+TUNING_SEEDS = (100,)
+RATES = (0.03, 0.01, 0.003, 0.001, 0.0003)
 UNSCALED = 3000.0  # such steps are smaller by s_w^2, about 1e-4: the rates are larger
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -68,6 +69,7 @@ class Task:
     update: str
     data: Callable[[int], transfers.Split]  # by seed
     groups: tuple[int, ...] = (0,)  # of seeds: persons
+    passes: int = 1  # over the training samples
 
 
 class Board:
@@ -77,9 +79,7 @@ class Board:
         self.library = build(made.network, Path(tempfile.mkdtemp()))
         self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
         self.library.net_train.restype = ctypes.c_float
-        quantization = made.graph.tensor(made.graph.inputs[0]).quantization
-        assert quantization is not None
-        self.quantization = quantization
+        self.model = made.manifest.model
 
     def start(self, rate: float) -> None:
         self.library.net_reset()
@@ -95,10 +95,8 @@ class Board:
         return int(self.library.net_predicted())
 
     def _upload(self, x: np.ndarray) -> None:
-        steps = np.rint(x / np.float32(self.quantization.scale[0])) + self.quantization.zero_point
-        raw = np.clip(steps, -128, 127).astype(np.int8).tobytes()
-        buffer = ctypes.c_void_p.in_dll(self.library, "net_buffers")
-        ctypes.memmove(buffer, raw, len(raw))
+        raw = encoded(x, self.model)
+        self.library.net_receive(0, 0, raw, len(raw))
 
 
 class Float:
@@ -145,17 +143,21 @@ def accuracy(net: Board | Float, split: transfers.Split) -> float:
     return 100 * float(np.mean(right))
 
 
-def learn(net: Board | Float, split: transfers.Split, rate: float) -> float:
-    """Accuracy after one pass over the training samples; 0 when the loss was no number any more."""
+def learn(net: Board | Float, split: transfers.Split, rate: float, passes: int) -> float:
+    """Accuracy after passes over the training samples; 0 when the loss was no number any more."""
     net.start(rate)
-    for x, y in zip(split.x_train, split.y_train, strict=True):
+    for x, y in [*zip(split.x_train, split.y_train, strict=True)] * passes:
         if not np.isfinite(net.train(x, int(y))):
             return 0.0
     return accuracy(net, split)
 
 
-def best_rate(net: Board | Float, splits: Iterable[transfers.Split], factor: float) -> float:
-    tried = {rate * factor: [learn(net, s, rate * factor) for s in splits] for rate in RATES}
+def best_rate(net: Board | Float, task: Task, factor: float) -> float:
+    seeds = [transfers.GROUP * group + seed for group in task.groups for seed in TUNING_SEEDS]
+    tried = {
+        rate * factor: [learn(net, task.data(s), rate * factor, task.passes) for s in seeds]
+        for rate in RATES
+    }
     return max(tried, key=lambda rate: float(np.mean(tried[rate])))
 
 
@@ -212,9 +214,10 @@ TASKS = {
     "cifar": Task(
         "mcunet_5fps_f32.onnx",
         "mcunet_5fps_int8.onnx",
-        ({"cut": "gap", "head": "dense:10"}, {"cut": "gap_o_dq", "head": "dense:10"}),
+        ({"head": "dense:10"}, {"head": "dense:10"}),
         str(SCHEME),
         cache(transfers.cifar),
+        passes=3,
     ),
 }
 
@@ -224,15 +227,14 @@ def main() -> None:
     for name in sys.argv[1:] or TASKS:
         task = TASKS[name]
         seeds = [transfers.GROUP * group + seed for group in task.groups for seed in SEEDS]
-        tuning = [transfers.GROUP * group + seed for group in task.groups for seed in TUNING_SEEDS]
         reference: Array | None = None
         print(f"\n{name}\n\n| network | rate | before | after, mean ± sd | to float32 |")
         print("|---|--:|--:|--:|--:|", flush=True)
         for variant, net, factor in networks(task):
-            rate = best_rate(net, [task.data(seed) for seed in tuning], factor)
+            rate = best_rate(net, task, factor)
             net.start(rate)
             before = np.mean([accuracy(net, task.data(seed)) for seed in seeds[:: len(SEEDS)]])
-            after = np.array([learn(net, task.data(seed), rate) for seed in seeds])
+            after = np.array([learn(net, task.data(seed), rate, task.passes) for seed in seeds])
             reference = after if reference is None else reference
             apart = after - reference
             print(

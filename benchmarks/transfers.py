@@ -37,7 +37,7 @@ def digits(seed: int, train: int = 500, test: int = 1000) -> Split:
     return _split(seed, train, test, y, lambda rows: x[rows, None] / np.float32(255))
 
 
-def cifar(seed: int, train: int = 400, test: int = 300) -> Split:
+def cifar(seed: int, train: int = 300, test: int = 300) -> Split:
     """Images of the ten classes of CIFAR-10, enlarged for the networks of 128x128."""
     with np.load(DATA / "cifar10_train4k_lossless.npz") as data:
         x, y = data["x"], data["y"]
