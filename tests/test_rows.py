@@ -16,10 +16,11 @@ from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
 from tests.test_memory import assert_sound
 from tinyodl.compiler import plan_model
 from tinyodl.frontend import import_model
-from tinyodl.graph import Graph, Node
+from tinyodl.graph import Graph, Node, Storage
 from tinyodl.memory import plan_arena
 from tinyodl.ops import OPERATORS
-from tinyodl.rows import by_rows, turns, with_rows
+from tinyodl.ops.rows import arriving
+from tinyodl.rows import arrival, by_rows, turns, with_rows
 from tinyodl.select import choose
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
@@ -36,24 +37,34 @@ def in_one_run(graph: Graph) -> Graph:
     return with_rows(graph, [(0, len(body_of(graph)))])
 
 
+def as_it_arrives(graph: Graph) -> Graph:
+    return with_rows(graph, [(0, len(body_of(graph)))], arriving=True)
+
+
 @settings(max_examples=300, deadline=None)
 @given(seed=seeds)
 def test_every_row_that_is_read_is_in_its_ring(seed):
-    """Replays the turns on rings that know which row lies in each place."""
+    """Replays the turns on rings that know which row lies in each place, the sample's too."""
     graph = random_maps(seed)
     body = body_of(graph)
     done = turns(body, graph)
-    held = {name: {} for name in done.rings}
+    arrives = arrival(body, graph, "x", done)
+    rings = {**done.rings, "x": arrives.ring}
+    held = {name: {} for name in rings}
+    arrived = iter(range(graph.shape("x")[2]))
     for turn in range(len(next(iter(done.made.values()))) - 1):
+        while arrives.needed[turn] > max(held["x"].values(), default=-1) + 1:
+            row = next(arrived)
+            held["x"][row % arrives.ring] = row
         for node in body:
             made, rule = node.outputs[0], OPERATORS[node.op].by_rows
             for row in range(*done.made[made][turn : turn + 2]):
                 for operand in set(node.inputs) & set(held):
                     first = rule.frees(node, graph, row)
                     for read in range(first, rule.needs(node, graph, row + 1)):
-                        assert held[operand].get(read % done.rings[operand]) == read
+                        assert held[operand].get(read % rings[operand]) == read
                 if made in held:
-                    held[made][row % done.rings[made]] = row
+                    held[made][row % rings[made]] = row
     last = body[-1].outputs[0]
     assert done.made[last][-1] == graph.shape(last)[2]
 
@@ -89,6 +100,38 @@ def test_the_bits_are_the_same(tmp_path_factory, seed):
         np.testing.assert_array_equal(rows.forward(x), plain.forward(x))
 
 
+@settings(max_examples=8, deadline=None)
+@given(seed=seeds, piece=st.integers(1, 40))
+def test_the_bits_are_the_same_while_the_sample_arrives(tmp_path_factory, seed, piece):
+    """In pieces of any size, also when a sample begins anew in the middle of another one."""
+    graph = random_maps(seed)
+    assert_sound(as_it_arrives(differentiate(graph, UpdatePlan())))
+    folder = tmp_path_factory.mktemp("nets")
+    plain = HostNet(graph, UpdatePlan(), folder / "plain")
+    rows = HostNet(graph, UpdatePlan(), folder / "rows", passes=[as_it_arrives])
+    rows.piece = piece
+    draw = np.random.default_rng(seed)
+    for _ in range(2):
+        x, other = draw.integers(-128, 128, (2, *plain.input_shapes[0])).astype(np.int8)
+        rows.library.net_receive(0, 0, other.tobytes(), int(draw.integers(1, x.size + 1)))
+        np.testing.assert_array_equal(rows.forward(x), plain.forward(x))
+
+
+def test_the_target_may_come_before_the_sample_that_is_worked_on_as_it_arrives(tmp_path):
+    graph, plan = bottleneck(), UpdatePlan(loss="mse")
+    plain = HostNet(graph, plan, tmp_path / "plain")
+    rows = HostNet(graph, plan, tmp_path / "rows", passes=[by_rows])
+    assert rows.by_rows
+    assert_sound(rows.training)
+    x = np.random.default_rng(0).integers(-128, 128, plain.input_shapes[0]).astype(np.int8)
+    target = np.random.default_rng(1).normal(size=plain.output.shape).astype(np.float32)
+    loss = plain.evaluate(x, target=target)
+    assert rows.evaluate(x, target=target) == loss
+    rows._write(1, target.tobytes())
+    rows._write_sample(x)
+    assert rows.library.net_train(0) == loss
+
+
 def bottleneck() -> Graph:
     """8 maps of 24 x 24, 32 in between, 8 again, and a shortcut; then their averages."""
     maps = Maps(np.random.default_rng(0), (1, 8, 24, 24))
@@ -103,12 +146,40 @@ def bottleneck() -> Graph:
 
 def test_maps_between_layers_are_held_as_rings():
     training = differentiate(bottleneck(), UpdatePlan())
-    made = by_rows(training)
+    made = with_rows(training, [(0, 3)])
     assert [node.op for node in made.nodes][:3] == ["Rows", "QLinearAdd", "QLinearAveragePool"]
     assert plan_arena(training).nbytes == (8 + 32 + 32) * 24 * 24
     assert plan_arena(made).nbytes == (8 + 8) * 24 * 24 + (3 + 1) * 32 * 24
     assert made.shape("m0") == (1, 32, 3, 24), "what the 3 x 3 windows reach"
     assert made.shape("m1") == (1, 32, 1, 24)
+
+
+def test_the_sample_is_held_as_a_ring_too():
+    made = by_rows(differentiate(bottleneck(), UpdatePlan()))
+    assert [node.op for node in made.nodes][:2] == ["Rows", "QLinearAveragePool"]
+    assert arriving(made) is made.nodes[0]
+    assert made.shape("x") == (1, 8, 2, 24), "the shortcut is one row behind the windows"
+    rings = (8 * 2 + 32 * 3 + 32 + 8) * 24
+    assert plan_arena(made).nbytes == rings + 8 * 24 * 24
+
+
+def test_a_sample_stays_whole_where_another_step_needs_more_memory():
+    """Here the way to float32 does, once the layers run by rows."""
+    maps = Maps(np.random.default_rng(0), (1, 2, 24, 24))
+    maps.layer(32, (1, 1), POINTWISE)
+    maps.layer(2, (1, 1), POINTWISE)
+    made = by_rows(differentiate(maps.graph(), UpdatePlan()))
+    assert made.nodes[0].op == "Rows"
+    assert arriving(made) is None
+
+
+def test_what_learns_does_not_work_on_a_sample_that_is_still_arriving():
+    """It may be written between two rows."""
+    training = differentiate(bottleneck(), UpdatePlan())
+    learns = replace(training.tensor("c0.w"), storage=Storage.PARAMETER)
+    made = by_rows(training.with_tensors([learns]))
+    assert made.nodes[0].op == "Rows"
+    assert arriving(made) is None
 
 
 def test_a_run_costs_what_its_nodes_cost():

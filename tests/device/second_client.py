@@ -111,6 +111,11 @@ class SecondClient:
         for at in range(0, len(data), piece):
             self.ask(WRITE, struct.pack("<B3xI", buffer, at) + data[at : at + piece])
 
+    def write_by_rows(self, image: list[list[list[float]]]) -> None:
+        """A sample that goes by rows, as `tinyodl.json` says; image[channel][row][column]."""
+        rows = zip(*image, strict=True)
+        self.write(0, [value for row in rows for channel in row for value in channel])
+
     def output(self) -> list[float]:
         data = self.ask(READ, struct.pack("<B3xII", 2, 0, self.output_bytes))
         return list(struct.unpack(f"<{self.output_bytes // 4}f", data))

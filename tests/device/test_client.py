@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.device.bench import Server
 from tests.device.lines import Dropper, MemoryLine
 from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient, quantized
 from tinyodl.device import Client, RefusedError
-from tinyodl.device.client import ATTEMPTS
+from tinyodl.device.client import ANSWER_SECONDS, ATTEMPTS
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import Buffer, Command, Status
 from tinyodl.errors import BoardError, DataError
@@ -55,6 +56,33 @@ def test_training_is_what_the_formula_says(server: Server, client: Client) -> No
     statistics = client.statistics()
     assert (statistics.trained, statistics.inferred, statistics.steps) == (4, 4, 4)
     assert statistics.bad_frames == statistics.repeats == statistics.refused == 0
+
+
+def test_a_sample_that_is_worked_on_as_it_arrives_goes_row_by_row(by_rows_library: Path) -> None:
+    """The board makes a number of each row; the regression behind that is the usual one."""
+    client = Client(MemoryLine(Server(by_rows_library)), bench.manifest(40, by_rows=True))
+    weight, bias = client.read_parameter(0), client.read_parameter(1)
+    x = np.random.default_rng(0).normal(size=(1, 2, 40, 3)).astype(np.float32)
+    made = np.einsum("crw,cw->r", x[0], np.arange(1, 7).reshape(2, 3) / 8)
+    logits = weight @ made + bias
+    probability = np.exp(logits - logits.max())
+    np.testing.assert_allclose(client.infer(x)[0], probability / probability.sum(), rtol=1e-4)
+
+
+def test_a_write_that_computes_may_take_as_long_as_a_step(
+    by_rows_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 cycles of a 1 MHz clock for each of a million multiply-accumulates."""
+    manifest = bench.manifest(40, by_rows=True)
+    macs = manifest.macs.model_copy(update={"forward": 1_000_000})
+    line = MemoryLine(Server(by_rows_library))
+    line.keep_time_for_clients(monkeypatch)
+    client = Client(line, manifest.model_copy(update={"macs": macs}))
+    client.hello()
+    line.to_host = lambda data: b""
+    with pytest.raises(BoardError, match="does not answer"):
+        client.upload(np.zeros((2, 40, 3), np.float32))
+    assert line.now == pytest.approx(ATTEMPTS * (ANSWER_SECONDS + 64))
 
 
 def test_long_samples_and_parameters_go_in_pieces(wide_library: Path) -> None:
@@ -369,6 +397,20 @@ def test_another_client_quantises_by_the_specification_too(int8_library: Path) -
         second.write_bytes(Buffer.INPUT, quantized(x.tolist(), step.scale, step.zero_point))
         second.ask(INFER)
         np.testing.assert_array_equal(np.float32(second.output()), reference.infer(x)[0])
+
+
+def test_another_client_sends_rows_by_the_specification_too(by_rows_library: Path) -> None:
+    line = MemoryLine(Server(by_rows_library))
+    second = SecondClient(line.write, lambda: line.read(0))
+    reference = Client(MemoryLine(Server(by_rows_library)), bench.manifest(40, by_rows=True))
+    for x in np.random.default_rng(0).normal(size=(3, 2, 40, 3)).astype(np.float32):
+        second.write_by_rows(x.tolist())
+        second.ask(INFER)
+        np.testing.assert_array_equal(np.float32(second.output()), reference.infer(x)[0])
+        second.write_by_rows(x.tolist())
+        predicted, loss, *_ = struct.unpack("<ifIII", second.ask(TRAIN, bench.u32(1)))
+        step = reference.train(x, 1)
+        assert (predicted, loss) == (step.predicted, step.loss)
 
 
 def test_the_example_in_the_specification_is_a_frame() -> None:

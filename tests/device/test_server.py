@@ -170,6 +170,59 @@ def test_a_sample_arrives_in_order(server: Server) -> None:
     assert server.ask(Command.READ, 5, read_body(0, 0, 16)).body == struct.pack("<4f", *SAMPLE)
 
 
+ROWS = 40  # of a sample that is worked on as it arrives, 6 values each
+IMAGE = tuple(np.linspace(-2, 2, 6 * ROWS))
+TICK = 0x10000001  # what the test port's counter moves by from one mark to the next
+
+
+def forward_cycles(server: Server, sequence: int) -> int:
+    """Since the start."""
+    return parse_statistics(server.ask(Command.STATISTICS, sequence).body).cycles_forward
+
+
+def test_a_write_that_computes_is_carried_out_once(by_rows_library: Path) -> None:
+    server = Server(by_rows_library)
+    greet(server)
+    first = server.exchange(write(1, IMAGE[:64]))
+    assert server.exchange(write(1, IMAGE[:64])) == first
+    assert server.replies(write(2, IMAGE[60:64], offset=240))[0].status is Status.INCOMPLETE
+    assert forward_cycles(server, 3) == 10 * TICK, "ten whole rows"
+
+
+def test_work_on_an_arriving_sample_belongs_to_its_step(by_rows_library: Path) -> None:
+    """A sample that is given up, by a HELLO or another one, does not."""
+    server = Server(by_rows_library)
+    greet(server)
+    server.replies(write(1, IMAGE[:90]))
+    greet(server)
+    assert server.replies(write(1, IMAGE[90:180], offset=360))[0].status is Status.INCOMPLETE
+    server.replies(write(2, IMAGE[:60]))
+    losses = []
+    for sequence in (3, 10):
+        assert server.replies(write(sequence, IMAGE[:100]))[0].status is Status.OK
+        refused = server.ask(Command.EVALUATE, sequence + 1, bench.u32(1))
+        assert (refused.status, refused.detail) == (Status.INCOMPLETE, 400)
+        server.replies(write(sequence + 2, IMAGE[100:200], offset=400))
+        server.replies(write(sequence + 3, IMAGE[200:], offset=800))
+        step = parse_step(server.ask(Command.EVALUATE, sequence + 4, bench.u32(1)).body)
+        assert step.cycles_forward == (ROWS + 1) * TICK % 2**32
+        losses.append(step.loss)
+        again = server.ask(Command.EVALUATE, sequence + 5, bench.u32(1))
+        assert again.status is Status.INCOMPLETE, "the sample was used up"
+        server.ask(Command.LEARNING_RATE, sequence + 6)
+    assert losses[0] == losses[1]
+    assert forward_cycles(server, 17) == (15 + 10 + 2 * (ROWS + 1)) * TICK
+
+
+def test_a_sample_that_is_worked_on_as_it_arrives_cannot_be_read(by_rows_library: Path) -> None:
+    server = Server(by_rows_library)
+    greet(server)
+    server.replies(write(1, IMAGE[:60]))
+    reply = server.ask(Command.READ, 2, read_body(0, 0, 24))
+    assert (reply.status, reply.detail) == (Status.RANGE, 0)
+    assert parse_hello(server.replies(hello())[0].body).input_bytes == 4 * len(IMAGE)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
