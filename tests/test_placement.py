@@ -54,8 +54,8 @@ def optimum(heights: np.ndarray) -> int:
     return best
 
 
-@settings(max_examples=100, deadline=None)
-@given(heights=blocks(most=30, steps=20))
+@settings(max_examples=50, deadline=None)
+@given(heights=blocks(most=20, steps=12))
 def test_no_two_blocks_meet(heights):
     offsets = place(heights)
     assert all(offset >= 0 for offset in offsets)

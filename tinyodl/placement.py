@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 Heights = NDArray[np.int64]
 Offsets = list[int]
 
-_REPAIRS = 60  # rounds that move the highest block
-_STEPS = 2000  # blocks that each search puts down
+_REPAIRS = 6_000  # rounds that move the highest block, divided by the number of blocks
+_STEPS = 4_000  # blocks that each search puts down, at most
+_MANY = 100  # blocks, of more than which a search puts down fewer: each takes longer
 _DEEPEST = 400  # blocks, more than which no search is tried: it goes one call deeper for each
 _NEVER = np.iinfo(np.int64).max // 2
 
@@ -41,7 +42,7 @@ def place(heights: Heights) -> Offsets:
     best, order = min(filled, key=lambda made: blocks.size(made[0]))
     best = _repair(blocks, best, order)
     # Two short searches find more than a long one: what was decided first is hardly ever undone.
-    for preferred in (blocks.area, blocks.life):
+    for preferred in (blocks.life, blocks.area):
         best = _search(blocks, best, preferred)
     return best
 
@@ -153,7 +154,7 @@ def _gaps(taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _repair(blocks: _Blocks, best: Offsets, order: list[int]) -> Offsets:
     """Puts a block that reaches highest down earlier, over and over; the best on the way."""
     order, offsets = list(order), best
-    for _ in range(_REPAIRS):
+    for _ in range(_REPAIRS // len(order)):
         if blocks.size(best) == blocks.bound:
             break
         highest = int((np.array(offsets) + blocks.tops).argmax())
@@ -169,7 +170,9 @@ def _search(blocks: _Blocks, best: Offsets, preferred: Heights) -> Offsets:
     count = len(blocks.heights)
     if blocks.size(best) == blocks.bound or count > _DEEPEST:
         return best
-    search = _Search(blocks, preferred, best, np.zeros(count, np.int64), np.ones(count, bool))
+    nothing, every = np.zeros(count, np.int64), np.ones(count, bool)
+    steps = _STEPS * _MANY // max(_MANY, count)
+    search = _Search(blocks, preferred, best, nothing, every, steps)
     search.build(np.zeros_like(blocks.heights[0]), blocks.heights.sum(axis=0), 0)
     return search.best
 
@@ -180,6 +183,7 @@ class _Search:
 
     offsets  of the blocks that are put down
     left     the others
+    steps    how many more may be put down
     """
 
     blocks: _Blocks
@@ -187,7 +191,7 @@ class _Search:
     best: Offsets
     offsets: Heights
     left: NDArray[np.bool_]
-    steps: int = _STEPS
+    steps: int
 
     def build(self, sky: Heights, demand: Heights, ground: int) -> None:
         """Try all that can follow.
