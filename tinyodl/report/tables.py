@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord
+from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.report import groups
 from tinyodl.report.figures import (
     count,
@@ -66,6 +66,7 @@ def print_plan(
         f"batch {plan.batch}.\n{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
+        f"{_of_parts(manifest)}"
     )
     if manifest.model.calibration:
         console.print(_calibration(manifest.model.calibration, plan.loss == "cross-entropy"))
@@ -78,6 +79,29 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
+
+
+def _of_parts(manifest: Manifest) -> str:
+    """What is computed in turn with what it is made from: maps that are never there as a whole."""
+    lines = []
+    if manifest.model.input_by_rows:
+        lines.append(
+            "The sample is worked on row by row as it arrives: it is never in memory as a whole.\n"
+        )
+    for op, how in (("Rows", "Row by row"), ("ByChannels", "A few channels at a time")):
+        nodes = [node for node in manifest.schedule if node.op == op]
+        if nodes:
+            held = (f"{node.name} (in {count(_held(node, manifest))} B)" for node in nodes)
+            lines.append(f"{how}, nothing twice: {', '.join(held)}.\n")
+    return "".join(lines)
+
+
+def _held(node: NodeRecord, manifest: Manifest) -> int:
+    """Bytes of the rings or planes of the maps inside a node, which no other node reads."""
+    inside = set(node.outputs).difference(*(other.inputs for other in manifest.schedule))
+    if manifest.model.input_by_rows:
+        inside |= {manifest.model.input_name}.intersection(node.inputs)
+    return sum(tensor.bytes for tensor in manifest.arena.tensors if tensor.name in inside)
 
 
 def _of_int8(manifest: Manifest) -> str:
