@@ -17,6 +17,7 @@ from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.frontend import Changes, Precision, Prepared, prepare
+from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.manifest import (
     FORMAT,
@@ -154,7 +155,8 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = _plan(prepared, options)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
-    training = _in_parts(differentiate(graph, _of_layers(plan, prepared.graph, graph)))
+    training = differentiate(graph, _of_layers(plan, prepared.graph, graph))
+    training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
     manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)

@@ -4,11 +4,12 @@
  * w      int8 filters, and rest, see qlinear_conv_shape.h
  * scale  (out_channels): what one step of each channel's filter stands for
  * gx     (in_channels, in_height, in_width)
+ * onto   NULL, or a gradient of the same input that gx is added to; gx may be onto itself
  *
  *   gx[c, p * stride + k * dilation - pad] = sum over m, k of scale[m] * w[m, c, k] * gy[m, p]
  *
  * Each element is summed in the order filter (those of w, then those of rest), kernel row, kernel
- * column, from 0. A weight becomes float32 and is scaled before it is multiplied.
+ * column, from 0 or from onto. A weight becomes float32 and is scaled before it is multiplied.
  *
  * Where only a few channels of a map are there at a time, it is made in parts, with the same bits.
  */
@@ -20,6 +21,17 @@
 #include <string.h>
 
 #include "qlinear_conv_shape.h"
+
+static inline __attribute__((always_inline)) void begin_sums(int32_t n, const float *onto,
+                                                             float *gx)
+{
+    if (onto == gx) {
+        return;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        gx[i] = onto ? onto[i] : 0.0f;
+    }
+}
 
 /* gx += the taps w of one filter on one channel, each times a copy of gy that it shifts. */
 static inline __attribute__((always_inline)) void
@@ -51,13 +63,16 @@ add_shifted_maps(const qlinear_conv_shape *s, const float *restrict gy, const in
 static inline __attribute__((always_inline)) void
 mix_maps(const qlinear_conv_shape *s, int32_t column, const float *restrict gy,
          const int8_t *restrict w, const float *restrict scale, const int8_t *restrict rest,
-         const uint16_t *restrict out_order, float *restrict gx)
+         const uint16_t *restrict out_order, const float *onto, float *gx)
 {
     const int32_t map = s->in_height * s->in_width;
     int32_t p = 0;
 
     for (; p + 4 <= map; p += 4) {
-        float sum0 = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+        float sum0 = onto ? onto[p] : 0.0f;
+        float sum1 = onto ? onto[p + 1] : 0.0f;
+        float sum2 = onto ? onto[p + 2] : 0.0f;
+        float sum3 = onto ? onto[p + 3] : 0.0f;
         for (int32_t i = 0; i < s->out_channels; i++) {
             const conv_filter f = filter_at(s, i, w, rest, out_order);
             const float weight = (float)*column_at(s, &f, column) * scale[f.channel];
@@ -73,7 +88,7 @@ mix_maps(const qlinear_conv_shape *s, int32_t column, const float *restrict gy,
         gx[p + 3] = sum3;
     }
     for (; p < map; p++) {
-        float sum = 0.0f;
+        float sum = onto ? onto[p] : 0.0f;
         for (int32_t i = 0; i < s->out_channels; i++) {
             const conv_filter f = filter_at(s, i, w, rest, out_order);
             const float weight = (float)*column_at(s, &f, column) * scale[f.channel];
@@ -105,12 +120,12 @@ add_filter(const qlinear_conv_shape *s, const conv_filter *f, const float *restr
 }
 
 /* `scratch`, one plane of gy, is given where each group is one channel (depthwise) and the maps of gy
- * and gx are of one size: then gx may be gy itself. */
+ * and gx are of one size: then gx may be gy itself, and is not added to anything. */
 static inline __attribute__((always_inline)) void
 qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
                                const int8_t *restrict w, const float *restrict scale,
                                const int8_t *restrict rest, const uint16_t *restrict out_order,
-                               const uint16_t *restrict in_order, float *gx,
+                               const uint16_t *restrict in_order, const float *onto, float *gx,
                                float *restrict scratch)
 {
     const int32_t in_group = s->in_channels / s->groups;
@@ -119,13 +134,13 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
 
     if (is_pointwise(s)) {
         for (int32_t c = 0; c < s->in_channels; c++) {
-            float *gx_map = gx + (in_order ? in_order[c] : c) * in_map;
-            mix_maps(s, c, gy, w, scale, rest, out_order, gx_map);
+            const int32_t at = (in_order ? in_order[c] : c) * in_map;
+            mix_maps(s, c, gy, w, scale, rest, out_order, onto ? onto + at : NULL, gx + at);
         }
         return;
     }
-    for (int32_t i = 0; !scratch && i < s->in_channels * in_map; i++) {
-        gx[i] = 0.0f;
+    if (!scratch) {
+        begin_sums(s->in_channels * in_map, onto, gx);
     }
     for (int32_t i = 0; i < s->out_channels; i++) {
         const conv_filter f = filter_at(s, i, w, rest, out_order);
@@ -143,22 +158,27 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
 
 /// A few channels at a time ///
 
-/* Of one group, the maps of gx that `count` columns make, from column part * count on. */
+/* Of one group, the maps of gx that `count` columns make, from column part * count on; onto has all
+ * maps. */
 static inline __attribute__((always_inline)) void
 qlinear_conv_input_gradient_columns_i8(const qlinear_conv_shape *s, int32_t part, int32_t count,
                                        const float *restrict gy, const int8_t *restrict w,
                                        const float *restrict scale, const int8_t *restrict rest,
-                                       const uint16_t *restrict out_order, float *restrict gx)
+                                       const uint16_t *restrict out_order,
+                                       const uint16_t *restrict in_order, const float *onto,
+                                       float *gx)
 {
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
 
     for (int32_t c = part * count; c < (part + 1) * count; c++, gx += in_map) {
+        const float *onto_map = onto ? onto + (in_order ? in_order[c] : c) * in_map : NULL;
+
         if (is_pointwise(s)) {
-            mix_maps(s, c, gy, w, scale, rest, out_order, gx);
+            mix_maps(s, c, gy, w, scale, rest, out_order, onto_map, gx);
             continue;
         }
-        memset(gx, 0, (size_t)in_map * sizeof *gx);
+        begin_sums(in_map, onto_map, gx);
         for (int32_t i = 0; i < s->out_channels; i++) {
             const conv_filter f = filter_at(s, i, w, rest, out_order);
             const float *gy_map = gy + f.channel * out_map;
@@ -203,14 +223,15 @@ qlinear_conv_input_gradient_filters_i8(const qlinear_conv_shape *s, int32_t part
                                        const float *restrict gy, const int8_t *restrict w,
                                        const float *restrict scale, const int8_t *restrict rest,
                                        const uint16_t *restrict out_order,
-                                       const uint16_t *restrict in_order, float *restrict gx)
+                                       const uint16_t *restrict in_order, const float *onto,
+                                       float *gx)
 {
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
     const int32_t begun = s->groups == 1 ? s->in_channels : count;
 
     if (s->groups > 1 || part == 0) {
-        memset(gx, 0, (size_t)(begun * in_map) * sizeof *gx);
+        begin_sums(begun * in_map, onto, gx);
     }
     if (is_pointwise(s) && count == 4) {
         add_four_filters(s, 4 * part, gy, w, scale, rest, out_order, in_order, gx);

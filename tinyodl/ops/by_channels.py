@@ -13,7 +13,16 @@ Outputs: what the nodes make for the outside, then the planes (1, count, H, W).
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.shared import Call, Element, Loop, Operator, Symbol, by_channels_of, register
+from tinyodl.ops.shared import (
+    Call,
+    Element,
+    Loop,
+    Operator,
+    Symbol,
+    by_channels_of,
+    in_place_of,
+    register,
+)
 from tinyodl.ops.shared.body import in_full, macs_of_body
 
 _TURN = "i"
@@ -35,4 +44,13 @@ def _call(inner: Node, graph: Graph, node: Node, table: str) -> Call:
     return rule.call(inner, graph, node.attrs["maps"], part, node.attrs["count"])
 
 
-register(Operator("ByChannels", _calls, None, macs=macs_of_body))
+def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
+    """A sum for the outside may lie on what it is added to, unless that is read otherwise, too."""
+    body, maps = node.attrs["body"], node.attrs["maps"]
+    read = [name for inner in body for name in inner.inputs]
+    sums = [inner for inner in body if inner.outputs and inner.outputs[0] not in maps]
+    added_to = (inner.inputs[slot] for inner in sums[:1] for slot in in_place_of(inner, graph))
+    return tuple(node.inputs.index(name) for name in added_to if read.count(name) == 1)
+
+
+register(Operator("ByChannels", _calls, None, macs=macs_of_body, in_place=_in_place))

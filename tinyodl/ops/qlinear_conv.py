@@ -206,12 +206,29 @@ def _input_gradient(backward: Backward, node: Node, gy: str) -> str:
     return backward.emit_several("QLinearConvInputGradient", node, inputs, (of.x, *plane))[0]
 
 
+_ONTO = 5  # the slot of a gradient that the input's is added to
+
+
 def _input_gradient_call(node: Node, graph: Graph) -> Call:
-    gy, w, scale, rest, order = node.inputs
     gx, scratch = (*node.outputs, "")[:2]
-    constants = (Ref(w), Ref(scale), Ref(rest), *_orders(node, order))
-    arguments = (_gradient_struct(node, graph), Ref(gy), *constants, Ref(gx), Ref(scratch))
-    return Call("qlinear_conv_input_gradient_i8", arguments)
+    operands = (*_input_gradient_operands(node), Ref(gx), Ref(scratch))
+    return Call("qlinear_conv_input_gradient_i8", (_gradient_struct(node, graph), *operands))
+
+
+def _input_gradient_operands(node: Node) -> tuple[Ref, ...]:
+    gy, w, scale, rest, order, onto = (*node.inputs, "")[:6]
+    return (Ref(gy), Ref(w), Ref(scale), Ref(rest), *_orders(node, order), Ref(onto))
+
+
+def _input_gradient_in_place(node: Node, graph: Graph) -> tuple[int, ...]:
+    """On gy where there is a plane to work through, or on what it is added to."""
+    if len(node.outputs) > 1:
+        return (0,)
+    return (_ONTO,) if len(node.inputs) > _ONTO else ()
+
+
+def _input_gradient_onto(node: Node, graph: Graph) -> int | None:
+    return _ONTO if node.attrs["group"] == 1 and len(node.outputs) == 1 else None
 
 
 def _gradient_struct(node: Node, graph: Graph) -> Struct:
@@ -236,14 +253,10 @@ def _input_gradient_order(node: Node, planes: Collection[str]) -> str:
 def _input_gradient_channels(
     node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
 ) -> Call:
-    gy, w, scale, rest, order = node.inputs
-    by_filters, by_columns = _orders(node, order)
-    constants = (Ref(gy), Ref(w), Ref(scale), Ref(rest), by_filters)
-    arguments = (_gradient_struct(node, graph), part, count, *constants)
-    gx = Ref(node.outputs[0])
-    if gy in planes:
-        return Call("qlinear_conv_input_gradient_filters_i8", (*arguments, by_columns, gx))
-    return Call("qlinear_conv_input_gradient_columns_i8", (*arguments, gx))
+    operands = (*_input_gradient_operands(node), Ref(node.outputs[0]))
+    which = "filters" if node.inputs[0] in planes else "columns"
+    arguments = (_gradient_struct(node, graph), part, count, *operands)
+    return Call(f"qlinear_conv_input_gradient_{which}_i8", arguments)
 
 
 def _weight_gradient_call(node: Node, graph: Graph) -> Call:
@@ -306,7 +319,8 @@ register(
         macs=lambda n, g: _macs(n, g, n.outputs[0], n.inputs[1], n.inputs[0]),
         call=_input_gradient_call,
         kernel="qlinear_conv_input_gradient_i8.h",
-        in_place=lambda n, g: (0,) if len(n.outputs) > 1 else (),
+        in_place=_input_gradient_in_place,
+        onto=_input_gradient_onto,
         by_channels=_input_gradient_by_channels,
     )
 )

@@ -235,6 +235,8 @@ class Operator:
               gradients of the outputs; None where there is no gradient.
     in_place  inputs whose memory the first output may take over when they are not needed any more;
               a rule where that depends on the node.
+    onto      a rule for gradient nodes: the slot in which the node may be given what its first
+              output shall be added to; None where it cannot add.
     layer     has parameters that an update plan can name.
     fold      the node as a map of each channel, which the layer before it may absorb; None where
               it is none.
@@ -257,6 +259,7 @@ class Operator:
     macs: Callable[[Node, Graph], int] = no_macs
     gradient: GradientRule | None = None
     in_place: tuple[int, ...] | Callable[[Node, Graph], tuple[int, ...]] = ()
+    onto: Callable[[Node, Graph], int | None] | None = None
     layer: Layer | None = None
     fold: Callable[[Node, Graph], Affine | None] | None = None
     leftover: Callable[[Node, Graph], Unsupported | None] | None = None
