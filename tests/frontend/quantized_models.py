@@ -157,6 +157,23 @@ def as_tf2onnx_exports() -> onnx.ModelProto:
     return b.built([1, 2, 9, 9], b.rounded(b.add("Add", bias(3), f), 0.3, 4))
 
 
+def as_onnxruntimes_operators() -> onnx.ModelProto:
+    """Operators on integers in a row, uint8."""
+    b = Builder("uint8")
+    x, y, z = b.steps(0.03, 133, "uint8"), b.steps(0.1, 100, "uint8"), b.steps(0.2, 128, "uint8")
+    weight = b.hold(b.integers("int8", 3, 2, 3, 3)), *b.steps(b.scales(3), 0, "int8")
+    q = b.add("QuantizeLinear", "x", *x)
+    q = b.add("QLinearConv", q, *x, *weight, *y, b.hold(b.integers("int32", 3)), pads=[1] * 4)
+    q = b.add("MaxPool", q, kernel_shape=[2, 2], strides=[2, 2])
+    q = b.add("QLinearAdd", q, *y, q, *y, *z, domain="com.microsoft")
+    q = b.add("Flatten", b.add("QLinearGlobalAveragePool", q, *z, *y, domain="com.microsoft"))
+    weight = b.hold(b.integers("int8", 2, 3)), *b.steps(0.01, 0, "int8")
+    bias = b.hold(b.integers("int32", 2))
+    q = b.add("QGemm", q, *y, *weight, bias, *z, transB=1, domain="com.microsoft")
+    output = b.add("DequantizeLinear", q, *z)
+    return model(b.nodes, [1, 2, 5, 5], b.held, output=output, rank=2, domains=["com.microsoft"])
+
+
 def with_shared_and_odd_parts() -> onnx.ModelProto:
     """What stays float32: weights around 7, a shared bias, sums of two shapes, concatenation."""
     b = Builder("int8")
@@ -196,6 +213,7 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "qdq per tensor": _lenet(QuantFormat.QDQ, QuantType.QUInt8, QuantType.QInt8, False),
     "qoperator": _lenet(QuantFormat.QOperator),
     "qoperator uint8": _lenet(QuantFormat.QOperator, QuantType.QUInt8),
+    "onnxruntime": _saved(as_onnxruntimes_operators),
     "torch": _saved(as_torch_exports),
     "tf2onnx": _saved(as_tf2onnx_exports),
 }

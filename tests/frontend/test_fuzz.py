@@ -23,6 +23,7 @@ from tests.frontend.models import (
     sample,
     weights,
 )
+from tests.frontend.quantized_models import as_onnxruntimes_operators, as_tf2onnx_exports
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 from tinyodl.frontend.constants import FOLDABLE
@@ -63,7 +64,8 @@ def small_models() -> dict[str, onnx.ModelProto]:
          "v": weights(15, 2), "u": weights(2)},
         rank=2,
     )  # fmt: skip
-    return {"image": image, "series": series}
+    quantized = {"qdq": as_tf2onnx_exports(), "qoperator": as_onnxruntimes_operators()}
+    return {"image": image, "series": series} | quantized
 
 
 MODELS = small_models()
@@ -81,7 +83,7 @@ def graph_or_error(path, data: bytes) -> Graph | None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_models_themselves_import(tmp_path, name):
     graph = graph_or_error(tmp_path / "m.onnx", MODELS[name].SerializeToString())
-    assert graph is not None and evaluate(graph, sample(graph)).size == 2
+    assert graph is not None and evaluate(graph, sample(graph)).size in (2, 3)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -129,8 +131,8 @@ def test_changed_structure(tmp_path, name, data):
         mutate(made, data.draw)
     path = tmp_path / "m.onnx"
     graph = graph_or_error(path, made.SerializeToString())
-    if graph is None or graph.tensor(graph.inputs[0]).size > 1 << 16:
-        return
+    if graph is None or max(tensor.size for tensor in graph.tensors.values()) > 1 << 16:
+        return  # onnxruntime's float32 sums over so many elements are not exact
     if not {node.op for node in graph.nodes} <= INTERPRETED.keys():
         return
     x = sample(graph)

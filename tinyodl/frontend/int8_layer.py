@@ -42,7 +42,7 @@ def layer_integers(
     scale = w.quantization.scales(channels)
     sums = (128 + abs(x.zero_point)) * 128 * prod(w.shape[1:])  # at most
     room = _LARGEST - sums
-    if room < 0:
+    if room < 0 or not _finite(x, w.quantization, y, channels):
         return None
     real = np.zeros(channels) if b is None or b.data is None else b.data.astype(np.float64)
     excess = np.abs(real) / (np.float64(x.scale[0]) * scale * room)
@@ -61,6 +61,12 @@ def layer_integers(
         _quantization(steps),
         multipliers(x, of_weight, y, channels),
     )
+
+
+def _finite(x: Quantization, w: Quantization, y: Quantization, channels: int) -> bool:
+    """Whether what turns sums into steps of the output is a float32 number."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(multipliers(x, w, y, channels)).all())
 
 
 def _quantization(scale: Array) -> Quantization:

@@ -209,11 +209,10 @@ class _Fusing:
         a, b = (self._integers(name) for name in core.inputs)
         if a is None or b is None or any(self.graph.shape(n) != shape for n in core.inputs):
             return False
-        attrs = {
-            "a_factor": _factor(_of(a), made.to),
-            "b_factor": _factor(_of(b), made.to),
-            **asdict(bounds(made.to, *made.within)),
-        }
+        factors = {"a_factor": _factor(_of(a), made.to), "b_factor": _factor(_of(b), made.to)}
+        if not all(map(math.isfinite, factors.values())):
+            return False
+        attrs = {**factors, **asdict(bounds(made.to, *made.within))}
         inputs = (self._view(core, a, shape), self._view(core, b, shape))
         self._put("QLinearAdd", made, inputs, shape, attrs)
         return True
@@ -238,8 +237,10 @@ class _Fusing:
         integers = self._integers(made.core.inputs[0])
         if integers is None:
             return False
-        factor = {"factor": _factor(_of(integers), made.to)}
-        wanted = {**attrs, **factor, **asdict(bounds(made.to, *made.within))}
+        factor = _factor(_of(integers), made.to)
+        if not math.isfinite(factor):
+            return False
+        wanted = {**attrs, "factor": factor, **asdict(bounds(made.to, *made.within))}
         inputs = (self._view(made.core, integers, x),)
         self._put("QLinearAveragePool", made, inputs, y, wanted)
         return True
@@ -348,7 +349,9 @@ def _after(node: Node, within: tuple[float, float]) -> tuple[float, float]:
 
 
 def _factor(x: Quantization, y: Quantization) -> float:
-    return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
+    """Steps of y in a step of x; infinite where that is no float32."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
 
 
 def _as_integers(tensor: Tensor, data: Array, quantization: Quantization) -> Tensor:

@@ -333,7 +333,8 @@ def _fold(node: OnnxNode, scope: Scope, slot: int, output: str, axis: int) -> No
     scale = _scale(node, scope, slot + 1)
     zero_point = _zero_point(node, scope, slot + 2, q.dtype.name)
     steps = q.astype(np.int64) - _along(zero_point.astype(np.int64), q, axis)
-    scope.constants[output] = steps.astype(np.float32) * _along(scale, q, axis)
+    with np.errstate(over="ignore"):  # whoever reads it refuses what is not finite
+        scope.constants[output] = steps.astype(np.float32) * _along(scale, q, axis)
     middle = {"int8": 0, "uint8": _SHIFT}.get(q.dtype.name)
     int8 = middle is not None and bool((zero_point == middle).all())
     scope.dequantized[output] = Integers(node.input(slot), scale, int8)
