@@ -2,7 +2,8 @@
 
 In each turn of a loop every node of the part works on the same few channels, so the gradients of
 the wide maps are held only as planes of these channels. Sums are made in the order of the channels,
-as the kernels make them elsewhere: the bits are the same.
+as the kernels make them elsewhere: the bits are the same. All of it counts as backward, the updates
+in it too.
 Attributes: body, the nodes; maps, the shapes of what the planes stand for; count, how many channels
 a turn works on; turns; parts, for each node the table that says which part it works on in each
 turn, or "" where it is the turn's own number.
