@@ -198,7 +198,8 @@ def _arrival(graph: Graph, names: _Names) -> dict[str, Any] | None:
     _, channels, held, width = sample.shape
     return {
         "comment": _comment(0, node, graph),
-        "parts": _parts(loop, names),
+        "step": "0",
+        "parts": _parts(loop, names, 0),
         "turns": loop.count,
         "needed": names.tensor[node.attrs["needed"]],
         "sample": names.tensor[sample.name],
@@ -239,23 +240,26 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         found[section].append(
             {
                 "comment": _comment(step, node, graph),
-                "parts": [part for call in calls for part in _parts(call, names)],
-                "texts": [line for call in calls for line in _lines(call, names, node)],
+                "step": str(step),
+                "parts": [part for call in calls for part in _parts(call, names, step)],
+                "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
             }
         )
     return found
 
 
-def _lines(call: Call | Loop, names: _Names, node: Node) -> list[str]:
+def _lines(call: Call | Loop, names: _Names, node: Node, step: int) -> list[str]:
     if isinstance(call, Call):
         return [_text(call, node, names)]
     i = call.index
-    body = (f"    {names.part(inner)}({i});" for inner in call.nodes)
-    return [f"for (int32_t {i} = 0; {i} < {call.count}; {i}++) {{", *body, "}"]
+    lines = [f"for (int32_t {i} = 0; {i} < {call.count}; {i}++) {{"]
+    for part in _parts(call, names, step):
+        lines += [f"    NODE({part['step']});", f"    {part['name']}({i});"]
+    return [*lines, f"    NODE({step});", "}"]
 
 
-def _parts(call: Call | Loop, names: _Names) -> list[dict[str, str]]:
+def _parts(call: Call | Loop, names: _Names, step: int) -> list[dict[str, str]]:
     """The functions that a loop calls in turn, one for each node.
 
     Inlined side by side into the loop, their kernels would compete for registers.
@@ -265,11 +269,12 @@ def _parts(call: Call | Loop, names: _Names) -> list[dict[str, str]]:
     return [
         {
             "comment": f"{node.op} {node.name.removesuffix(f'.{node.op}')}",
+            "step": f"{step}_{place}",
             "name": names.part(node),
             "index": call.index,
             "text": _text(inner, node, names),
         }
-        for inner, node in zip(call.calls, call.nodes, strict=True)
+        for place, (inner, node) in enumerate(zip(call.calls, call.nodes, strict=True))
     ]
 
 

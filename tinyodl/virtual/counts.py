@@ -13,3 +13,9 @@ class Count:
 
     instructions: int = 0
     cycles: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.instructions + other.instructions, self.cycles + other.cycles)
+
+    def __sub__(self, other: Count) -> Count:
+        return Count(self.instructions - other.instructions, self.cycles - other.cycles)

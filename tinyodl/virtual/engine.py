@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import unicorn
@@ -76,12 +76,16 @@ class Bus(Protocol):
     def signal(self) -> None:
         """SEV was executed."""
 
+    def reach(self, place: str) -> None:
+        """The next instruction is at a place."""
+
 
 class Engine:
     """Executes an image's code from memory that others own."""
 
-    def __init__(self, image: Image, bus: Bus) -> None:
-        """Raises ToolError when unicorn is too old or the native counter cannot be built."""
+    def __init__(self, image: Image, bus: Bus, places: Mapping[int, str]) -> None:
+        """`places` are names by address. Raises ToolError when unicorn is too old or the native
+        counter cannot be built."""
         _require_version()
         self.uc = unicorn.Uc(
             unicorn.UC_ARCH_ARM,
@@ -96,6 +100,9 @@ class Engine:
         tables = [tabulate(section) for section in image.code]
         self.meter = Meter(tables, _address(uclib.uc_emu_stop), _address(uclib.uc_reg_read))
         self._add_hooks(address for table in tables for address in table.signals)
+        self._places = places
+        for address in places:
+            self._add_code_hook(self._reach, address)
 
     # -- Memory -----------------------------------------------------------------------------------
 
@@ -190,7 +197,10 @@ class Engine:
         self.uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._invalid_instruction)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
         for address in signals:
-            self.uc.hook_add(unicorn.UC_HOOK_CODE, self._signal, begin=address, end=address)
+            self._add_code_hook(self._signal, address)
+
+    def _add_code_hook(self, hook: Callable[..., None], address: int) -> None:
+        self.uc.hook_add(unicorn.UC_HOOK_CODE, hook, begin=address, end=address)
 
     def _add_native_hook(self, hook: int, function: int, addresses: range) -> None:
         """unicorn's Python binding takes Python callbacks only, so this goes to its C interface."""
@@ -266,6 +276,10 @@ class Engine:
 
     def _signal(self, _: object, __: int, ___: int, ____: object) -> None:
         self._guard(self._bus.signal)
+
+    def _reach(self, _: object, address: int, __: int, ___: object) -> None:
+        self.meter.touch_now(self.uc)
+        self._guard(self._bus.reach, self._places[address])
 
 
 def _address(function: object) -> int:

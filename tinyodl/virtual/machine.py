@@ -4,6 +4,7 @@ it, and when which interrupt comes."""
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 
 from unicorn import Uc
@@ -33,7 +34,9 @@ UNINITIALIZED = b"\xa5"  # RAM after power on holds anything but zeros
 class VirtualMachine:
     """The Bus of its engine and the Machine of its peripherals."""
 
-    def __init__(self, board: Board, image: Image, store: Path | None) -> None:
+    def __init__(
+        self, board: Board, image: Image, store: Path | None, places: Mapping[int, str]
+    ) -> None:
         """Powered on; nothing has been executed yet. Raises UserError, BoardError, ToolError."""
         self.board = board
         self.idle = False  # the firmware waits for a byte that nobody has sent
@@ -41,16 +44,17 @@ class VirtualMachine:
         self.line = Line(BITS_PER_BYTE * board.clock_hz // baud)
         self.pc = 0
         self._image = image
-        self._engine = Engine(image, self)
+        self._engine = Engine(image, self, places)
         self._state = self._engine.meter.state
         self._exceptions = Exceptions(self._engine.uc, self)
         self._memory = _memory_map(board)
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
         self._flash = Flash(self._memory.flash, image, board.store, store)
         self._slept = 0  # cycles
-        self._counts = [[0, 0] for _ in PHASES]
-        self._marked = (0, 0)
+        self._counts: dict[tuple[int, str], list[int]] = {}
+        self._charged = (0, 0)
         self._phase = 0
+        self._place = ""
         try:
             self._map_memory()
             self._power_on()
@@ -66,8 +70,15 @@ class VirtualMachine:
 
     def counters(self) -> dict[str, Count]:
         """Executed since power on, by the phase that the marker pins showed."""
+        sums = dict.fromkeys(PHASES, Count())
+        for (phase, _), count in self.counters_by_place().items():
+            sums[phase] += count
+        return sums
+
+    def counters_by_place(self) -> dict[tuple[str, str], Count]:
+        """The same by phase and by the last place that was reached."""
         self._charge()
-        return {name: Count(*counts) for name, counts in zip(PHASES, self._counts, strict=True)}
+        return {(PHASES[p], place): Count(*n) for (p, place), n in self._counts.items()}
 
     def peek(self, address: int, size: int) -> bytes:
         """Memory as a debugger sees it."""
@@ -231,12 +242,12 @@ class VirtualMachine:
         return int.from_bytes(self._engine.uc.mem_read(vector, 4), "little") & ~1
 
     def _charge(self) -> None:
-        """What was executed since the last change of phase goes to the phase that was shown."""
+        """What was executed since the last time goes to the phase and place that it was in."""
         now = (self._state.instructions_now, self._state.cycles_now)
-        counts = self._counts[self._phase]
-        counts[0] += now[0] - self._marked[0]
-        counts[1] += now[1] - self._marked[1]
-        self._marked = now
+        counts = self._counts.setdefault((self._phase, self._place), [0, 0])
+        counts[0] += now[0] - self._charged[0]
+        counts[1] += now[1] - self._charged[1]
+        self._charged = now
 
     # -- Bus: accesses of the firmware ------------------------------------------------------------
 
@@ -281,6 +292,10 @@ class VirtualMachine:
 
     def signal(self) -> None:
         self._control.nvic.event = True
+
+    def reach(self, place: str) -> None:
+        self._charge()
+        self._place = place
 
     # -- Machine: what peripherals see ------------------------------------------------------------
 

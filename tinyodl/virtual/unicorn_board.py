@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -28,19 +28,26 @@ class UnicornBoard:
     rate in its own time, which stands still between reads. Not for several threads.
     """
 
-    def __init__(self, board: Board, elf: Path, store: Path | None = None) -> None:
+    def __init__(
+        self,
+        board: Board,
+        elf: Path,
+        store: Path | None = None,
+        places: Mapping[int, str] | None = None,
+    ) -> None:
         """Powers the board on; the firmware runs until it waits for the first byte.
 
         `store` is the file that holds the weight store's flash, created when missing; None keeps
-        it in memory. Raises UserError for an image that is not this board's, BoardError when it
-        faults or hangs, ToolError when the native counter cannot be built.
+        it in memory. `places`, names by address, are for `counters_by_place`. Raises UserError for
+        an image that is not this board's, BoardError when it faults or hangs, ToolError when the
+        native counter cannot be built.
         """
         self.board = board
         self.name = f"virtual {board.title}"
         self._image = load_image(elf)
         self._failure: BoardError | None = None
         self._closed = False
-        self._machine = VirtualMachine(board, self._image, store)
+        self._machine = VirtualMachine(board, self._image, store, places or {})
         try:
             self.run_until_idle(BOOT_SECONDS)
         except BaseException:
@@ -72,6 +79,10 @@ class UnicornBoard:
         """Executed since power on, by the phase that the marker pins showed. Works after a fault,
         too, and then counts up to the instruction at fault."""
         return self._machine.counters()
+
+    def counters_by_place(self) -> dict[tuple[str, str], Count]:
+        """The same by (phase, place): the place that execution came to last, "" before any."""
+        return self._machine.counters_by_place()
 
     def seconds(self) -> float:
         """The board's own time since power on, sleep included."""
