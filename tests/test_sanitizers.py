@@ -16,12 +16,14 @@ import pytest
 from tests.backend import OPERATORS, all_cases, forms, reason_to_exclude
 from tests.frontend.models import saved
 from tests.random_graphs import random_model
+from tests.random_int8 import random_maps
 from tinyodl.codegen.network import render_network
 from tinyodl.firmware import C_FLAGS
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
 from tinyodl.memory import plan_arena
 from tinyodl.ops import layers_of
+from tinyodl.rows import by_rows
 from tinyodl.select import choose
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
@@ -37,25 +39,33 @@ MAIN = """
 
 void net_mark(net_phase phase) { (void)phase; }
 
-/* Values of about -2..2 in a float buffer. */
-static void fill(net_buffer buffer, uint32_t seed)
+/* Values of about -2..2 in float32, in pieces that end anywhere. */
+static void send(uint32_t buffer, uint32_t bytes, uint32_t seed)
 {
-    float *values = buffer.data;
-    for (uint32_t i = 0; i < buffer.bytes / 4; i++) {
+    static float values[(NET_INPUT_BYTES + NET_TARGET_BYTES) / 4 + 1];
+    for (uint32_t i = 0; i < bytes / 4 + 1; i++) {
         seed = seed * 1664525u + 1013904223u;
         values[i] = (float)(int32_t)seed / 1073741824.0f;
     }
+    for (uint32_t at = 0, count = 37; at < bytes; at += count) {
+        count = bytes - at < count ? bytes - at : count;
+        net_receive(buffer, at, (const uint8_t *)values + at, count);
+    }
+}
+
+static void send_sample(uint32_t seed)
+{
+    send(NET_BUFFER_INPUT, NET_INPUT_BYTES, seed);
+    send(NET_BUFFER_TARGET, NET_TARGET_BYTES, seed + 9);
 }
 
 int main(void)
 {
     net_reset();
     for (uint32_t step = 0; step < 4; step++) {
-        fill(net_buffers[NET_BUFFER_INPUT], step);
-        fill(net_buffers[NET_BUFFER_TARGET], step + 9);
+        send_sample(step);
         net_evaluate((int32_t)step % NET_CLASSES);
-        fill(net_buffers[NET_BUFFER_INPUT], step);
-        fill(net_buffers[NET_BUFFER_TARGET], step + 9);
+        send_sample(step);
         net_train((int32_t)step % NET_CLASSES);
     }
     net_flush();
@@ -64,11 +74,14 @@ int main(void)
 """
 
 
-def written(graph: Graph, folder: Path, loss: str = "mse") -> Path:
-    """The generated files, and a program that trains four steps; returns its path."""
-    layers = choose(graph, "full") if layers_of(graph) else {}
+def written(graph: Graph, folder: Path, loss: str = "mse", updates: str = "full") -> Path:
+    """The generated files, and a program that trains four steps; returns its path.
+
+    Frozen layers work on the sample as it arrives, where they can.
+    """
+    layers = choose(graph, updates) if layers_of(graph) else {}
     plan = UpdatePlan(layers=layers, loss=loss, batch=3)  # type: ignore[arg-type]
-    training = differentiate(graph, plan)
+    training = by_rows(differentiate(graph, plan))
     network = render_network(training, plan_arena(training), plan, source="test", version="0")
     folder.mkdir(parents=True)
     for name, text in network.files.items():
@@ -107,6 +120,14 @@ def check_with_clang(main: Path) -> None:
 def test_random_networks_train_without_a_finding(tmp_path, seed):
     graph = import_model(saved(random_model(seed), tmp_path))
     main = written(graph, tmp_path / "net", loss="cross-entropy")
+    run_sanitized(main)
+    check_with_clang(main)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_samples_are_worked_on_as_they_arrive_without_a_finding(tmp_path, seed):
+    main = written(random_maps(seed), tmp_path / "net", updates="none")
+    assert "work_on(" in main.with_name("net.c").read_text("utf-8")
     run_sanitized(main)
     check_with_clang(main)
 
