@@ -47,6 +47,35 @@ def flat_model(path: Path, inputs: int = 4, outputs: int = 2, seed: int = 0) -> 
     return path
 
 
+def image_model(path: Path) -> Path:
+    """An ONNX file that sorts images (1, 3, 24, 24): two convolutions, averages, one Gemm.
+
+    The image takes more memory than anything behind it.
+    """
+    random = np.random.default_rng(0)
+    shapes = {"w0": (4, 3, 3, 3), "w1": (8, 4, 1, 1), "w2": (5, 8)}
+    weights = {name: random.normal(size=shape) / 3 for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "conv0", pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["c0"], ["r0"], "relu0"),
+        helper.make_node("Conv", ["r0", "w1"], ["c1"], "conv1", strides=[2, 2]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("GlobalAveragePool", ["r1"], ["g"], "pool"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w2"], ["y"], "dense", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "image",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 24, 24])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
 def built(model: Path, board: str, out: Path, **options: object) -> Path:
     """A compiled and built project."""
     tinyodl.compile(model, board, out, **options)  # type: ignore[arg-type]

@@ -6,12 +6,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostnet import HostNet
 from tests.models import INT8, name, shared_only
+from tests.projects import built, image_model, require_arm_compiler
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
 from tests.test_memory import assert_sound
 from tinyodl.compiler import plan_model
@@ -22,6 +24,7 @@ from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.rows import arrival, by_rows, turns, with_rows
 from tinyodl.select import choose
+from tinyodl.stream import Session
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
 
@@ -237,3 +240,23 @@ def test_shared_models_keep_their_bits(path, tmp_path):
         assert rows.train(x, label) == plain.train(x, label)
     for kept in plain.parameters:
         np.testing.assert_array_equal(rows.parameter(kept.name), plain.parameter(kept.name))
+
+
+@pytest.mark.parametrize("board, port", [("host", "host"), ("nrf52840_dk", "virtual")])
+def test_a_board_that_works_on_images_as_they_arrive_computes_what_the_file_says(
+    tmp_path, board, port
+):
+    if port == "virtual":
+        require_arm_compiler()
+    images = np.random.default_rng(0).normal(size=(8, 3, 24, 24)).astype(np.float32)
+    np.savez(tmp_path / "images.npz", x=images)
+    options = {"precision": "int8", "calibrate": tmp_path / "images.npz"}
+    project = built(image_model(tmp_path / "image.onnx"), board, tmp_path / "project", **options)
+    with Session(project, port=port) as session:
+        assert session.manifest.model.input_by_rows
+        found = session.infer(images)
+        labels = found.argmax(axis=1)
+        assert session.evaluate(images, labels).accuracy == 1
+    runtime = onnxruntime.InferenceSession(project / "model.onnx")
+    expected = np.concatenate([runtime.run(None, {"x": x[None]})[0] for x in images])
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import COMMAND, ENVIRONMENT, Run
-from tests.projects import WATCH, flat_model
+from tests.projects import WATCH, flat_model, image_model
+from tinyodl.compiler import plan_model
 
 MODEL = WATCH / "watch_cnn_c7.onnx"
 
@@ -160,6 +161,22 @@ def test_cut_and_head_change_the_network(tinyodl: Run) -> None:
 def test_a_cut_that_is_not_there_is_a_mistake_of_the_user(tinyodl: Run) -> None:
     done = tinyodl("plan", MODEL, "--board", "host", "--cut", "/10/Flat")
     assert done.code == 2 and "'/10/Flatten'" in done.err
+
+
+def test_the_plan_says_what_is_never_in_memory_as_a_whole(tinyodl: Run, tmp_path: Path) -> None:
+    samples = tmp_path / "images.npz"
+    np.savez(samples, x=np.random.default_rng(0).normal(size=(8, 3, 24, 24)))
+    model = image_model(tmp_path / "image.onnx")
+    options = (model, "--board", "nrf52840_dk", "--precision", "int8", "--calibrate", samples)
+    said = " ".join(tinyodl("plan", *options).out.split())
+    assert "worked on row by row as it arrives: it is never in memory as a whole." in said
+    manifest = plan_model(model, "nrf52840_dk", precision="int8", calibrate=samples)
+    assert manifest.model.input_by_rows
+    rows, *_ = manifest.schedule
+    arena = {tensor.name: tensor.bytes for tensor in manifest.arena.tensors}
+    held = arena["x"] + sum(arena[name] for name in rows.outputs[1:])
+    assert f"Row by row, nothing twice: {rows.name} (in {held:,} B)." in said
+    assert held < 3 * 24 * 24
 
 
 def test_quantising_says_what_it_cost(tinyodl: Run, tmp_path: Path) -> None:
