@@ -192,13 +192,16 @@ def test_any_body_is_answered_once_and_an_error_changes_nothing(
             sequence += 1
 
 
-def test_the_host_build_takes_all_this_under_the_address_sanitizer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", [(), ("-DFAKE_BY_ROWS",)], ids=["whole", "by_rows"])
+def test_the_host_build_takes_all_this_under_the_address_sanitizer(
+    tmp_path: Path, network: tuple[str, ...]
+) -> None:
     """In one stream: noise, damaged sessions, requests with random bodies."""
     project = bench.write_project(tmp_path / "project")
     sanitizer = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     if "ziglang" in find_host_compiler():
         sanitizer = ["-g", "-fsanitize=undefined", "-fsanitize-trap=undefined"]
-    program = bench.build_program(project, tmp_path / "program", *sanitizer)
+    program = bench.build_program(project, tmp_path / "program", *network, *sanitizer)
     generator = random.Random(20)
     stream = bytearray()
     for _ in range(3000):
