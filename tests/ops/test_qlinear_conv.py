@@ -13,15 +13,12 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as functional
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.hostnet import HostNet
 from tests.ops.graphs import around
-from tests.ops.int8 import between, ranges
+from tests.ops.int8 import between
 from tests.ops.kernels import compiled, run_by_rows
-from tests.ops.test_gradients import check, pads, seeds, small
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl.codegen.network import render_network
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
@@ -68,6 +65,11 @@ class Geometry:
         """What one window spans."""
         height, width = zip(self.kernel, self.dilations, strict=True)
         return (height[0] - 1) * height[1] + 1, (width[0] - 1) * width[1] + 1
+
+    def fit_for(self, split: str | None) -> Geometry:
+        """The same in one group where the input channels are split."""
+        per_group = (self.group * self.per_group[0], self.group * self.per_group[1])
+        return replace(self, group=1, per_group=per_group) if split == "inputs" else self
 
     def __post_init__(self) -> None:
         """Make the map large enough for one window."""
@@ -232,67 +234,46 @@ def onnxruntime_output(of: Layer) -> np.ndarray:
     return session.run(None, {"x": of.values["x"]})[0]
 
 
-sizes = st.tuples(st.integers(1, 9), st.integers(1, 13))
-kernels = st.tuples(st.integers(1, 4), st.integers(1, 4))
-geometries = st.one_of(
-    st.builds(  # any
-        Geometry,
-        small,
-        st.tuples(small, small),
-        sizes,
-        kernels,
-        st.tuples(small, small),
-        st.tuples(st.integers(1, 2), small),
-        pads,
-    ),
-    st.builds(  # depthwise
-        Geometry,
-        st.integers(2, 5),
-        st.just((1, 1)),
-        sizes,
-        kernels,
-        st.tuples(small, small),
-        st.tuples(small, small),
-        pads,
-    ),
-    st.builds(  # pointwise
-        Geometry,
-        small,
-        st.tuples(st.integers(1, 5), st.integers(1, 9)),
-        sizes,
-        st.just((1, 1)),
-    ),
-)
-same_size = st.builds(  # depthwise, with maps of one size: in place forward and back
-    lambda channels, size, kernel, dilations: Geometry(
-        channels,
-        size=size,
-        kernel=(2 * kernel[0] - 1, 2 * kernel[1] - 1),
-        dilations=dilations,
-        pads=tuple((k - 1) * d for k, d in zip(kernel, dilations, strict=True)) * 2,
-    ),
-    st.integers(2, 5),
-    sizes,
-    st.tuples(small, small),
-    st.tuples(small, small),
-)
-splits = st.sampled_from([None, "outputs", "inputs"])
+KINDS = ("any", "depthwise", "depthwise of one size", "pointwise")
+SPLITS = (None, "outputs", "inputs")
+LIMITS = ((-np.inf, np.inf), (0.0, np.inf), (0.0, 6.0), (-1.0, 1.0))  # none, Relu, Relu6, hardtanh
+seeds = pytest.mark.parametrize("seed", range(36))  # three of each kind with each split
 
 
-@check
-@given(
-    seed=seeds,
-    at=geometries,
-    split=splits,
-    bias=st.booleans(),
-    delta=st.booleans(),
-    limits=ranges,
-)
-def test_forward_is_exact(tmp_path, seed, at, split, bias, delta, limits):
+def geometry(seed: int) -> tuple[Geometry, str | None]:
+    """The geometry and the split of a drawn layer."""
+    split = SPLITS[seed // 4 % 3]
+    return drawn(seed, KINDS[seed % 4]).fit_for(split), split
+
+
+def drawn(seed: int, kind: str) -> Geometry:
+    """A geometry of that kind."""
+    rng = np.random.default_rng([seed, 1])
+
+    def pair(low: int, high: int) -> tuple[int, int]:
+        first, second = rng.integers(low, high + 1, 2).tolist()
+        return first, second
+
+    if kind == "pointwise":
+        return Geometry(1, pair(2, 7), pair(1, 9), (1, 1))
+    group = int(rng.integers(2, 6))
+    kernel, dilations = pair(1, 4), pair(1, 3)
+    if kind == "depthwise of one size":
+        kernel = (2 * kernel[0] - 1, 2 * kernel[1] - 1)
+        top, left = ((k - 1) * d // 2 for k, d in zip(kernel, dilations, strict=True))
+        padding = (top, left, top, left)
+        return Geometry(group, (1, 1), pair(1, 11), kernel, (1, 1), dilations, padding)
+    group, per_group = (group, (1, 1)) if kind == "depthwise" else (group - 1, pair(1, 4))
+    padding = (*pair(0, 3), *pair(0, 3))
+    return Geometry(group, per_group, pair(1, 11), kernel, pair(1, 3), dilations, padding)
+
+
+@seeds
+def test_forward_is_exact(tmp_path, seed):
     """Equal to integer arithmetic with rounding half to even, whatever lies where."""
-    if split == "inputs" and at.group > 1:
-        split = None
-    of = layer(seed, at, split=split, bias=bias, delta=delta, limits=limits)
+    at, split = geometry(seed)
+    bias, delta = seed % 5 > 0, seed % 2 > 0
+    of = layer(seed, at, split=split, bias=bias, delta=delta, limits=LIMITS[seed % 7 % 4])
     np.testing.assert_array_equal(run(of, tmp_path)["y"], exact(of))
 
 
@@ -316,12 +297,11 @@ def test_forward_is_within_one_step_of_onnxruntime(tmp_path):
     assert np.count_nonzero(found) <= found.size // 2000
 
 
-@check
-@given(seed=seeds, at=geometries, split=splits, limits=ranges)
-def test_mask_is_where_the_gradient_passes(tmp_path, seed, at, split, limits):
+@seeds
+def test_mask_is_where_the_gradient_passes(tmp_path, seed):
     """PyTorch's convention: of the activation, then of fake_quantize."""
-    if split == "inputs" and at.group > 1:
-        split = None
+    at, split = geometry(seed)
+    limits = LIMITS[seed % 7 % 4]
     of = layer(seed, at, split=split, limits=limits, outputs=("y", "mask"))
     made = run(of, tmp_path)
     v = torch.tensor(exact_v(of), requires_grad=True)
@@ -333,11 +313,9 @@ def test_mask_is_where_the_gradient_passes(tmp_path, seed, at, split, limits):
     np.testing.assert_array_equal(made["y"], exact(of))
 
 
-@check
-@given(seed=seeds, at=geometries, split=splits)
-def test_rows_through_rings_equal_the_whole(tmp_path, seed, at, split):
-    if split == "inputs" and at.group > 1:
-        split = None
+@seeds
+def test_rows_through_rings_equal_the_whole(tmp_path, seed):
+    at, split = geometry(seed)
     high = at.reach[0] - 1  # no row of outputs is made of padding alone
     top, left, bottom, right = at.pads
     at = replace(at, pads=(min(top, high), left, min(bottom, high), right))
@@ -347,19 +325,11 @@ def test_rows_through_rings_equal_the_whole(tmp_path, seed, at, split):
     np.testing.assert_array_equal(found, exact(of))
 
 
-@check
-@given(
-    seed=seeds,
-    group=st.integers(2, 6),
-    size=sizes,
-    kernel=kernels,
-    strides=st.tuples(small, small),
-    pads=pads,
-    split=st.sampled_from([None, "outputs"]),
-)
-def test_depthwise_in_place(tmp_path, seed, group, size, kernel, strides, pads, split):
+@seeds
+def test_depthwise_in_place(tmp_path, seed):
     """y may take the memory of x where its maps are no larger, and x is saved before."""
-    at = Geometry(group, (1, 1), size, kernel, strides, (1, 1), pads)
+    kind, split = ("depthwise", "depthwise of one size")[seed % 2], SPLITS[seed // 2 % 2]
+    at = drawn(seed, kind)
     outputs = ("y", "mask", "saved" if split else "", "scratch")
     of = layer(seed, at, split=split, outputs=outputs)
     x, y = of.values["x"].copy(), of.graph.tensor("y")
@@ -418,20 +388,12 @@ def fake_quantised(of: Layer, limits: tuple[float, float], x, w, b) -> torch.Ten
     return torch.fake_quantize_per_tensor_affine(made, of.scales[2], of.zero_point("y"), -128, 127)
 
 
-@settings(check, max_examples=40)
-@given(
-    seed=seeds,
-    at=geometries | same_size,
-    split=splits,
-    limits=ranges,
-    weights=st.booleans(),
-    delta=st.booleans(),
-    scaling=st.booleans(),
-)
-def test_gradients(tmp_path_factory, seed, at, split, limits, weights, delta, scaling):
+@pytest.mark.parametrize("seed", range(60))
+def test_gradients(tmp_path, seed):
     """Of the input, of the weights that learn and of the bias, against PyTorch in float64."""
-    if split == "inputs" and at.group > 1:
-        split = "outputs"
+    at, split = geometry(seed)
+    weights, delta, scaling = seed % 5 > 0, seed % 7 > 1, seed % 2 > 0
+    limits = LIMITS[seed % 7 % 4]
     depthwise = at.per_group == (1, 1) and at.group > 1
     saves = split == "inputs" or (split and depthwise)
     of = layer(
@@ -444,7 +406,7 @@ def test_gradients(tmp_path_factory, seed, at, split, limits, weights, delta, sc
         outputs=("y", "", "saved" if saves else "", "scratch" if depthwise else ""),
     )
     graph, plan, real = learning(of, weights=weights, scaling=scaling)
-    net = HostNet(graph, plan, tmp_path_factory.mktemp("net"))
+    net = HostNet(graph, plan, tmp_path)
     s_x, s_w, s_y = of.scales
     filters = of.filters * s_w.astype(np.float64).reshape(-1, 1, 1, 1)
     bias = of.values["b"] * s_x * s_w.astype(np.float64)
