@@ -36,6 +36,15 @@ def drawn(graph: Graph, seed: int) -> np.ndarray:
     return ((q - zero) * scale).astype(np.float32)
 
 
+def logits_of(graph: Graph) -> str:
+    """What a final Softmax reads, whose probabilities may be rounded to integers; or the output."""
+    name = graph.outputs[0]
+    while graph.producer[name].op in ("QuantizeLinear", "DequantizeLinear"):
+        name = graph.producer[name].inputs[0]
+    last = graph.producer[name]
+    return last.inputs[0] if last.op == "Softmax" else graph.outputs[0]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A sample, its label, and what PyTorch makes of them in float64."""
@@ -51,8 +60,7 @@ class Reference:
         x = drawn(graph, seed)
         constants = fake_quantized.leaves(graph)
         values = fake_quantized.run(graph, constants, {graph.inputs[0]: torch.tensor(x).double()})
-        last = graph.producer[graph.outputs[0]]
-        logits = values[last.inputs[0] if last.op == "Softmax" else graph.outputs[0]].reshape(1, -1)
+        logits = values[logits_of(graph)].reshape(1, -1)
         label = logits.argmin(1)  # a large loss: no gradient vanishes
         loss = functional.cross_entropy(logits, label)
         loss.backward()

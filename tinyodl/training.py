@@ -81,9 +81,13 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
 
 
 def _logits(graph: Graph) -> str:
-    """The tensor that softmax cross-entropy works on: what a final Softmax reads, or the output."""
+    """The tensor that softmax cross-entropy works on: what a final Softmax reads, or the output.
+
+    Views and the rounding of the probabilities to integers may follow the Softmax.
+    """
     name = graph.outputs[0]
-    while (node := graph.producer.get(name)) and node.op in ("Softmax", "Reshape"):
+    passed = ("Softmax", "Reshape", "QuantizeLinear", "DequantizeLinear")
+    while (node := graph.producer.get(name)) and node.op in passed:
         if node.op == "Softmax":
             one_row = graph.shape(name)[node.attrs["axis"]] == graph.tensor(name).size
             return node.inputs[0] if one_row else graph.outputs[0]
