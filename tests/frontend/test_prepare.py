@@ -320,3 +320,14 @@ class TestSimplify:
                      domains=["some.where"])  # fmt: skip
         with pytest.raises(ModelError, match=r"cannot simplify it.*without --simplify"):
             prepare(saved(made, tmp_path), Changes(simplify=True))
+
+
+def test_the_check_draws_integers_where_the_input_is(tmp_path):
+    b = Builder("int8")
+    steps = b.steps(0.03, 5, "int8")
+    b.add("Relu", b.add("DequantizeLinear", "x", *steps), output="r")
+    b.add("Neg", "r", output="y")
+    made = b.built([1, 4], "y")
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    prepared = prepare(saved(made, tmp_path), Changes(cut="r"))
+    assert prepared.graph.tensor("x").dtype == "int8" and prepared.graph.outputs == ("r",)

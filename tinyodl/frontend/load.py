@@ -24,7 +24,8 @@ def load_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
     A symbolic batch dimension is bound to 1. `data` is the file's content, where it was changed
     after it was read. Raises ModelError, which names the file and the
     remedy, when the file is missing, not ONNX, truncated, refused by the ONNX checker or by strict
-    shape inference, of an opset outside 11..25, or when an input is not float32 of static shape.
+    shape inference, of an opset outside 11..25, or when an input is neither float32 nor 8-bit
+    integers, or not of static shape.
     """
     model = bound(read_model(path, data), str(path))
     try:

@@ -80,13 +80,19 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
 def _random_inputs(model: onnx.ModelProto) -> dict[str, Array]:
     random = np.random.default_rng(0)
     constant = {tensor.name for tensor in model.graph.initializer}
-    return {
-        value.name: random.normal(
-            size=[dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-        ).astype(np.float32)
-        for value in model.graph.input
-        if value.name not in constant
-    }
+    drawn = {}
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        size = [dimension.dim_value for dimension in kind.shape.dim]
+        if value.name in constant:
+            continue
+        if kind.elem_type == onnx.TensorProto.FLOAT:
+            drawn[value.name] = random.normal(size=size).astype(np.float32)
+        else:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            limits = np.iinfo(dtype)
+            drawn[value.name] = random.integers(limits.min, limits.max, size, dtype, endpoint=True)
+    return drawn
 
 
 def _run(
