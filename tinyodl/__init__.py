@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from tinyodl.compiler import Options
     from tinyodl.flashing import Flashed, OnLine
     from tinyodl.manifest import Manifest
+    from tinyodl.profiling import Profile
     from tinyodl.stream import Session
 
 __version__ = "0.1.0"
 
-__all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan"]
+__all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan", "profile"]
 
 
 def compile(
@@ -58,6 +59,13 @@ def flash(
     from tinyodl.flashing import flash_project
 
     return flash_project(Path(project), port, progress=progress)
+
+
+def profile(project: str | Path, data: str | Path | None = None) -> Profile:
+    """Count a step on the virtual board, node by node; see `tinyodl.profiling.profile_project`."""
+    from tinyodl.profiling import profile_project
+
+    return profile_project(Path(project), Path(data) if data is not None else None)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,121 +1,147 @@
 """`tinyodl profile`: what each node of a training step costs, on the virtual board.
 
-The generated `net.c` says where the code of each node begins with a symbol: the ordinary firmware
-is what is counted, from one symbol to the next.
+It is the ordinary firmware that is counted, from one place in the network's code to the next: see
+`tinyodl.virtual.places`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
 
 from tinyodl import data, pio, virtual
 from tinyodl import manifest as manifest_file
-from tinyodl.boards import load_board
+from tinyodl.boards import Board, load_board
 from tinyodl.device.client import Client
-from tinyodl.graph import Array
+from tinyodl.errors import UserError
+from tinyodl.graph import Array, Phase
 from tinyodl.manifest import Manifest, NodeRecord
+from tinyodl.runlog import PHASES
 from tinyodl.virtual import Count
+from tinyodl.virtual.image import load_image
 
-STEP_PHASES = ("forward", "backward", "update")
-_SYMBOL = re.compile(r"net_node_(\w+)\.(\d+)")
-_NO_NODE = "none"
+Counts = Mapping[tuple[str, str], Count]  # by phase and place
 
 
 @dataclass(frozen=True)
 class NodeCost:
-    """A node and what it cost in one step. `within` is the node whose body it is in, else None."""
+    """A node, what a step spent in it, and the bytes of its code.
+
+    `within` is the node whose body it is in, where it takes turns with others, or None. Functions
+    that several nodes call count, when they run, for the node that called them; their code is in no
+    node's bytes.
+    """
 
     node: NodeRecord
     within: NodeRecord | None
     count: Count
+    code_bytes: int
+
+    @property
+    def phase(self) -> Phase:
+        """That in which it runs: what is in the body of a node runs in the phase of that node."""
+        return (self.within or self.node).phase
 
 
 @dataclass(frozen=True)
 class Profile:
     """One training step, node by node; an evaluation where nothing learns.
 
-    `between` is what belongs to no node, by phase: calls, and the marks of the phases. With the
-    nodes' counts it makes `total`, the firmware's own counters.
+    `total` is what the firmware's phases took: the sum of a phase's nodes and of `between`, which
+    is what belongs to no node, as calls and the marks of the phases. `shared_code` are the bytes of
+    functions that several nodes call, by name.
     """
 
     manifest: Manifest
     compiler: str
-    sample: str  # where it came from
+    sample: str  # the file that it is from, or "zeros"
     nodes: tuple[NodeCost, ...]
-    between: dict[str, Count]
-    total: dict[str, Count]
+    between: Mapping[str, Count]  # by phase
+    total: Mapping[str, Count]
+    shared_code: Mapping[str, int]
+
+    @property
+    def step(self) -> Count:
+        """All phases together."""
+        return _sum(self.total.values())
+
+    @property
+    def code_bytes(self) -> int:
+        """Code of all nodes."""
+        return sum(cost.code_bytes for cost in self.nodes) + sum(self.shared_code.values())
 
 
-def profile(project: Path, samples: Path | None = None) -> Profile:
-    """Build `project`, and count a step of its network that learns from the file's first sample.
+def profile_project(project: Path, samples: Path | None = None) -> Profile:
+    """Build `project`, and count one step that learns from the first sample of a file.
 
-    Without a file the sample is zeros with label 0. The weights are those of the ONNX file, and
-    what the project's virtual board has saved stays. With a batch, it is the step that updates.
-    Raises UserError when the board has no virtual one, DataError for samples that do not fit,
-    ToolError when building fails or the virtual board is not installed.
+    Without a file the sample is zeros, with label 0. The weights are those of the ONNX file; what
+    the project's virtual board has saved is left alone. Of a batch it is the last step, the one
+    that updates. Raises UserError when the board has no virtual one, DataError for samples that do
+    not fit, ToolError when building fails or the virtual board is not installed.
     """
     manifest = manifest_file.load(project)
     board = load_board(manifest.board)
-    virtual.require(board, "virtual")
+    if "virtual" not in board.virtual:
+        raise UserError(
+            f"{board.title} has no virtual board to profile on; compile the model for one of "
+            f"{', '.join(virtual.boards_with('virtual'))}"
+        )
     x, label, source = _sample(manifest, samples)
     build = pio.build(project, board)
-    counts: dict[tuple[str, str], Count] = {}
-    with virtual.boot(project, board, store=False, places=_places(build.elf)) as transport:
+    counts = _counted_step(project, board, manifest, x, label)
+    # Not before the virtual board is known to be installed.
+    from tinyodl.virtual.places import NO_NODE, code_of
+
+    code = code_of(load_image(build.elf))
+    if not code.own:
+        raise UserError(f"{project} was made by an older tinyodl; compile the model again")
+    costs = tuple(
+        NodeCost(node, within, _sum(_at(place, counts)), code.own.get(place, 0))
+        for place, node, within in _numbered(manifest)
+    )
+    nowhere = ("", NO_NODE)  # before the first node of all, and behind others
+    between = {p: _sum(counts.get((p, at), Count()) for at in nowhere) for p in PHASES}
+    total = {p: _sum(count for (of, _), count in counts.items() if of == p) for p in PHASES}
+    return Profile(manifest, build.compiler, source, costs, between, total, code.shared)
+
+
+def _sample(manifest: Manifest, path: Path | None) -> tuple[Array, int | Array, str]:
+    if path is not None:
+        samples = data.load(path, manifest)
+        return samples.x[0], samples.y[0], samples.source
+    model = manifest.model
+    target = np.zeros(model.output_shape, np.float32) if manifest.target_bytes else 0
+    return np.zeros(model.input_shape, np.float32), target, "zeros"
+
+
+def _counted_step(
+    project: Path, board: Board, manifest: Manifest, x: Array, label: int | Array
+) -> Counts:
+    """What one step executed, by phase and place."""
+    with virtual.boot(project, board, profiling=True) as transport:
         client = Client(transport, manifest)
         step = client.train if manifest.parameters else client.evaluate
         for _ in range(manifest.plan.batch):
             before = transport.counters_by_place()
             step(x, label)
-            after = transport.counters_by_place()
-        for key, count in after.items():
-            counts[key] = count - before.get(key, Count())
-    total = {phase: _sum(n for (p, _), n in counts.items() if p == phase) for phase in STEP_PHASES}
-    between = {
-        phase: _sum(n for (p, place), n in counts.items() if p == phase and place in ("", _NO_NODE))
-        for phase in STEP_PHASES
-    }
-    nodes = []
-    for place, node, within in _numbered(manifest):
-        at = (n for (p, name), n in counts.items() if name == place and p in STEP_PHASES)
-        nodes.append(NodeCost(node, within, _sum(at)))
-    return Profile(manifest, build.compiler, source, tuple(nodes), between, total)
+        after = transport.counters_by_place()
+    return {key: count - before.get(key, Count()) for key, count in after.items()}
+
+
+def _at(place: str, counts: Counts) -> Iterator[Count]:
+    return (count for (phase, at), count in counts.items() if at == place and phase in PHASES)
 
 
 def _sum(counts: Iterable[Count]) -> Count:
     return sum(counts, start=Count())
 
 
-def _sample(manifest: Manifest, path: Path | None) -> tuple[Array, Array, str]:
-    if path is not None:
-        samples = data.load(path, manifest)
-        return samples.x[0], samples.y[0], samples.source
-    model = manifest.model
-    zeros = np.zeros(model.input_shape, np.float32)
-    target = np.zeros(model.output_shape, np.float32) if manifest.target_bytes else np.array(0)
-    return zeros, target, "zeros"
-
-
-def _numbered(manifest: Manifest) -> list[tuple[str, NodeRecord, NodeRecord | None]]:
-    """Nodes in their order, by what net.c calls them: step, or step_place inside a body."""
-    found: list[tuple[str, NodeRecord, NodeRecord | None]] = []
+def _numbered(manifest: Manifest) -> Iterator[tuple[str, NodeRecord, NodeRecord | None]]:
+    """The nodes in their order: the place of each, and the node that has it in its body."""
     for step, node in enumerate(manifest.schedule):
-        found.append((str(step), node, None))
-        found += [(f"{step}_{at}", inner, node) for at, inner in enumerate(node.body)]
-    return found
-
-
-def _places(elf: Path) -> dict[int, str]:
-    """Where nodes begin, by address: of several at one address all but the last are empty."""
-    with elf.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)  # the virtual board has required it
-        symbols = [(s.name, s["st_value"] & ~1) for s in table.iter_symbols()]
-    found = [(int(m[2]), m[1], at) for name, at in symbols if (m := _SYMBOL.fullmatch(name))]
-    return {address: place for _, place, address in sorted(found)}
+        yield str(step), node, None
+        for number, inner in enumerate(node.body):
+            yield f"{step}_{number}", inner, node

@@ -17,6 +17,7 @@ from tinyodl.cli.evaluate import evaluate
 from tinyodl.cli.export import export
 from tinyodl.cli.flash import flash
 from tinyodl.cli.plan import plan
+from tinyodl.cli.profile import profile
 from tinyodl.cli.report import report
 from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import TinyodlError
@@ -27,7 +28,7 @@ click.rich_click.COMMAND_GROUPS = {
     "tinyodl": [
         {"name": "From a model to a board that learns",
          "commands": ["compile", "flash", "stream-train", "evaluate", "report", "export"]},
-        {"name": "Looking around", "commands": ["plan", "boards", "doctor", "demo"]},
+        {"name": "Looking around", "commands": ["plan", "profile", "boards", "doctor", "demo"]},
     ]
 }  # fmt: skip
 
@@ -64,7 +65,8 @@ def tinyodl(debug: bool) -> None:
 
 
 for command in (
-    compile_command, plan, flash, stream_train, evaluate, report, export, boards, doctor, demo,
+    compile_command, plan, flash, stream_train, evaluate, report, export, profile, boards, doctor,
+    demo,
 ):  # fmt: skip
     tinyodl.add_command(command)
 

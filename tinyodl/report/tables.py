@@ -29,6 +29,8 @@ from tinyodl.runlog import PHASES, Evaluation, Run
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed
     from tinyodl.pio import Check
+    from tinyodl.profiling import Profile
+    from tinyodl.virtual import Count
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -135,6 +137,53 @@ def _memory(name: str, memory: MemoryRecord, limit: int) -> Table:
     table.add_section()
     table.add_row("total", count(memory.total), percent(memory.total / limit), style="bold")
     return table
+
+
+# Profiles
+
+_WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
+
+
+def print_profile(console: Console, profile: Profile) -> None:
+    """What each node of a step took, by phase; what is in the body of a node stands below it."""
+    model, board = profile.manifest.model, load_board(profile.manifest.board)
+    what = "A step" if profile.manifest.parameters else "An evaluation"
+    table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
+                   "share#", "code, B#",
+                   title=f"{what} of {model.source} on {board.title}")  # fmt: skip
+    every = profile.step.cycles
+
+    def add(name: str, op: str, macs: int, cost: Count, code: int, style: str = "") -> None:
+        rates = (f"{n / macs:.2f}" if macs else "" for n in (cost.instructions, cost.cycles))
+        table.add_row(
+            *(name, op, count(macs) if macs else "", count(cost.instructions), count(cost.cycles)),
+            *(*rates, percent(cost.cycles / every), count(code) if code else ""),
+            style=style,
+        )
+
+    for phase, total in profile.total.items():
+        costs = [cost for cost in profile.nodes if cost.phase == phase]
+        for cost in costs:
+            node = cost.node
+            if cost.count.instructions:  # views have no code
+                name = "  " * bool(cost.within) + node.name.removesuffix(f".{node.op}")
+                add(name, node.op, 0 if node.body else node.macs, cost.count, cost.code_bytes)
+        if total.instructions:
+            macs = getattr(profile.manifest.macs, phase)
+            add("between nodes", "", 0, profile.between[phase], 0, "dim")
+            add(phase, "", macs, total, sum(cost.code_bytes for cost in costs), "bold")
+            table.add_section()
+    macs = sum(vars(profile.manifest.macs).values())
+    add("step", "", macs, profile.step, profile.code_bytes, "bold")
+    Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
+    shared = profile.shared_code
+    called = (
+        f" Several nodes call {', '.join(shared)}: {sum(shared.values()):,} B." if shared else ""
+    )
+    console.print(
+        f"Built by {profile.compiler}; the sample is {profile.sample}. Instructions are exact, "
+        f"cycles modelled.{called}"
+    )
 
 
 # Boards and tools

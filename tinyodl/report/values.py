@@ -9,6 +9,7 @@ from tinyodl.manifest import Manifest
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed
+    from tinyodl.profiling import Profile
 
 
 def limits(manifest: Manifest, ram: int | None = None, flash: int | None = None) -> tuple[int, int]:
@@ -70,4 +71,40 @@ def flashed_values(flashed: Flashed) -> dict[str, Any]:
             "predicted": flashed.manifest.flash.total,
             "linked": flashed.build.flash_bytes,
         },
+    }
+
+
+def profile_values(profile: Profile) -> dict[str, Any]:
+    """A profile: counts of a step and of each phase, then node by node in the order of execution.
+
+    A node's `within` is the index in `nodes` of the one whose body it is in. `share` is of the
+    step's cycles, `between_nodes` belongs to no node.
+    """
+    cycles = profile.step.cycles
+    index = {id(cost.node): at for at, cost in enumerate(profile.nodes)}
+    return {
+        "board": profile.manifest.board,
+        "model_id": profile.manifest.model_id,
+        "compiler": profile.compiler,
+        "sample": profile.sample,
+        "step": vars(profile.step),
+        "phases": {
+            phase: {**vars(total), "between_nodes": vars(profile.between[phase])}
+            for phase, total in profile.total.items()
+        },
+        "code_bytes": profile.code_bytes,
+        "shared_code_bytes": dict(profile.shared_code),
+        "nodes": [
+            {
+                "op": cost.node.op,
+                "name": cost.node.name,
+                "phase": cost.phase.value,
+                "within": index[id(cost.within)] if cost.within else None,
+                "macs": cost.node.macs,
+                **vars(cost.count),
+                "share": cost.count.cycles / cycles,
+                "code_bytes": cost.code_bytes,
+            }
+            for cost in profile.nodes
+        ],
     }

@@ -8,45 +8,42 @@ not persist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyodl.boards import Board, board_names, load_board
 from tinyodl.errors import ToolError, UserError
 from tinyodl.virtual.counts import PHASES, Count
+from tinyodl.virtual.image import load_image
 
 if TYPE_CHECKING:
     from tinyodl.virtual.qemu import QemuBoard
     from tinyodl.virtual.unicorn_board import UnicornBoard
 
-__all__ = ["PHASES", "Count", "boot", "boot_qemu", "require"]
+__all__ = ["PHASES", "Count", "boards_with", "boot", "boot_qemu"]
 
 STORE_FILE = "flash.bin"
 
 
-def boot(
-    project: Path,
-    board: Board,
-    *,
-    store: bool = True,
-    places: Mapping[int, str] | None = None,
-) -> UnicornBoard:
+def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoard:
     """The virtual board with the project's firmware, powered on and waiting for the host.
 
-    Its weight store lives in the project's flash.bin, without `store` it is empty and forgotten.
-    `places` is as for UnicornBoard. Raises UserError when the board has no
-    virtual one or the firmware is not built, ToolError when unicorn, capstone or a host compiler
-    is missing, BoardError when the firmware faults.
+    Its weight store lives in the project's flash.bin. With `profiling` the store is empty, and
+    forgotten, and the board counts by the places of the network's nodes. Raises UserError when the
+    board has no virtual one or the firmware is not built, ToolError when unicorn, capstone or a
+    host compiler is missing, BoardError when the firmware faults.
     """
     elf = _firmware(project, board, "virtual")
     try:
+        from tinyodl.virtual.places import places_of
         from tinyodl.virtual.unicorn_board import UnicornBoard
     except ImportError as error:
         raise ToolError(
             f"the virtual board needs the package {error.name}; pip install 'tinyodl[virtual]'"
         ) from error
-    return UnicornBoard(board, elf, project / STORE_FILE if store else None, places)
+    if profiling:
+        return UnicornBoard(board, elf, places=places_of(load_image(elf)))
+    return UnicornBoard(board, elf, project / STORE_FILE)
 
 
 def boot_qemu(project: Path, board: Board) -> QemuBoard:
@@ -56,17 +53,15 @@ def boot_qemu(project: Path, board: Board) -> QemuBoard:
     return QemuBoard(board, _firmware(project, board, "qemu"))
 
 
-def require(board: Board, kind: str) -> None:
-    """UserError unless the board is emulated by "virtual" or "qemu"."""
-    if kind not in board.virtual:
-        others = [name for name in board_names() if kind in load_board(name).virtual]
-        raise UserError(
-            f"{board.title} does not run on --port {kind}; boards that do: {', '.join(others)}"
-        )
+def boards_with(kind: str) -> list[str]:
+    """The boards that are emulated by "virtual" or "qemu"."""
+    return [name for name in board_names() if kind in load_board(name).virtual]
 
 
 def _firmware(project: Path, board: Board, kind: str) -> Path:
-    require(board, kind)
+    if kind not in board.virtual:
+        others = ", ".join(boards_with(kind))
+        raise UserError(f"{board.title} does not run on --port {kind}; boards that do: {others}")
     elf = project / ".pio" / "build" / board.name / "firmware.elf"
     if not elf.is_file():
         raise UserError(

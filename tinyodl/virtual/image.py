@@ -46,6 +46,15 @@ class Image:
     segments: tuple[Segment, ...]
     code: tuple[CodeSection, ...]
     functions: tuple[Function, ...]  # by address
+    labels: tuple[tuple[str, int], ...]  # other symbols: name and value
+
+    def function_at(self, address: int) -> Function | None:
+        """The function that an address lies in."""
+        before = bisect.bisect_right(self.functions, address, key=lambda f: f.address) - 1
+        if before < 0:
+            return None
+        function = self.functions[before]
+        return function if address - function.address < function.size else None
 
     def where(self, address: int) -> str:
         """`function+0x12`, or the bare address where no function lies."""
@@ -79,6 +88,7 @@ def _read(path: Path, elf: ELFFile) -> Image:
         if segment["p_filesz"]
     )
     functions: dict[int, Function] = {}
+    labels: list[tuple[str, int]] = []
     marks: list[tuple[int, bool]] = []  # (address, instructions from here on?)
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
@@ -90,13 +100,16 @@ def _read(path: Path, elf: ELFFile) -> Image:
             functions[address] = Function(symbol.name, address, symbol["st_size"])
         elif symbol.name.split(".")[0] in ("$t", "$d"):  # Arm ELF (AAELF32), mapping symbols
             marks.append((address, symbol.name.startswith("$t")))
+        elif symbol["st_info"]["type"] == "STT_NOTYPE":
+            labels.append((symbol.name, address))
     marks.sort()
     code = tuple(
         CodeSection(section["sh_addr"], section.data(), _spans(section, marks))
         for section in elf.iter_sections("SHT_PROGBITS")
         if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]
     )
-    return Image(path, segments, code, tuple(functions[a] for a in sorted(functions)))
+    by_address = tuple(functions[address] for address in sorted(functions))
+    return Image(path, segments, code, by_address, tuple(labels))
 
 
 def _spans(section: Section, marks: list[tuple[int, bool]]) -> tuple[tuple[int, int], ...]:
