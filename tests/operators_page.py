@@ -23,13 +23,13 @@ _NOTHING_TO_DERIVE = {"Identity"}
 _HEAD = """# Operators
 
 Written by `python -m tests.operators_page` from the tables in `tinyodl/ops/` and the tests; a test
-keeps it up to date. Shapes are static, ONNX opset {oldest} to {newest}. Operators compute in float32,
-and where the kernels are `_i8.h` between int8 tensors; their gradients are float32.
+keeps it up to date. Shapes are static, ONNX opset {oldest} to {newest}. Operators compute in
+float32, and where the kernels are `_i8.h` between int8 tensors; their gradients are float32.
 
 Forward and gradients are compared with PyTorch in float64 on random shapes and attributes (the test
-files below), int8 operators with its fake quantisation and with onnxruntime. The generated C runs the
-ONNX project's own node tests (`onnx.backend.test` of onnx {version}): **{passed} cases pass, {excluded}
-are excluded** by the rules at the end, and nothing else is left out.
+files below), int8 operators with its fake quantisation and with onnxruntime. The generated C runs
+the ONNX project's own node tests (`onnx.backend.test` of onnx {version}): **{passed} cases pass,
+{excluded} are excluded** by the rules at the end, and nothing else is left out.
 
 | ONNX | covers | refused | gradient | kernels | tests | backend cases |
 |---|---|---|---|---|---|--:|
