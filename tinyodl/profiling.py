@@ -52,7 +52,7 @@ class Profile:
 
     `total` is what the firmware's phases took: the sum of a phase's nodes and of `between`, which
     is what belongs to no node, as calls and the marks of the phases. `shared_code` are the bytes of
-    functions that several nodes call, by name.
+    functions that several nodes call, by name; `code_between` is what is around the nodes' code.
     """
 
     manifest: Manifest
@@ -62,6 +62,7 @@ class Profile:
     between: Mapping[str, Count]  # by phase
     total: Mapping[str, Count]
     shared_code: Mapping[str, int]
+    code_between: int
 
     @property
     def step(self) -> Count:
@@ -70,8 +71,9 @@ class Profile:
 
     @property
     def code_bytes(self) -> int:
-        """Code of all nodes."""
-        return sum(cost.code_bytes for cost in self.nodes) + sum(self.shared_code.values())
+        """All that the network's code takes."""
+        nodes = sum(cost.code_bytes for cost in self.nodes)
+        return nodes + sum(self.shared_code.values()) + self.code_between
 
 
 def profile_project(project: Path, samples: Path | None = None) -> Profile:
@@ -105,7 +107,7 @@ def profile_project(project: Path, samples: Path | None = None) -> Profile:
     nowhere = ("", NO_NODE)  # before the first node of all, and behind others
     between = {p: _sum(counts.get((p, at), Count()) for at in nowhere) for p in PHASES}
     total = {p: _sum(count for (of, _), count in counts.items() if of == p) for p in PHASES}
-    return Profile(manifest, build.compiler, source, costs, between, total, code.shared)
+    return Profile(manifest, build.compiler, source, costs, between, total, code.shared, code.rest)
 
 
 def _sample(manifest: Manifest, path: Path | None) -> tuple[Array, int | Array, str]:

@@ -177,12 +177,10 @@ def print_profile(console: Console, profile: Profile) -> None:
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
     Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
-    called = (
-        f" Several nodes call {', '.join(shared)}: {sum(shared.values()):,} B." if shared else ""
-    )
+    called = f", {sum(shared.values()):,} B in {', '.join(shared)}" if shared else ""
     console.print(
         f"Built by {profile.compiler}; the sample is {profile.sample}. Instructions are exact, "
-        f"cycles modelled.{called}"
+        f"cycles modelled. Of the code, {profile.code_between:,} B are between nodes{called}."
     )
 
 

@@ -78,7 +78,7 @@ def profile_values(profile: Profile) -> dict[str, Any]:
     """A profile: counts of a step and of each phase, then node by node in the order of execution.
 
     A node's `within` is the index in `nodes` of the one whose body it is in. `share` is of the
-    step's cycles, `between_nodes` belongs to no node.
+    step's cycles, what is between nodes belongs to none.
     """
     cycles = profile.step.cycles
     index = {id(cost.node): at for at, cost in enumerate(profile.nodes)}
@@ -93,7 +93,8 @@ def profile_values(profile: Profile) -> dict[str, Any]:
             for phase, total in profile.total.items()
         },
         "code_bytes": profile.code_bytes,
-        "shared_code_bytes": dict(profile.shared_code),
+        "code_bytes_between_nodes": profile.code_between,
+        "code_bytes_shared": dict(profile.shared_code),
         "nodes": [
             {
                 "op": cost.node.op,

@@ -23,14 +23,16 @@ _LABEL = re.compile(r"net_node_(\w+)\.(\d+)")
 
 @dataclass(frozen=True)
 class NodeCode:
-    """Bytes of code, by place; and of functions that several places call, by name.
+    """Bytes of code: of each place; of functions that several places call, by name; of the rest.
 
     A place has the code up to the next one, literals included, and the functions that are called
-    from there alone, directly or not.
+    from there alone, directly or not. The rest is what else there is in the functions in which
+    places are: calls, and what the compiler has moved to a function's end.
     """
 
     own: Mapping[str, int]
     shared: Mapping[str, int]
+    rest: int
 
 
 def places_of(image: Image) -> dict[int, str]:
@@ -43,31 +45,35 @@ def code_of(image: Image) -> NodeCode:
     """How much code each node has."""
     calls = _Calls(image)
     own: Counter[str] = Counter()
+    around: dict[Function, int] = {}
     callers: defaultdict[Function, set[str]] = defaultdict(set)
-    for place, start, end in _ranges(image):
+    for place, function, start, end in _ranges(image):
+        around.setdefault(function, function.size)
         if place == NO_NODE:
             continue
+        around[function] -= end - start
         own[place] += end - start
-        for function in calls.reached(start, end):
-            callers[function].add(place)
+        for called in calls.reached(start, end):
+            callers[called].add(place)
     shared = {}
     for function, those in callers.items():
         if len(those) == 1:
             own[next(iter(those))] += function.size
         else:
             shared[function.name] = function.size
-    return NodeCode(own, shared)
+    return NodeCode(own, shared, sum(around.values()))
 
 
-def _ranges(image: Image) -> Iterator[tuple[str, int, int]]:
-    """Place, first address, end: the next place, or where the function ends."""
+def _ranges(image: Image) -> Iterator[tuple[str, Function, int, int]]:
+    """Places, each with its function, first address and end: the next place, or the function's."""
     places = places_of(image)
     starts = sorted(places)
     for start, following in itertools.zip_longest(starts, starts[1:]):
         function = image.function_at(start)
         if function is not None:
             end = function.address + function.size
-            yield places[start], start, end if following is None else min(end, following)
+            end = end if following is None else min(end, following)
+            yield places[start], function, start, end
 
 
 class _Calls:
