@@ -10,7 +10,7 @@ looked for beside it, in shared/.
 
 Instructions are exact, cycles modelled, both of the virtual board. What others take was counted the
 same way with GCC 12.2, around one call: CMSIS-NN (2026-07), onnx2c and emx-onnx-cgen forward,
-TinyEngine backward, AIfES 2.2 for the MLP; maps for CMSIS-NN lie padded already.
+TinyEngine backward, AIfES 2.2 for the MLP.
 """
 
 from __future__ import annotations
@@ -236,14 +236,15 @@ def row(layer: Layer, folder: Path) -> str:
     ours = (count.instructions / macs, count.cycles / macs)
     cells = [f"{rate:.2f} | {cycles:.2f}" for rate, cycles in (ours, layer.theirs, layer.target)]
     return (
-        f"| {layer.name} | {macs:,} | {count.instructions:,} | {cells[0]} | {layer.others} "
-        f"| {cells[1]} | {cells[2]} |".replace("nan", "")
+        f"| {layer.name} | {macs:,} | {count.instructions:,} | {cells[0]} | {cost.code_bytes:,} "
+        f"| {layer.others} | {cells[1]} | {cells[2]} |".replace("nan", "")
     )
 
 
 def _is_of(layer: Layer, cost: NodeCost) -> bool:
-    name, op = cost.node.name, cost.node.op
-    return name.split(".")[0] == "layer" and op.endswith(layer.gradient or ("Conv", "Gemm"))
+    if not layer.gradient:
+        return cost.node.name == "layer"
+    return cost.node.name.startswith("layer.") and cost.node.op.endswith(layer.gradient)
 
 
 def mlp(folder: Path) -> str:
@@ -314,8 +315,9 @@ def main() -> None:
 
     compiler = find_arm_compiler().title
     print(f"{compiler} {' '.join((*C_FLAGS, *FPU_FLAGS))}\n")
-    print("| layer | MACs | instructions | ins/MAC | cyc/MAC | others | ins/MAC | cyc/MAC "
-          "| target, ins/MAC | cyc/MAC |\n|---|--:|--:|--:|--:|---|--:|--:|--:|--:|")  # fmt: skip
+    print("| layer | MACs | instructions | ins/MAC | cyc/MAC | code, B | others | ins/MAC "
+          "| cyc/MAC | target, ins/MAC | cyc/MAC |\n"
+          "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|")  # fmt: skip
     for layer in (*forward_layers(), *gradients()):
         printed(layer.name, partial(row, layer))
     print("\nInt8 inference, instructions; 0.65 of what CMSIS-NN's kernels need for the same "
