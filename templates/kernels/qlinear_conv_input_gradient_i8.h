@@ -12,6 +12,8 @@
  * column, from 0 or from onto. A weight becomes float32 and is scaled before it is multiplied.
  *
  * Where only a few channels of a map are there at a time, it is made in parts, with the same bits.
+ *
+ * Sums are made in registers, of many elements at once: loops over these are unrolled.
  */
 #ifndef TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
 #define TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
@@ -20,7 +22,284 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "in_register.h"
 #include "qlinear_conv_shape.h"
+
+/// Pointwise, one group: maps are mixed as they are ///
+
+/* Maps gy of n filters, which are mixed to maps gx. Row i of their weights, one for each gx, is in w or,
+ * from `cut` on, in rest; rows are `length` apart. Filter i has scale[channel[i]] and map
+ * gy[place[i]], column c has map gx[order[c]]; what is NULL is 0, 1, 2, ... `fresh`: sums begin at 0,
+ * not at gx. */
+typedef struct {
+    const int8_t *w, *rest;
+    int32_t n, cut, length, map, fresh;
+    const float *scale, *gy;
+    float *gx;
+    const uint16_t *channel, *place, *order;
+} mixture;
+
+typedef struct {
+    const int8_t *w;
+    float scale;
+    const float *gy;
+} mixed_filter;
+
+static inline mixed_filter mixed_filter_at(const mixture *m, int32_t i)
+{
+    const mixed_filter f = {
+        i < m->cut ? m->w + i * m->length : m->rest + (i - m->cut) * m->length,
+        m->scale[m->channel ? m->channel[i] : i],
+        m->gy + (m->place ? m->place[i] : i) * m->map,
+    };
+    return f;
+}
+
+static inline float *mixed_map_at(const mixture *m, int32_t c)
+{
+    return m->gx + (m->order ? m->order[c] : c) * m->map;
+}
+
+/* A filter's gradient, and its weights on four columns as they are multiplied. */
+typedef struct {
+    const float *gy;
+    float weights[4];
+} ready_filter;
+
+/* Four maps, made of n filters, or, unless `fresh`, added to: four positions of each at a time, so that
+ * a weight and a gradient are loaded once for four products. */
+static inline void mix_into_four(int32_t map, int32_t n, const ready_filter *filters, int fresh,
+                                 float *const *maps)
+{
+    float *gx[4] = {maps[0], maps[1], maps[2], maps[3]};
+
+    for (int32_t p = 0; p + 4 <= map; p += 4) {
+        const ready_filter *f = filters;
+        float sums[4][4];
+
+#pragma GCC unroll 4
+        for (int32_t c = 0; c < 4; c++) {
+#pragma GCC unroll 4
+            for (int32_t q = 0; q < 4; q++) {
+                sums[c][q] = fresh ? 0.0f : gx[c][q];
+            }
+        }
+        do {
+            const float *gy = f->gy + p;
+
+            IN_REGISTER(gy);
+#pragma GCC unroll 4
+            for (int32_t q = 0; q < 4; q++) {
+#pragma GCC unroll 4
+                for (int32_t c = 0; c < 4; c++) {
+                    sums[c][q] += f->weights[c] * gy[q];
+                }
+            }
+        } while (++f < filters + n);
+#pragma GCC unroll 4
+        for (int32_t c = 0; c < 4; c++) {
+#pragma GCC unroll 4
+            for (int32_t q = 0; q < 4; q++) {
+                *gx[c]++ = sums[c][q];
+            }
+        }
+    }
+}
+
+enum { READY = 24 };
+
+/* Columns by four, with a few filters at a time, whose sums go on where those before them ended. */
+static inline void mix_by_four(const mixture *m, int32_t columns)
+{
+    int32_t n;
+
+    for (int32_t i = 0; i < m->n; i += n) {
+        mixed_filter filters[READY];
+        ready_filter ready[READY];
+
+        for (n = 0; n < READY && i + n < m->n; n++) {
+            filters[n] = mixed_filter_at(m, i + n);
+            ready[n].gy = filters[n].gy;
+        }
+        for (int32_t c = 0; c < columns; c += 4) {
+            float *maps[4];
+
+#pragma GCC unroll 4
+            for (int32_t k = 0; k < 4; k++) {
+                maps[k] = mixed_map_at(m, c + k);
+            }
+            for (int32_t j = 0; j < n; j++) {
+                const int8_t *w = filters[j].w + c;
+                IN_REGISTER(w);
+#pragma GCC unroll 4
+                for (int32_t k = 0; k < 4; k++) {
+                    ready[j].weights[k] = (float)w[k] * filters[j].scale;
+                }
+            }
+            mix_into_four(m->map, n, ready, m->fresh && i == 0, maps);
+        }
+    }
+}
+
+enum { POSITIONS = 16 };
+
+/* One column: sixteen positions at a time, with all filters. */
+static inline void mix_into_one(const mixture *m, int32_t column)
+{
+    float *gx = mixed_map_at(m, column);
+
+    for (int32_t p = 0; p + POSITIONS <= m->map; p += POSITIONS) {
+        const int8_t *w = (m->cut > 0 ? m->w : m->rest - m->cut * m->length) + column;
+        float sums[POSITIONS];
+
+        IN_REGISTER(gx);
+#pragma GCC unroll 16
+        for (int32_t q = 0; q < POSITIONS; q++) {
+            sums[q] = m->fresh ? 0.0f : gx[q];
+        }
+        for (int32_t i = 0; i < m->n; i++, w += m->length) {
+            if (i == m->cut) {
+                w = m->rest + column;
+            }
+            const float weight = (float)*w * m->scale[m->channel ? m->channel[i] : i];
+            const float *gy = m->gy + (m->place ? m->place[i] : i) * m->map + p;
+
+            IN_REGISTER(gy);
+#pragma GCC unroll 16
+            for (int32_t q = 0; q < POSITIONS; q++) {
+                sums[q] += weight * gy[q];
+            }
+        }
+#pragma GCC unroll 16
+        for (int32_t q = 0; q < POSITIONS; q++) {
+            *gx++ = sums[q];
+        }
+    }
+}
+
+/* One filter: sixteen positions of its gradient stay in registers for all columns. */
+static inline void mix_from_one(const mixture *m, int32_t columns)
+{
+    const mixed_filter f = mixed_filter_at(m, 0);
+
+    for (int32_t p = 0; p + POSITIONS <= m->map; p += POSITIONS) {
+        float gy[POSITIONS];
+
+#pragma GCC unroll 16
+        for (int32_t q = 0; q < POSITIONS; q++) {
+            gy[q] = f.gy[p + q];
+        }
+        for (int32_t c = 0; c < columns; c++) {
+            const float weight = (float)f.w[c] * f.scale;
+            float *gx = mixed_map_at(m, c) + p;
+
+            IN_REGISTER(gx);
+#pragma GCC unroll 2
+            for (int32_t half = 0; half < POSITIONS; half += POSITIONS / 2) {
+                float sums[POSITIONS / 2];
+
+#pragma GCC unroll 8
+                for (int32_t q = 0; q < POSITIONS / 2; q++) {
+                    sums[q] = gx[half + q] + weight * gy[half + q];
+                }
+#pragma GCC unroll 8
+                for (int32_t q = 0; q < POSITIONS / 2; q++) {
+                    gx[half + q] = sums[q];
+                }
+            }
+        }
+    }
+}
+
+/* Of these columns, the positions from `first` on: one by one. */
+static inline void mix_last(const mixture *m, range columns, int32_t first)
+{
+    for (int32_t c = columns.first; c < columns.end; c++) {
+        for (int32_t p = first; p < m->map; p++) {
+            float *gx = mixed_map_at(m, c) + p;
+            float sum = m->fresh ? 0.0f : *gx;
+
+            for (int32_t i = 0; i < m->n; i++) {
+                const mixed_filter f = mixed_filter_at(m, i);
+                sum += (float)f.w[c] * f.scale * f.gy[p];
+            }
+            *gx = sum;
+        }
+    }
+}
+
+static __attribute__((noinline, unused)) void mix_maps(const mixture *m, int32_t columns)
+{
+    const int32_t lone_filter = m->n == 1 && !m->fresh;
+    const range fours = {0, lone_filter ? 0 : columns / 4 * 4}, others = {fours.end, columns};
+
+    if (fours.end > 0) {
+        mix_by_four(m, fours.end);
+    }
+    if (lone_filter) {
+        mix_from_one(m, columns);
+    } else {
+        for (int32_t c = others.first; c < columns; c++) {
+            mix_into_one(m, c);
+        }
+    }
+    if (m->map % POSITIONS) {
+        mix_last(m, fours, m->map / 4 * 4);
+        mix_last(m, others, m->map / POSITIONS * POSITIONS);
+    }
+}
+
+/* Mixes the maps of filters to those of columns: of the columns in w, then of those in rest. Of gy and
+ * gx there are all maps, or those of these filters or columns `alone`. */
+static inline __attribute__((always_inline)) void
+mix_columns(const qlinear_conv_shape *s, range filters, range columns, const float *gy,
+            int32_t gy_alone, const int8_t *w, const float *scale, const int8_t *rest,
+            const uint16_t *out_order, const uint16_t *in_order, int32_t fresh, float *gx,
+            int32_t gx_alone)
+{
+    const int32_t learned = columns.end < s->columns ? columns.end : s->columns;
+    mixture m = {
+        .n = filters.end - filters.first,
+        .map = s->in_height * s->in_width,
+        .fresh = fresh,
+        .scale = out_order ? scale : scale + filters.first,
+        .channel = out_order ? out_order + filters.first : NULL,
+        .gy = gy,
+        .place = out_order && !gy_alone ? out_order + filters.first : NULL,
+    };
+
+    if (!out_order && !gy_alone) {
+        m.gy += filters.first * m.map;
+    }
+    for (int32_t c = columns.first; c < columns.end;) {
+        const int32_t end = c < learned ? learned : columns.end;
+        const int32_t first = c - columns.first;
+
+        m.gx = gx_alone ? gx + first * m.map : in_order ? gx : gx + c * m.map;
+        m.order = gx_alone || !in_order ? NULL : in_order + c;
+        if (c < learned) {
+            m.length = s->columns;
+            m.cut = s->filters - filters.first;
+            m.w = w + filters.first * m.length + c;
+            m.rest = rest + c;
+        } else {
+            m.length = s->in_channels - s->columns;
+            m.cut = m.n;
+            m.w = rest + filters.first * m.length + c - s->columns;
+            m.rest = NULL;
+        }
+        mix_maps(&m, end - c);
+        c = end;
+    }
+}
+
+/* gx begins as onto; n elements. */
+static inline __attribute__((always_inline)) void copy_onto(int32_t n, const float *onto, float *gx)
+{
+    if (onto && onto != gx) {
+        memcpy(gx, onto, (size_t)n * sizeof *gx);
+    }
+}
 
 static inline __attribute__((always_inline)) void begin_sums(int32_t n, const float *onto,
                                                              float *gx)
@@ -59,45 +338,6 @@ add_shifted_maps(const qlinear_conv_shape *s, const float *restrict gy, const in
     }
 }
 
-/* Pointwise, one group: the sums over all filters for one channel, of four positions at a time. */
-static inline __attribute__((always_inline)) void
-mix_maps(const qlinear_conv_shape *s, int32_t column, const float *restrict gy,
-         const int8_t *restrict w, const float *restrict scale, const int8_t *restrict rest,
-         const uint16_t *restrict out_order, const float *onto, float *gx)
-{
-    const int32_t map = s->in_height * s->in_width;
-    int32_t p = 0;
-
-    for (; p + 4 <= map; p += 4) {
-        float sum0 = onto ? onto[p] : 0.0f;
-        float sum1 = onto ? onto[p + 1] : 0.0f;
-        float sum2 = onto ? onto[p + 2] : 0.0f;
-        float sum3 = onto ? onto[p + 3] : 0.0f;
-        for (int32_t i = 0; i < s->out_channels; i++) {
-            const conv_filter f = filter_at(s, i, w, rest, out_order);
-            const float weight = (float)*column_at(s, &f, column) * scale[f.channel];
-            const float *g = gy + f.channel * map + p;
-            sum0 += weight * g[0];
-            sum1 += weight * g[1];
-            sum2 += weight * g[2];
-            sum3 += weight * g[3];
-        }
-        gx[p] = sum0;
-        gx[p + 1] = sum1;
-        gx[p + 2] = sum2;
-        gx[p + 3] = sum3;
-    }
-    for (; p < map; p++) {
-        float sum = onto ? onto[p] : 0.0f;
-        for (int32_t i = 0; i < s->out_channels; i++) {
-            const conv_filter f = filter_at(s, i, w, rest, out_order);
-            const float weight = (float)*column_at(s, &f, column) * scale[f.channel];
-            sum += weight * gy[f.channel * map + p];
-        }
-        gx[p] = sum;
-    }
-}
-
 /* Whether positions correspond one to one, so that maps are mixed as they are. */
 static inline __attribute__((always_inline)) int is_pointwise(const qlinear_conv_shape *s)
 {
@@ -133,10 +373,10 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
     const int32_t out_map = s->out_height * s->out_width;
 
     if (is_pointwise(s)) {
-        for (int32_t c = 0; c < s->in_channels; c++) {
-            const int32_t at = (in_order ? in_order[c] : c) * in_map;
-            mix_maps(s, c, gy, w, scale, rest, out_order, onto ? onto + at : NULL, gx + at);
-        }
+        const range filters = {0, s->out_channels}, columns = {0, s->in_channels};
+
+        copy_onto(s->in_channels * in_map, onto, gx);
+        mix_columns(s, filters, columns, gy, 0, w, scale, rest, out_order, in_order, !onto, gx, 0);
         return;
     }
     if (!scratch) {
@@ -171,46 +411,22 @@ qlinear_conv_input_gradient_columns_i8(const qlinear_conv_shape *s, int32_t part
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
 
-    for (int32_t c = part * count; c < (part + 1) * count; c++, gx += in_map) {
-        const float *onto_map = onto ? onto + (in_order ? in_order[c] : c) * in_map : NULL;
+    const range filters = {0, s->out_channels}, columns = {part * count, (part + 1) * count};
 
-        if (is_pointwise(s)) {
-            mix_maps(s, c, gy, w, scale, rest, out_order, onto_map, gx);
-            continue;
+    if (is_pointwise(s)) {
+        for (int32_t n = 0; onto && n < count; n++) {
+            const int32_t c = columns.first + n;
+            copy_onto(in_map, onto + (in_order ? in_order[c] : c) * in_map, gx + n * in_map);
         }
-        begin_sums(in_map, onto_map, gx);
+        mix_columns(s, filters, columns, gy, 0, w, scale, rest, out_order, in_order, !onto, gx, 1);
+        return;
+    }
+    for (int32_t c = columns.first; c < columns.end; c++, gx += in_map) {
+        begin_sums(in_map, onto ? onto + (in_order ? in_order[c] : c) * in_map : NULL, gx);
         for (int32_t i = 0; i < s->out_channels; i++) {
             const conv_filter f = filter_at(s, i, w, rest, out_order);
             const float *gy_map = gy + f.channel * out_map;
             add_shifted_maps(s, gy_map, column_at(s, &f, c), scale[f.channel], gx);
-        }
-    }
-}
-
-/* Pointwise: gx += the columns of four filters from filter i on, whose maps follow one another. */
-static inline __attribute__((always_inline)) void
-add_four_filters(const qlinear_conv_shape *s, int32_t i, const float *restrict gy,
-                 const int8_t *restrict w, const float *restrict scale, const int8_t *restrict rest,
-                 const uint16_t *restrict out_order, const uint16_t *restrict in_order,
-                 float *restrict gx)
-{
-    const int32_t map = s->in_height * s->in_width;
-
-    for (int32_t c = 0; c < s->in_channels; c++) {
-        float *gx_map = gx + (in_order ? in_order[c] : c) * map;
-        float weights[4];
-
-        for (int32_t n = 0; n < 4; n++) {
-            const conv_filter f = filter_at(s, i + n, w, rest, out_order);
-            weights[n] = (float)*column_at(s, &f, c) * scale[f.channel];
-        }
-        for (int32_t p = 0; p < map; p++) {
-            float sum = gx_map[p];
-            sum += weights[0] * gy[p];
-            sum += weights[1] * gy[p + map];
-            sum += weights[2] * gy[p + 2 * map];
-            sum += weights[3] * gy[p + 3 * map];
-            gx_map[p] = sum;
         }
     }
 }
@@ -230,12 +446,16 @@ qlinear_conv_input_gradient_filters_i8(const qlinear_conv_shape *s, int32_t part
     const int32_t out_map = s->out_height * s->out_width;
     const int32_t begun = s->groups == 1 ? s->in_channels : count;
 
+    if (is_pointwise(s)) {
+        const range filters = {part * count, (part + 1) * count}, columns = {0, s->in_channels};
+        const int32_t fresh = part == 0 && !onto;
+
+        copy_onto(begun * in_map, part == 0 ? onto : NULL, gx);
+        mix_columns(s, filters, columns, gy, 1, w, scale, rest, out_order, in_order, fresh, gx, 0);
+        return;
+    }
     if (s->groups > 1 || part == 0) {
         begin_sums(begun * in_map, onto, gx);
-    }
-    if (is_pointwise(s) && count == 4) {
-        add_four_filters(s, 4 * part, gy, w, scale, rest, out_order, in_order, gx);
-        return;
     }
     for (int32_t n = 0; n < count; n++) {
         const conv_filter f = filter_at(s, part * count + n, w, rest, out_order);
