@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tile_f32.h"
+
 typedef struct {
     int32_t outer[3], outer_left[3], outer_right[3];
     int32_t rows, rows_left;
@@ -32,10 +34,11 @@ static inline void contraction_block(const contraction *s, int32_t o, const floa
     }
 }
 
-/* One element; summed in the order s, k. */
-static inline float contraction_sum(const contraction *s, const float *left, const float *right)
+/* A tile of elements; summed in the order s, k. */
+TILE_INLINE void contraction_tile(const contraction *s, int32_t rows, int32_t columns,
+                                  const float *left, const float *right, tile_f32 *sums)
 {
-    float sum = 0.0f;
+    tile_start(rows, columns, sums, NULL, 0, 0);
     for (int32_t a = 0; a < s->summed[0]; a++) {
         for (int32_t b = 0; b < s->summed[1]; b++) {
             for (int32_t c = 0; c < s->summed[2]; c++) {
@@ -43,25 +46,38 @@ static inline float contraction_sum(const contraction *s, const float *left, con
                                  c * s->summed_left[2];
                 const float *r = right + a * s->summed_right[0] + b * s->summed_right[1] +
                                  c * s->summed_right[2];
+
                 for (int32_t k = 0; k < s->inner; k++) {
-                    sum += l[k * s->inner_left] * r[k * s->inner_right];
+                    float of_rows[TILE_ROWS], of_columns[TILE_LANES];
+                    lanes_load(rows, of_rows, l + k * s->inner_left, s->rows_left);
+                    lanes_load(columns, of_columns, r + k * s->inner_right, s->columns_right);
+                    tile_add(rows, columns, sums, of_rows, of_columns);
                 }
             }
         }
     }
-    return sum;
 }
 
-static inline void contract_f32(const contraction *s, float alpha, const float *restrict left,
-                                const float *restrict right, float *restrict y)
+TILE_INLINE void contract_f32(const contraction *s, float alpha, const float *restrict left,
+                              const float *restrict right, float *restrict y)
 {
+    const int32_t rows = lanes_of(s->rows, TILE_ROWS);
+    const int32_t columns = lanes_of(s->columns, s->rows > 1 ? TILE_ROWS : TILE_LANES);
+
     for (int32_t o = 0; o < s->outer[0] * s->outer[1] * s->outer[2]; o++) {
         const float *l = left, *r = right;
         contraction_block(s, o, &l, &r);
-        for (int32_t i = 0; i < s->rows; i++) {
-            for (int32_t j = 0; j < s->columns; j++) {
-                *y++ = alpha *
-                       contraction_sum(s, l + i * s->rows_left, r + j * s->columns_right);
+        for (int32_t i = 0; i < s->rows; i += rows) {
+            const int32_t row = turn_start(i, rows, s->rows);
+            for (int32_t j = 0; j < s->columns; j += columns) {
+                const int32_t column = turn_start(j, columns, s->columns);
+                tile_f32 sums;
+
+                contraction_tile(s, rows, columns, l + row * s->rows_left,
+                                 r + column * s->columns_right, &sums);
+                tile_scale(rows, columns, &sums, alpha);
+                tile_store(rows, columns, &sums, y + (o * s->rows + row) * s->columns + column,
+                           s->columns, 1);
             }
         }
     }
