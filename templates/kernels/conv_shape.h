@@ -20,21 +20,21 @@ typedef struct {
 } conv_axis;
 
 /* Whether each output is made of the elements at its own place: maps are then one long row. */
-static inline int conv_is_flat(const conv_shape *s)
+static inline __attribute__((always_inline)) int conv_is_flat(const conv_shape *s)
 {
     return s->kernel_height == 1 && s->kernel_width == 1 && s->stride_height == 1 &&
            s->stride_width == 1 && s->pad_top == 0 && s->pad_left == 0 &&
            s->out_height == s->in_height && s->out_width == s->in_width;
 }
 
-static inline conv_axis conv_rows(const conv_shape *s)
+static inline __attribute__((always_inline)) conv_axis conv_rows(const conv_shape *s)
 {
     return conv_is_flat(s) ? (conv_axis){1, 1, 1, 1, 1, 0}
                            : (conv_axis){s->in_height,     s->out_height,      s->kernel_height,
                                          s->stride_height, s->dilation_height, s->pad_top};
 }
 
-static inline conv_axis conv_columns(const conv_shape *s)
+static inline __attribute__((always_inline)) conv_axis conv_columns(const conv_shape *s)
 {
     const int32_t map = s->in_height * s->in_width;
 
@@ -50,7 +50,7 @@ typedef struct {
 enum { STRIP_TAPS = 7 }; /* of a kernel row, at most, where they are written out */
 
 /* The taps k of `kernel` with 0 <= start + k * dilation < size. */
-static inline range taps_on_map(int32_t start, int32_t dilation, int32_t kernel, int32_t size)
+static inline __attribute__((always_inline)) range taps_on_map(int32_t start, int32_t dilation, int32_t kernel, int32_t size)
 {
     range taps = {0, kernel};
     if (start < 0) {
@@ -63,7 +63,7 @@ static inline range taps_on_map(int32_t start, int32_t dilation, int32_t kernel,
 }
 
 /* The outputs o of `count` with 0 <= o * stride + offset < size: what one tap meets. */
-static inline range outputs_on_map(int32_t offset, int32_t stride, int32_t count, int32_t size)
+static inline __attribute__((always_inline)) range outputs_on_map(int32_t offset, int32_t stride, int32_t count, int32_t size)
 {
     return taps_on_map(offset, stride, count, size);
 }
