@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
-from tinyodl.ops import output_shape
+from tinyodl.ops import output_shapes
 from tinyodl.ops.shared.quantization import bounds
 
 POINTWISE = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
@@ -45,11 +47,15 @@ class Maps:
     def node(self, op: str, inputs: tuple[str, ...], attrs: dict[str, object]) -> None:
         """A node behind the others, with one output that is from now on the last map."""
         made = f"m{len(self.nodes)}"
-        node = Node(op, made, inputs, (made,), attrs)
-        shape = output_shape(node, Graph((), self.tensors, (), ()))
+        scratch = ("", "", f"{made}.scratch") if op == "QLinearConv" else ()
+        node = Node(op, made, inputs, (made, *scratch), attrs)
+        shape, *others = output_shapes(node, Graph((), self.tensors, (), ()))
+        for name, size in zip(scratch, others, strict=True):
+            if name:
+                self.tensors[name] = Tensor(name, size, dtype="int16")
         of = bounds(self.tensors[self.add(made, shape)].quantization)
         cut = {k: getattr(of, k) for k in ("low", "high", "pass_low", "pass_high")}
-        self.nodes.append(Node(op, made, inputs, (made,), {**attrs, **cut}))
+        self.nodes.append(replace(node, attrs={**attrs, **cut}))
         self.last = made
 
     def windows(self) -> tuple[tuple[int, int], dict[str, object]]:

@@ -135,11 +135,14 @@ def test_the_target_may_come_before_the_sample_that_is_worked_on_as_it_arrives(t
     assert rows.library.net_train(0) == loss
 
 
-def bottleneck() -> Graph:
+SCRATCH = 624  # of the depthwise layer below: 3 rows of sums, 5 of widened inputs, weights in pairs
+
+
+def bottleneck(groups: int = 32) -> Graph:
     """8 maps of 24 x 24, 32 in between, 8 again, and a shortcut; then their averages."""
     maps = Maps(np.random.default_rng(0), (1, 8, 24, 24))
     maps.layer(32, (1, 1), POINTWISE)
-    maps.layer(32, (3, 3), SAME_3X3, group=32)
+    maps.layer(32, (3, 3), SAME_3X3, group=groups)
     maps.layer(8, (1, 1), POINTWISE)
     maps.shortcut("x")
     whole = {**POINTWISE, "kernel": (24, 24), "count_include_pad": False, "factor": 1.0}
@@ -151,8 +154,9 @@ def test_maps_between_layers_are_held_as_rings():
     training = differentiate(bottleneck(), UpdatePlan())
     made = with_rows(training, [(0, 3)])
     assert [node.op for node in made.nodes][:3] == ["Rows", "QLinearAdd", "QLinearAveragePool"]
-    assert plan_arena(training).nbytes == (8 + 32 + 32) * 24 * 24
-    assert plan_arena(made).nbytes == (8 + 8) * 24 * 24 + (3 + 1) * 32 * 24
+    columns = 4 * 32  # two of the last layer, int16
+    assert plan_arena(training).nbytes == (8 + 32 + 8) * 24 * 24 + columns
+    assert plan_arena(made).nbytes == (8 + 8) * 24 * 24 + (3 + 1) * 32 * 24 + SCRATCH
     assert made.shape("m0") == (1, 32, 3, 24), "what the 3 x 3 windows reach"
     assert made.shape("m1") == (1, 32, 1, 24)
 
@@ -163,7 +167,7 @@ def test_the_sample_is_held_as_a_ring_too():
     assert arriving(made) is made.nodes[0]
     assert made.shape("x") == (1, 8, 2, 24), "the shortcut is one row behind the windows"
     rings = (8 * 2 + 32 * 3 + 32 + 8) * 24
-    assert plan_arena(made).nbytes == rings + 8 * 24 * 24
+    assert plan_arena(made).nbytes == rings + 8 * 24 * 24 + SCRATCH
 
 
 def test_a_sample_stays_whole_where_another_step_needs_more_memory():
@@ -193,7 +197,7 @@ def test_a_run_costs_what_its_nodes_cost():
         for graph in (training, made)
     ]
     assert macs[0] == macs[1] > 0
-    assert made.nodes[0].attrs["body"] == training.nodes[:4]
+    assert [n.name for n in made.nodes[0].attrs["body"]] == [n.name for n in training.nodes[:4]]
 
 
 def test_where_another_step_needs_more_memory_nothing_runs_by_rows():
@@ -206,7 +210,7 @@ def test_where_another_step_needs_more_memory_nothing_runs_by_rows():
 
 
 def test_a_map_that_is_read_elsewhere_stays_whole():
-    graph = replace(bottleneck(), outputs=("y", "m1"))
+    graph = replace(bottleneck(groups=1), outputs=("y", "m1"))
     made = by_rows(differentiate(graph, UpdatePlan()))
     assert made.shape("m0") == (1, 32, 3, 24)
     assert made.shape("m1") == (1, 32, 24, 24)
@@ -216,7 +220,7 @@ def test_a_map_that_is_read_elsewhere_stays_whole():
 def test_the_manifest_says_what_runs_by_rows():
     (path,) = (path for path in INT8 if "resnet8" in path.name)
     manifest = plan_model(path, "nrf52840_dk")
-    (rows,) = (node for node in manifest.schedule if node.op == "Rows")
+    rows, *_ = (node for node in manifest.schedule if node.op == "Rows")
     assert {node.op for node in rows.body} == {"QLinearConv", "QLinearAdd"}
     assert rows.macs == sum(node.macs for node in rows.body) > 0
 

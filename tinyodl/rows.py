@@ -152,7 +152,8 @@ def _rows(body: Sequence[Node], graph: Graph, sample: str) -> tuple[Node, list[T
 
     `sample` is what it works on while it arrives, or "".
     """
-    body = tuple(_bare(node) for node in body)
+    scratch = _scratch(body, graph)
+    body = tuple(_sharing(node, scratch) for node in body)
     name = f"{body[0].name} to {body[-1].name}"
     done = turns(body, graph)
     rings = dict(done.rings)
@@ -169,7 +170,7 @@ def _rows(body: Sequence[Node], graph: Graph, sample: str) -> tuple[Node, list[T
         op="Rows",
         name=name,
         inputs=(*read, *(table.name for table in tables)),
-        outputs=(body[-1].outputs[0], *done.rings),
+        outputs=(body[-1].outputs[0], *done.rings, *(s.name for s in scratch)),
         attrs={
             "body": body,
             "maps": {held: graph.shape(held) for held in rings},
@@ -179,7 +180,8 @@ def _rows(body: Sequence[Node], graph: Graph, sample: str) -> tuple[Node, list[T
             "needed": tables[-1].name if sample else "",
         },
     )
-    return node, [*tables, *(_ring(graph.tensor(held), rows) for held, rows in rings.items())]
+    held = (_ring(graph.tensor(name), rows) for name, rows in rings.items())
+    return node, [*tables, *held, *scratch]
 
 
 def _table(name: str, rows: tuple[int, ...]) -> Tensor:
@@ -187,9 +189,22 @@ def _table(name: str, rows: tuple[int, ...]) -> Tensor:
     return Tensor(name, data.shape, Storage.FLASH, "uint16", data)
 
 
-def _bare(node: Node) -> Node:
-    """A node without the outputs that only help it, which by rows it does not need."""
-    return replace(node, outputs=(node.outputs[0], *("" for _ in node.outputs[1:])))
+def _scratch(body: Sequence[Node], graph: Graph) -> list[Tensor]:
+    """Memory for a moment that the nodes of a run use one after the other; [] if none needs any."""
+    needed = [tensor for node in body for tensor in _for_a_moment(node, graph)]
+    largest = max(needed, key=lambda tensor: tensor.nbytes, default=None)
+    return [replace(largest, name=f"<{body[-1].name}.scratch>")] if largest else []
+
+
+def _for_a_moment(node: Node, graph: Graph) -> list[Tensor]:
+    """The outputs of a node that only help it: those after the first."""
+    return [graph.tensor(name) for name in node.outputs[1:] if name]
+
+
+def _sharing(node: Node, scratch: Sequence[Tensor]) -> Node:
+    """A node that works in the memory of `scratch`."""
+    first, *others = node.outputs
+    return replace(node, outputs=(first, *(scratch[0].name if name else "" for name in others)))
 
 
 def _ring(tensor: Tensor, rows: int) -> Tensor:
@@ -318,7 +333,8 @@ def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
             if least >= lives.peak or not (high or (sample and lives.upload > lives.floor)):
                 continue
             done = turns(body, graph)
-            live = least + _ring_bytes(done.rings, graph)
+            held = sum(aligned(tensor.nbytes) for tensor in _scratch(body, graph))
+            live = least + _ring_bytes(done.rings, graph) + held
             if high and live + whole < lives.peak:
                 yield _Run(first, end, live + whole)
             if sample:

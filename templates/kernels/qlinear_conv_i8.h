@@ -15,6 +15,9 @@
  * order is of no consequence; |b| + 2^15 * in_group * kh * kw has to stay below 2^31.
  *
  * x and y may be buffers of `x_rows` and `y_rows` rows of each channel (rows.h).
+ *
+ * The inputs of two neighbouring outputs are gathered once, in `columns`, for all filters. These
+ * functions are for layers of every shape: what is done for each product is in dot_i8.h.
  */
 #ifndef TINYODL_QLINEAR_CONV_I8_H
 #define TINYODL_QLINEAR_CONV_I8_H
@@ -23,170 +26,238 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "dot_i8.h"
+#include "qlinear_columns_i8.h"
 #include "qlinear_conv_shape.h"
-#include "quantize.h"
+#include "qlinear_depthwise_i8.h"
+#include "qlinear_outputs_i8.h"
 #include "rows.h"
 
-/* What the outputs of one channel in one row have in common. */
+/* Filters first to end - 1 of a layer. Of each, k weights lie in w, and k_rest in rest. */
 typedef struct {
-    conv_filter filter;
-    const uint16_t *in_order;
-    const int8_t *x; /* the first channel of the group */
-    int32_t x_rows, x_zero_point;
-    int32_t top; /* the row of x under the first tap, which may lie outside the map */
-    range taps;  /* the rows of taps on the map */
-} row_of_outputs;
+    const int8_t *w, *rest;
+    int32_t k, k_rest;
+    int32_t first, end;
+} conv_filters;
 
-static inline __attribute__((always_inline)) const int8_t *
-row_under(const qlinear_conv_shape *s, const row_of_outputs *r, int32_t column, int32_t kh)
-{
-    const int32_t channel = r->in_order ? r->in_order[column] : column;
-    const int32_t row = held_row(r->top + kh * s->dilation_height, r->x_rows, s->in_height);
-    return r->x + (channel * r->x_rows + row) * s->in_width;
-}
+#if DOT_DSP && QUANTIZE_FPU
+#define PUT_PAIRS 1
 
-/* The sum of w over the taps on the map, for windows that lie on it from left to right. */
-static inline __attribute__((always_inline)) int32_t sum_of_weights(const qlinear_conv_shape *s,
-                                                                    const row_of_outputs *r)
-{
-    int32_t sum = 0;
-
-    for (int32_t c = 0; c < s->in_channels / s->groups; c++) {
-        const int8_t *w = column_at(s, &r->filter, c);
-        for (int32_t k = r->taps.first * s->kernel_width; k < r->taps.end * s->kernel_width; k++) {
-            sum += w[k];
-        }
-    }
-    return sum;
-}
-
-/* The sum of w * (x - x_zero_point) for output column ow. */
-static inline __attribute__((always_inline)) int32_t sum_of_one(const qlinear_conv_shape *s,
-                                                                const row_of_outputs *r, int32_t ow)
-{
-    const int32_t left = ow * s->stride_width - s->pad_left;
-    const range taps = taps_on_map(left, s->dilation_width, s->kernel_width, s->in_width);
-    int32_t sum = 0;
-
-    for (int32_t c = 0; c < s->in_channels / s->groups; c++) {
-        const int8_t *w = column_at(s, &r->filter, c);
-        for (int32_t kh = r->taps.first; kh < r->taps.end; kh++) {
-            const int8_t *x_row = row_under(s, r, c, kh) + left;
-            const int8_t *w_row = w + kh * s->kernel_width;
-            for (int32_t kw = taps.first; kw < taps.end; kw++) {
-                sum += w_row[kw] * (x_row[kw * s->dilation_width] - r->x_zero_point);
-            }
-        }
-    }
-    return sum;
-}
-
-/* The sums of w * x for output columns ow to ow + 3, whose windows lie on the map from left to right:
- * each weight is read once for four products. */
-static inline __attribute__((always_inline)) void
-sums_of_four(const qlinear_conv_shape *s, const row_of_outputs *r, int32_t ow, int32_t *sums)
-{
-    const int32_t left = ow * s->stride_width - s->pad_left;
-    const int32_t step = s->stride_width;
-    int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-
-    for (int32_t c = 0; c < s->in_channels / s->groups; c++) {
-        const int8_t *w = column_at(s, &r->filter, c);
-        for (int32_t kh = r->taps.first; kh < r->taps.end; kh++) {
-            const int8_t *x = row_under(s, r, c, kh) + left;
-            const int8_t *w_row = w + kh * s->kernel_width;
-            for (int32_t kw = 0; kw < s->kernel_width; kw++, x += s->dilation_width) {
-                const int32_t weight = w_row[kw];
-                sum0 += weight * x[0];
-                sum1 += weight * x[step];
-                sum2 += weight * x[2 * step];
-                sum3 += weight * x[3 * step];
-            }
-        }
-    }
-    sums[0] = sum0;
-    sums[1] = sum1;
-    sums[2] = sum2;
-    sums[3] = sum3;
-}
-
-/* What turns a sum into an output of one channel. */
+/* What `put_pairs_of_filters` reads, in this order. `fours` is the number of fours in a column,
+ * modulo 4. */
 typedef struct {
-    int32_t bias;
-    float multiplier, delta;
-} channel_output;
+    const int8_t *w;
+    const int16_t *columns, *end;
+    uint32_t k, fours;
+    const int32_t *b;
+    const float *multiplier;
+    int8_t *y;
+    int32_t y_map, zero_point, pairs;
+} filter_pairs;
 
-static inline __attribute__((always_inline)) int8_t
-output_of_sum(const output_i8 *o, const channel_output *of, int32_t sum, uint8_t *mask, int32_t i)
+/* Two neighbouring outputs of each of `pairs` pairs of filters, where there is no delta, order or
+ * mask, y may be all of int8, and k is a multiple of 4 and > 0.
+ *
+ * The sums take all registers of the core, so what is kept from one pair to the next is in those of
+ * the FPU: s0 columns, s1 end, s2 k, s3 fours, s4 b, s5 multiplier, s6 y, s7 y_map, s8 zero_point,
+ * s9 pairs. Compilers would spill it, which takes half as many instructions again with k = 64. */
+static __attribute__((noinline, unused)) void put_pairs_of_filters(const filter_pairs *of)
 {
-    return output_of_v(o, (float)sum * of->multiplier + of->delta, mask, i);
+    register const void *given __asm__("r0") = of;
+
+    __asm__ volatile(
+        "ldr    r2, [r0], #4\n\t"
+        "vldm   r0, {s0-s9}\n"
+        "1:\n\t"
+        "mov    r1, r2\n\t" /* the first filter's weights */
+        "vmov   r0, s4\n\t"
+        "ldrd   r8, r10, [r0], #8\n\t"
+        "vmov   s4, r0\n\t"
+        "vmov   r2, r12, s2, s3\n\t"
+        "vmov   r0, r3, s0, s1\n\t"
+        "mov    r9, r8\n\t"
+        "mov    r11, r10\n\t"
+        "add    r2, r1, r2\n\t" DOT_2X2 /* leaves the next filter's weights in r2 */
+        "vmov   r0, s5\n\t"
+        "vmov   s10, s11, r8, r9\n\t"
+        "vmov   s12, s13, r10, r11\n\t"
+        "vldm   r0!, {s14, s15}\n\t"
+        "vcvt.f32.s32 s10, s10\n\t"
+        "vcvt.f32.s32 s11, s11\n\t"
+        "vcvt.f32.s32 s12, s12\n\t"
+        "vcvt.f32.s32 s13, s13\n\t"
+        "vmul.f32 s10, s10, s14\n\t"
+        "vmul.f32 s11, s11, s14\n\t"
+        "vmul.f32 s12, s12, s15\n\t"
+        "vmul.f32 s13, s13, s15\n\t"
+        "vcvtr.s32.f32 s10, s10\n\t"
+        "vcvtr.s32.f32 s11, s11\n\t"
+        "vcvtr.s32.f32 s12, s12\n\t"
+        "vcvtr.s32.f32 s13, s13\n\t"
+        "vmov   s5, r0\n\t"
+        "vmov   r8, r9, s10, s11\n\t"
+        "vmov   r10, r11, s12, s13\n\t"
+        "vmov   r0, r3, s6, s7\n\t"
+        "vmov   r4, r5, s8, s9\n\t"
+        "qadd   r8, r8, r4\n\t"
+        "qadd   r9, r9, r4\n\t"
+        "qadd   r10, r10, r4\n\t"
+        "qadd   r11, r11, r4\n\t"
+        "ssat   r8, #8, r8\n\t"
+        "ssat   r9, #8, r9\n\t"
+        "ssat   r10, #8, r10\n\t"
+        "ssat   r11, #8, r11\n\t"
+        "strb   r9, [r0, #1]\n\t"
+        "strb   r8, [r0]\n\t"
+        "add    r0, r0, r3\n\t"
+        "strb   r11, [r0, #1]\n\t"
+        "strb   r10, [r0]\n\t"
+        "add    r0, r0, r3\n\t"
+        "subs   r5, r5, #1\n\t"
+        "vmov   s6, r0\n\t"
+        "vmov   s9, r5\n\t"
+        "bne    1b"
+        : "+r"(given)
+        :
+        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "s0",
+          "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14",
+          "s15", "cc", "memory");
 }
+#else
+#define PUT_PAIRS 0
+#endif
 
-/* One row of one channel; `offset` is for windows that lie on the map from left to right, and `place`
- * the index of the row's first output among all. */
-static inline __attribute__((always_inline)) void
-outputs_of_row(const qlinear_conv_shape *s, const row_of_outputs *r, const output_i8 *o,
-               const channel_output *of, int32_t offset, int8_t *y, uint8_t *mask, int32_t place)
+/* Two outputs of each filter, the first of which is element `place` of its channel's map in y, and
+ * `mask_place` in the mask. */
+static __attribute__((noinline, unused)) void
+put_two_columns(const conv_filters *f, const conv_outputs *o, const int16_t *columns, int32_t place,
+                int32_t mask_place, int32_t step)
 {
-    const int32_t reach = (s->kernel_width - 1) * s->dilation_width;
-    const range inside =
-        outputs_on_map(-s->pad_left, s->stride_width, s->out_width, s->in_width - reach);
-    int32_t ow = 0;
+    const int8_t *w = f->w, *rest = f->rest;
+    int32_t i = f->first;
 
-    while (ow < s->out_width) {
-        if (ow >= inside.first && ow + 4 <= inside.end) {
-            int32_t sums[4];
-            sums_of_four(s, r, ow, sums);
-            for (int32_t k = 0; k < 4; k++, ow++) {
-                y[ow] = output_of_sum(o, of, offset + sums[k], mask, place + ow);
-            }
-        } else {
-            y[ow] = output_of_sum(o, of, of->bias + sum_of_one(s, r, ow), mask, place + ow);
-            ow++;
+#if PUT_PAIRS
+    if (are_plain(o) && step == 1 && f->k % 4 == 0 && !f->k_rest && f->end - i > 1) {
+        const int32_t pairs = (f->end - i) / 2;
+        const filter_pairs of = {
+            .w = w,
+            .columns = columns,
+            .end = columns + f->k * 2,
+            .k = (uint32_t)f->k,
+            .fours = (uint32_t)f->k / 4 & 3,
+            .b = o->b + i,
+            .multiplier = o->multiplier + i,
+            .y = o->y + i * o->y_map + place,
+            .y_map = o->y_map,
+            .zero_point = o->zero_point,
+            .pairs = pairs,
+        };
+        put_pairs_of_filters(&of);
+        i += 2 * pairs;
+        w += 2 * pairs * f->k;
+    }
+#endif
+    for (; i < f->end; i += 2) {
+        const bool two = i + 1 < f->end; /* or one filter twice */
+        const int32_t m0 = o->order ? o->order[i] : i;
+        const int32_t m1 = two ? (o->order ? o->order[i + 1] : i + 1) : m0;
+        const channel_output of0 = channel_output_of(o, m0);
+        const channel_output of1 = channel_output_of(o, m1);
+        const int8_t *w1 = two ? w + f->k : w;
+        int32_t sums[4] = {of0.bias, of0.bias, of1.bias, of1.bias};
+        const int16_t *behind = dot_2x2(w, w1, columns, f->k, sums);
+
+        w = w1 + f->k;
+        if (f->k_rest > 0) {
+            const int8_t *rest1 = two ? rest + f->k_rest : rest;
+            dot_2x2(rest, rest1, behind, f->k_rest, sums);
+            rest = rest1 + f->k_rest;
         }
+        put_two(o, &of0, sums[0], sums[1], m0, place, mask_place, step);
+        put_two(o, &of1, sums[2], sums[3], m1, place, mask_place, step);
     }
 }
 
-/* `scratch`, one plane of x, is given where each group is one channel (depthwise): then y may take the
- * memory of x, provided that its maps are as large or, with out_order NULL, smaller. */
-static inline __attribute__((always_inline)) void
-qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int32_t first,
-                int32_t end, int32_t x_zero_point, const output_i8 *o, const int8_t *x,
-                const int8_t *restrict w, const int32_t *restrict b,
-                const float *restrict multiplier, const int16_t *restrict delta,
-                const int8_t *restrict rest, const uint16_t *restrict out_order,
-                const uint16_t *restrict in_order, int8_t *y, uint8_t *restrict mask,
-                int8_t *restrict scratch)
+/* The filters from `first` to end - 1 of a layer, which lie in w, then in rest. */
+static inline void put_run_of_filters(const qlinear_conv_shape *s, const conv_outputs *o,
+                                      const int8_t *w, const int8_t *rest, int32_t first,
+                                      int32_t end, const int16_t *columns, int32_t place,
+                                      int32_t mask_place, int32_t step)
 {
-    const int32_t in_group = s->in_channels / s->groups;
-    const int32_t out_group = s->out_channels / s->groups;
-    const int32_t x_plane = x_rows * s->in_width;
+    const int32_t taps = s->kernel_height * s->kernel_width;
+    const int32_t k = s->columns * taps, k_rest = s->in_channels / s->groups * taps - k;
+    const int32_t middle = end < s->filters ? end : s->filters;
 
+    if (first < middle) {
+        const conv_filters of = {w + first * k, k_rest ? rest + first * k_rest : NULL, k, k_rest,
+                                 first, middle};
+        put_two_columns(&of, o, columns, place, mask_place, step);
+        first = middle;
+    }
+    if (first < end) {
+        const conv_filters of = {rest + (first - s->filters) * k, NULL, k, 0, first, end};
+        put_two_columns(&of, o, columns, place, mask_place, step);
+    }
+}
+
+/* The filters of a group, once the columns are there. */
+static __attribute__((noinline, unused)) void
+put_filters_of_group(const qlinear_conv_shape *s, const conv_outputs *o, int32_t group,
+                     const int8_t *w, const int8_t *rest, const int16_t *columns, int32_t place,
+                     int32_t mask_place, int32_t step)
+{
+    const int32_t filters = s->out_channels / s->groups;
+
+    if (s->groups == 1 || !o->order) {
+        put_run_of_filters(s, o, w, rest, group * filters, (group + 1) * filters, columns, place,
+                           mask_place, step);
+        return;
+    }
     for (int32_t i = 0; i < s->out_channels; i++) {
-        const conv_filter f = filter_at(s, i, w, rest, out_order);
-        const int32_t m = f.channel;
-        const channel_output of = {b ? b[m] : 0, multiplier[m],
-                                   delta ? (float)delta[m] * (1.0f / 256.0f) : 0.0f};
-        const int8_t *x_group = x + m / out_group * in_group * x_plane;
-        int32_t offset = 0;
-        range known = {-1, -1}; /* the rows of taps that `offset` is for */
-
-        if (scratch) {
-            memcpy(scratch, x_group, (size_t)x_plane);
-            x_group = scratch;
+        if (o->order[i] / filters == group) {
+            put_run_of_filters(s, o, w, rest, i, i + 1, columns, place, mask_place, step);
         }
-        for (int32_t oh = first; oh < end; oh++) {
-            const int32_t top = oh * s->stride_height - s->pad_top;
-            const range taps = taps_on_map(top, s->dilation_height, s->kernel_height, s->in_height);
-            const row_of_outputs r = {f, in_order, x_group, x_rows, x_zero_point, top, taps};
-            const int32_t y_row = m * y_rows + held_row(oh, y_rows, s->out_height);
+    }
+}
 
-            if (taps.first != known.first || taps.end != known.end) {
-                offset = of.bias - x_zero_point * sum_of_weights(s, &r);
-                known = taps;
+/* `columns` has the memory for two columns, and for the windows before they are columns: see
+ * `columns_of_windows`. */
+static __attribute__((noinline, unused)) void
+qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int32_t first,
+                int32_t end, int32_t x_zero_point, const output_i8 *output, const int8_t *x,
+                const int8_t *w, const int32_t *b, const float *multiplier, const int16_t *delta,
+                const int8_t *rest, const uint16_t *out_order, const uint16_t *in_order, int8_t *y,
+                uint8_t *mask, int16_t *columns)
+{
+    const conv_outputs o =
+        outputs_of(output, b, multiplier, delta, out_order, y, y_rows * s->out_width, mask,
+                   s->out_height * s->out_width);
+    const int32_t x_map = x_rows * s->in_width, in_group = s->in_channels / s->groups;
+    const channel_run runs[2] = {{in_order, 0, s->columns}, {in_order, s->columns, in_group}};
+    const int32_t step = s->out_width > 1;
+    const bool pixels = windows_are_pixels(s);
+
+    for (int32_t oh = first; oh < end; oh++) {
+        const int32_t y_row = held_row(oh, y_rows, s->out_height) * s->out_width;
+        for (int32_t ow = 0; ow < s->out_width; ow += 2) {
+            /* The last two of an odd number; or one output twice. */
+            const int32_t column = ow + step < s->out_width ? ow : ow - step;
+            const window_place at = {oh * s->stride_height - s->pad_top,
+                                     column * s->stride_width - s->pad_left};
+            for (int32_t g = 0; g < s->groups; g++) {
+                const int8_t *x_group = x + g * in_group * x_map;
+                int16_t *behind = columns;
+                for (int32_t i = 0; i < 2 && runs[i].first < in_group; i++) {
+                    behind = pixels ? columns_of_pixels(s, x_group, x_rows, at,
+                                                        step * s->stride_width, runs[i],
+                                                        x_zero_point, behind)
+                                    : columns_of_windows(s, x_group, x_rows, at,
+                                                     step * s->stride_width, runs[i],
+                                                     x_zero_point, behind);
+                }
+                put_filters_of_group(s, &o, g, w, rest, columns, y_row + column,
+                                     oh * s->out_width + column, step);
             }
-            outputs_of_row(s, &r, o, &of, offset, y + y_row * s->out_width, mask,
-                           (m * s->out_height + oh) * s->out_width);
         }
     }
 }

@@ -27,6 +27,7 @@ from tests.models import shared_only
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 from tinyodl.graph import Array, Graph, Quantization
+from tinyodl.ops import output_shapes
 from tinyodl.update_plan import UpdatePlan
 
 QUANTIZED = sorted(SHARED.glob("*_int8.onnx"))
@@ -173,11 +174,13 @@ class TestLayers:
         assert (layer.attrs["low"], layer.attrs["high"]) == (-20, 5)
         assert compare(graph, path).most <= 1
 
-    def test_depthwise_layers_get_a_plane_to_work_in_place(self, tmp_path):
+    def test_layers_get_memory_to_lay_out_what_they_read(self, tmp_path):
         graph = import_model(saved(as_torch_exports(), tmp_path))
-        planes = [n.outputs[3:] for n in graph.nodes if n.op == "QLinearConv"]
-        assert planes == [(), ("n10.scratch",), (), ()]
-        assert graph.shape("n10.scratch") == (64,)
+        layers = [n for n in graph.nodes if n.op == "QLinearConv"]
+        for layer in layers:
+            scratch = graph.tensor(layer.outputs[3])
+            assert scratch.dtype == "int16"
+            assert output_shapes(layer, graph)[3] == scratch.shape
 
     def test_a_normalisation_goes_into_the_scales(self, tmp_path):
         b = Builder("int8")

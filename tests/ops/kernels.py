@@ -47,6 +47,7 @@ def run_by_rows(
     held = dict.fromkeys(computed, x_rows) | {y: max(e - f for f, e in chunks)}
     assert all(0 < rows <= graph.shape(name)[2] for name, rows in held.items())
     rings = {name: _ring(name, rows, graph, rng) for name, rows in held.items()}
+    helping = {name: _unwritten(name, graph) for name in node.outputs[1:] if name}
     call = rule.call(node, graph, held, Symbol("first"), Symbol("end"))
     kernel = compiled(call, node, graph, folder)
     made, whole = 0, _unwritten(y, graph)
@@ -55,7 +56,7 @@ def run_by_rows(
             for name in computed:
                 rings[name][:, :, row % x_rows] = given[name][:, :, row]
         made = max(made, rule.needs(node, graph, end))
-        kernel({**given, **rings}, first, end)
+        kernel({**given, **helping, **rings}, first, end)
         for row in range(first, end):
             whole[:, :, row] = rings[y][:, :, row % held[y]]
     assert rule.frees(node, graph, height) == graph.shape(node.inputs[0])[2]
@@ -71,7 +72,7 @@ def compiled(
     )
     names = {name: f"t{i}" for i, name in enumerate(tensors)}
     head = ", ".join(f"{c_type(graph.tensor(t).dtype)} *{names[t]}" for t in tensors)
-    arguments = ", ".join(_argument(a, names) for a in call.arguments)
+    arguments = ", ".join(argument(a, names) for a in call.arguments)
     source = (
         f'#include "{OPERATORS[node.op].kernel}"\n'
         f"void run(int32_t first, int32_t end, {head})\n"
@@ -93,7 +94,7 @@ def compiled(
     return kernel
 
 
-def _argument(argument: Argument, names: Mapping[str, str]) -> str:
+def argument(argument: Argument, names: Mapping[str, str]) -> str:
     match argument:
         case Ref(name):
             return names.get(name, "NULL")

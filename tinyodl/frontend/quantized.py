@@ -30,6 +30,7 @@ from tinyodl.frontend.lookup import Table, clamped, quantized_table, starting, t
 from tinyodl.frontend.passes import drop_unused, merge_views
 from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared import ShapeTuple, unused
+from tinyodl.ops.shared.int8_columns import scratch_size
 from tinyodl.ops.shared.quantization import bounds
 
 _Q, _DQ, _VIEW = "QuantizeLinear", "DequantizeLinear", "Reshape"
@@ -191,15 +192,13 @@ class _Fusing:
         self.tensors[w.name] = _as_integers(w, weight, held.of_weight)
         if b is not None and held.bias is not None:
             self.tensors[b.name] = _as_integers(b, held.bias, held.of_bias)
-        scratch: tuple[str, ...] = ()
-        if attrs["group"] == x[1] == y[1]:
-            plane = Tensor(unused(f"{core.name}.scratch", self.names), (prod(x[2:]),), dtype="int8")
-            self.tensors[plane.name] = plane
-            scratch = ("", "", plane.name)
+        size = scratch_size(attrs, x, weight.shape, y)
+        scratch = Tensor(unused(f"{core.name}.scratch", self.names), (size,), dtype="int16")
+        self.tensors[scratch.name] = scratch
         given = self._view(core, integers, x)
         inputs = (given, w.name, b.name if b is not None else "", multiplier, "", "", "")
         wanted = {**attrs, **asdict(bounds(made.to, *made.within)), "split": None}
-        self._put("QLinearConv", made, inputs, y, wanted, scratch)
+        self._put("QLinearConv", made, inputs, y, wanted, ("", "", scratch.name))
         return True
 
     def _sum(self, made: _Made) -> bool:

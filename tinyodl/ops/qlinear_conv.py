@@ -12,8 +12,8 @@ where it learns delta int16 (M), the change of the bias in 1/256 of a step of y.
 channels learn, w holds theirs, `rest` the others, and uint16 `order` says which channels the
 filters (split "outputs", order (M)) or columns (split "inputs", order (C)) of w, then rest, are.
 Outputs: y (1, M, OH, OW); mask: a bit per element of y, whether the gradient passes; saved: the n
-input channels that the weight gradient reads, in the order of w; scratch (H * W): one plane of x,
-with which a depthwise layer can be computed in place. Absent ones have the shape ().
+input channels that the weight gradient reads, in the order of w; scratch, int16: where the kernel
+lays out what it reads (`scratch_size`). Absent ones have the shape ().
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tinyodl.ops.shared import (
     Struct,
     register,
 )
+from tinyodl.ops.shared.int8_columns import scratch_size, strip_rows
 from tinyodl.ops.shared.int8_learning import convolution_learns, convolution_saves
 from tinyodl.ops.shared.quantization import output_struct, through_mask, zero_point
 from tinyodl.ops.shared.rows import held_rows
@@ -94,7 +95,7 @@ def _shapes(node: Node, shapes: tuple[ShapeTuple, ...]) -> tuple[ShapeTuple, ...
         sizes.append((x[2 + axis] + padding - reach) // node.attrs["strides"][axis] + 1)
     y = (x[0], channels, *sizes)
     saved = (x[0], w[1] if split == "inputs" else w[0], *x[2:])
-    every = (y, (-(-prod(y) // 8),), saved, (prod(x[2:]),))
+    every = (y, (-(-prod(y) // 8),), saved, (scratch_size(node.attrs, x, w, y),))
     wanted = node.outputs or ("y",)
     return tuple(shape if name else () for shape, name in zip(every, wanted, strict=False))
 
@@ -123,7 +124,7 @@ def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
 def _forward_call(node: Node, graph: Graph) -> tuple[Call, ...]:
     name, saved, w = node.inputs[0], _Outputs.of(node).saved, graph.shape(node.inputs[1])
     x, y = _fewest_rows(node, graph.shape(name), w, graph.shape(node.outputs[0]))
-    made = _call(node, graph, _struct(node, x, w, y), (x[2], y[2], 0, y[2]))
+    made = _call(node, graph, (x, w, y), (x[2], y[2], 0, y[2]))
     if not saved:
         return (made,)
     _, channels, *plane = graph.shape(saved)
@@ -134,24 +135,31 @@ def _forward_call(node: Node, graph: Graph) -> tuple[Call, ...]:
 def _rows_call(
     node: Node, graph: Graph, held: Mapping[str, int], first: Argument, end: Argument
 ) -> Call:
-    x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
-    shape = _struct(node, graph.shape(x), graph.shape(w), graph.shape(y))
-    return _call(node, graph, shape, (*held_rows((x, y), graph, held), first, end), in_place=False)
+    names = node.inputs[0], node.inputs[1], node.outputs[0]
+    x, w, y = (graph.shape(name) for name in names)
+    rows = held_rows((names[0], names[2]), graph, held)
+    return _call(node, graph, (x, w, y), (*rows, first, end))
 
 
 def _call(
-    node: Node, graph: Graph, shape: Struct, rows: tuple[Argument, ...], in_place: bool = True
+    node: Node,
+    graph: Graph,
+    shapes: tuple[ShapeTuple, ShapeTuple, ShapeTuple],
+    rows: tuple[Argument, ...],
 ) -> Call:
-    """The call on buffers of `rows`: of x, of y, then first and end.
+    """The call for maps x, weights and maps y of these `shapes`, on buffers of `rows`.
 
-    Unless it may be `in_place`, x is read where it lies.
+    These are the rows of x, of y, then first and end.
     """
     of, made = _Inputs.of(node), _Outputs.of(node)
-    numbers = (zero_point(of.x, graph), output_struct(node, graph))
+    x, w, y = shapes
+    numbers = (_struct(node, x, w, y), *rows, zero_point(of.x, graph), output_struct(node, graph))
     constants = (Ref(of.w), Ref(of.b), Ref(of.multiplier), Ref(of.delta), Ref(of.rest))
-    outputs = (Ref(made.y), Ref(made.mask), Ref(made.scratch if in_place else ""))
+    outputs = (Ref(made.y), Ref(made.mask), Ref(made.scratch))
     operands = (Ref(of.x), *constants, *_orders(node, of.order), *outputs)
-    return Call("qlinear_conv_i8", (shape, *rows, *numbers, *operands))
+    if _is_depthwise(node, x, y):
+        return Call("qlinear_depthwise_i8", (*numbers, *operands, strip_rows(y)))
+    return Call("qlinear_conv_i8", (*numbers, *operands))
 
 
 def _needs(node: Node, graph: Graph, n: int) -> int:
@@ -177,11 +185,16 @@ def _on_map(node: Node, graph: Graph, row: int) -> int:
 
 
 def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
-    """Depthwise, plane by plane. Smaller maps of y only in the order of the channels."""
+    """Depthwise, where no row of y is written over one of x that is still read.
+
+    Smaller maps of y only in the order of the channels.
+    """
     x, y = graph.shape(node.inputs[0]), graph.shape(node.outputs[0])
-    ordered = not _Inputs.of(node).order
-    fits = prod(y) == prod(x) or (ordered and prod(y) < prod(x))
-    return (0,) if _Outputs.of(node).scratch and _is_depthwise(node, x, y) and fits else ()
+    if not _is_depthwise(node, x, y) or (_Inputs.of(node).order and prod(x) != prod(y)):
+        return ()
+    rows = range(1, y[2] + 1)
+    fits = prod(y) <= prod(x) and all(n * y[3] <= _needs(node, graph, n) * x[3] for n in rows)
+    return (0,) if fits else ()
 
 
 def _gradient(backward: Backward, node: Node, gy: str, *_: None) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
+from tinyodl.ops.shared.int8_columns import scratch_size
 from tinyodl.ops.shared.operator import Rewrite
 from tinyodl.ops.shared.quantization import with_mask
 from tinyodl.update_plan import ChannelUpdate, LayerUpdate, UpdatePlan
@@ -61,6 +62,9 @@ def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite
             rest, order = f"<{w}.frozen>", f"<{w}.order>"
             tensors.append(_piece(weight, rest, np.take(weight.data, others, axis), Storage.FLASH))
             tensors.append(_constant(order, np.asarray([*chosen, *others], np.uint16)))
+            if outputs[3]:  # columns for w and for rest
+                size = scratch_size(attrs, graph.shape(x), learned.shape, graph.shape(outputs[0]))
+                tensors.append(replace(graph.tensor(outputs[3]), shape=(size,)))
             if axis == 1 or depthwise:
                 given = graph.tensor(x)
                 shape = (1, len(chosen), *given.shape[2:])

@@ -1,0 +1,265 @@
+/* The inputs of two outputs of a convolution, side by side in two columns (dot_i8.h).
+ *
+ * Inputs come in the order of the weights that they meet: channel, row, column of the window; with
+ * in_order, channel in_order[i] is the i-th. Padding stands for the zero point, so in a column it is
+ * zero.
+ */
+#ifndef TINYODL_QLINEAR_COLUMNS_I8_H
+#define TINYODL_QLINEAR_COLUMNS_I8_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "dot_i8.h"
+#include "qlinear_conv_shape.h"
+#include "rows.h"
+
+/* What a run of channels is read with: channel order[c], or c, for c from `first` to end - 1. */
+typedef struct {
+    const uint16_t *order;
+    int32_t first, end;
+} channel_run;
+
+/* A window's place: the map's row and column under its first tap, which may lie outside the map. */
+typedef struct {
+    int32_t top, left;
+} window_place;
+
+/// One pixel ///
+
+/* Of channel `c` of those that are gathered. */
+static inline __attribute__((always_inline)) const int8_t *
+pixel_of(const int8_t *x, int32_t map, const uint16_t *order, int32_t c)
+{
+    return x + (order ? order[c] : c) * map;
+}
+
+/* Byte 0: the pixel `at`; byte 1: the one `step` behind it. */
+static inline __attribute__((always_inline)) uint32_t two_pixels(const int8_t *at, int32_t step)
+{
+    if (step == 1) {
+        uint16_t both;
+        memcpy(&both, at, sizeof both);
+        return both;
+    }
+    return (uint32_t)(uint8_t)at[0] | (uint32_t)(uint8_t)at[step] << 8;
+}
+
+static inline __attribute__((always_inline)) int16_t *
+gather_pixels(const int8_t *x, int32_t map, int32_t step, const uint16_t *order, channel_run run,
+              int32_t zero_point, int16_t *columns)
+{
+    int32_t c = run.first;
+
+    const uint32_t minus_zero = minus_zero_point(zero_point);
+    for (; c + 4 <= run.end; c += 4, columns += 8) {
+        int16_pair *pairs = (int16_pair *)(void *)columns;
+        const uint32_t both0 = two_pixels(pixel_of(x, map, order, c), step);
+        const uint32_t both1 = two_pixels(pixel_of(x, map, order, c + 1), step);
+        const uint32_t both2 = two_pixels(pixel_of(x, map, order, c + 2), step);
+        const uint32_t both3 = two_pixels(pixel_of(x, map, order, c + 3), step);
+        const uint32_t even = both0 | both2 << 16, odd = both1 | both3 << 16;
+        pairs[0] = plus_even_bytes(minus_zero, even);
+        pairs[1] = plus_even_bytes(minus_zero, odd);
+        pairs[2] = plus_odd_bytes(minus_zero, even);
+        pairs[3] = plus_odd_bytes(minus_zero, odd);
+    }
+    int32_t i = 0;
+    for (; c < run.end; c++, i++) {
+        const int8_t *at = pixel_of(x, map, order, c);
+        const int32_t place = place_in_column(i, 2);
+        columns[place] = (int16_t)(at[0] - zero_point);
+        columns[place + 4] = (int16_t)(at[step] - zero_point);
+    }
+    return columns + 2 * whole_fours(i);
+}
+
+/* Whether each window is one pixel of the map. */
+static inline bool windows_are_pixels(const qlinear_conv_shape *s)
+{
+    return s->kernel_height == 1 && s->kernel_width == 1 && !s->pad_top && !s->pad_left &&
+           (s->out_height - 1) * s->stride_height < s->in_height &&
+           (s->out_width - 1) * s->stride_width < s->in_width;
+}
+
+/* Columns of the pixel under a window and of the one `step` behind it. Returns their end. */
+static __attribute__((noinline, unused)) int16_t *
+columns_of_pixels(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
+                  int32_t step, channel_run run, int32_t zero_point, int16_t *columns)
+{
+    const int32_t map = x_rows * s->in_width;
+
+    x += held_row(at.top, x_rows, s->in_height) * s->in_width + at.left;
+    if (step == 1 && !run.order) {
+        return gather_pixels(x, map, 1, NULL, run, zero_point, columns);
+    }
+    return gather_pixels(x, map, step, run.order, run, zero_point, columns);
+}
+
+/// Windows ///
+
+/* The window in the order of the weights, as bytes; padding as the zero point. */
+static __attribute__((noinline, unused)) void
+window_of_bytes(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
+                channel_run run, int32_t zero_point, int8_t *window)
+{
+    const range columns =
+        taps_on_map(at.left, s->dilation_width, s->kernel_width, s->in_width);
+    const range rows = taps_on_map(at.top, s->dilation_height, s->kernel_height, s->in_height);
+
+    memset(window, zero_point,
+           (size_t)((run.end - run.first) * s->kernel_height * s->kernel_width));
+    for (int32_t c = run.first; c < run.end; c++) {
+        const int8_t *map = x + (run.order ? run.order[c] : c) * x_rows * s->in_width + at.left;
+        for (int32_t kh = rows.first; kh < rows.end; kh++) {
+            const int32_t row = held_row(at.top + kh * s->dilation_height, x_rows, s->in_height);
+            const int8_t *from = map + row * s->in_width;
+            int8_t *to = window + kh * s->kernel_width;
+            for (int32_t kw = columns.first; kw < columns.end; kw++) {
+                to[kw] = from[kw * s->dilation_width];
+            }
+        }
+        window += s->kernel_height * s->kernel_width;
+    }
+}
+
+/* How a word is read that holds a window's row: from `offset`, shifted, with padding filled in. */
+typedef struct {
+    int32_t offset;
+    uint32_t up, down, padding;
+} row_word;
+
+/* Whether the window at column `left` has its rows in words, and how. */
+static inline bool row_in_word(const qlinear_conv_shape *s, int32_t left, uint32_t zeros,
+                               row_word *word)
+{
+    const int32_t before = left < 0 ? -left : 0;
+    const int32_t behind = left + 4 > s->in_width ? left + 4 - s->in_width : 0;
+
+    if (s->kernel_width > 4 || s->dilation_width > 1 || before + behind > 3 || s->in_width < 4) {
+        return false;
+    }
+    word->offset = left + before - behind;
+    word->up = 8 * (uint32_t)before;
+    word->down = 8 * (uint32_t)behind;
+    word->padding = 0;
+    if (before) {
+        word->padding = zeros >> (32 - word->up);
+    }
+    if (behind) {
+        word->padding = zeros << (32 - word->down);
+    }
+    return true;
+}
+
+static inline __attribute__((always_inline)) void
+store_rows(int8_t **window0, int8_t **window1, uint32_t row0, uint32_t row1, int32_t width)
+{
+    store_word(*window0, row0);
+    store_word(*window1, row1);
+    *window0 += width;
+    *window1 += width;
+}
+
+/* Both windows, which lie in the same rows; each row of them is stored as a word, and the next one
+ * over what is too much. `inside`: no row reaches over the map's sides. */
+static inline __attribute__((always_inline)) void
+windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
+                 const row_word *word0, const row_word *word1, bool inside, channel_run run,
+                 uint32_t zeros, int8_t *window0, int8_t *window1, int32_t width)
+{
+    const range rows = taps_on_map(top, s->dilation_height, s->kernel_height, s->in_height);
+    const int32_t above = rows.first < s->kernel_height ? rows.first : s->kernel_height;
+    const int32_t below = rows.end > above ? rows.end : above;
+    const int32_t map = x_rows * s->in_width, step = s->dilation_height * s->in_width;
+    const int32_t first =
+        above < below
+            ? held_row(top + above * s->dilation_height, x_rows, s->in_height) * s->in_width
+            : 0;
+
+    for (int32_t c = run.first; c < run.end; c++) {
+        const int8_t *channel = x + (run.order ? run.order[c] : c) * map;
+        const int8_t *end = channel + map, *row = channel + first;
+        for (int32_t kh = 0; kh < above; kh++) {
+            store_rows(&window0, &window1, zeros, zeros, width);
+        }
+        for (int32_t kh = above; kh < below; kh++) {
+            uint32_t row0 = load_word(row + word0->offset), row1 = load_word(row + word1->offset);
+            if (!inside) {
+                row0 = (row0 << word0->up >> word0->down) | word0->padding;
+                row1 = (row1 << word1->up >> word1->down) | word1->padding;
+            }
+            store_rows(&window0, &window1, row0, row1, width);
+            row += step;
+            row = row < end ? row : row - map;
+        }
+        for (int32_t kh = below; kh < s->kernel_height; kh++) {
+            store_rows(&window0, &window1, zeros, zeros, width);
+        }
+    }
+}
+
+static __attribute__((noinline, unused)) void
+windows_inside(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
+               const row_word *word0, const row_word *word1, channel_run run, uint32_t zeros,
+               int8_t *window0, int8_t *window1)
+{
+    windows_of_words(s, x, x_rows, top, word0, word1, true, run, zeros, window0, window1,
+                     s->kernel_width);
+}
+
+static __attribute__((noinline, unused)) void
+windows_at_sides(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
+                 const row_word *word0, const row_word *word1, channel_run run, uint32_t zeros,
+                 int8_t *window0, int8_t *window1)
+{
+    windows_of_words(s, x, x_rows, top, word0, word1, false, run, zeros, window0, window1,
+                     s->kernel_width);
+}
+
+/* Columns of two windows as bytes. They may lie in the columns' own memory, at its end. */
+static __attribute__((noinline, unused)) void widen_windows(const int8_t *window0,
+                                                            const int8_t *window1, int32_t k,
+                                                            int32_t zero_point, int16_t *columns)
+{
+    const uint32_t minus_zero = minus_zero_point(zero_point);
+    int16_pair *pairs = (int16_pair *)(void *)columns;
+    for (int32_t i = 0; i < k; i += 4, pairs += 4) {
+        const uint32_t four0 = load_word(window0 + i), four1 = load_word(window1 + i);
+        pairs[0] = plus_even_bytes(minus_zero, four0);
+        pairs[1] = plus_odd_bytes(minus_zero, four0);
+        pairs[2] = plus_even_bytes(minus_zero, four1);
+        pairs[3] = plus_odd_bytes(minus_zero, four1);
+    }
+}
+
+/* Columns of the windows of two outputs that lie in the same row of the map. Behind the columns, which
+ * take 4 bytes for each of k inputs, there have to be k + 8 bytes; k is a multiple of 4. */
+static __attribute__((noinline, unused)) int16_t *
+columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
+               int32_t step, channel_run run, int32_t zero_point, int16_t *columns)
+{
+    const int32_t k =
+        whole_fours((run.end - run.first) * s->kernel_height * s->kernel_width);
+    int8_t *window0 = (int8_t *)columns + 3 * k, *window1 = window0 + k + 4;
+
+    const uint32_t zeros = (uint32_t)(uint8_t)zero_point * 0x01010101u;
+    row_word word0, word1;
+    if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
+        if (word0.padding | word1.padding | word0.up | word1.up | word0.down | word1.down) {
+            windows_at_sides(s, x, x_rows, at.top, &word0, &word1, run, zeros, window0, window1);
+        } else {
+            windows_inside(s, x, x_rows, at.top, &word0, &word1, run, zeros, window0, window1);
+        }
+        widen_windows(window0, window1, k, zero_point, columns);
+        return columns + 2 * k;
+    }
+    window_of_bytes(s, x, x_rows, at, run, zero_point, window0);
+    at.left += step;
+    window_of_bytes(s, x, x_rows, at, run, zero_point, window1);
+    widen_windows(window0, window1, k, zero_point, columns);
+    return columns + 2 * k;
+}
+
+#endif

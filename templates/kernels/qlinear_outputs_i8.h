@@ -1,0 +1,131 @@
+/* What turns sums into int8 outputs of a convolution, of one channel after the other.
+ *
+ * b           int32 (channels), or NULL
+ * multiplier  (channels)
+ * delta       int16 (channels), or NULL: learned change of the bias, in 1/256 of a step of y
+ *
+ *   v = (b[m] + sum) * multiplier[m] + delta[m] / 256
+ *   y = clamp(round(v) + zero_point)
+ */
+#ifndef TINYODL_QLINEAR_OUTPUTS_I8_H
+#define TINYODL_QLINEAR_OUTPUTS_I8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quantize.h"
+
+/* `order`, unless it is NULL, gives the channel that each filter makes. Of an output channel `y_map`
+ * elements lie in y, and the mask has bits for `mask_map`. */
+typedef struct {
+    const int32_t *b;
+    const float *multiplier;
+    const int16_t *delta;
+    const uint16_t *order;
+    int32_t zero_point, low, high;
+    float pass_low, pass_high;
+    int8_t *y;
+    uint8_t *mask;
+    int32_t y_map, mask_map;
+} conv_outputs;
+
+static inline __attribute__((always_inline)) conv_outputs
+outputs_of(const output_i8 *o, const int32_t *b, const float *multiplier, const int16_t *delta,
+           const uint16_t *order, int8_t *y, int32_t y_map, uint8_t *mask, int32_t mask_map)
+{
+    return (conv_outputs){
+        .b = b,
+        .multiplier = multiplier,
+        .delta = delta,
+        .order = order,
+        .zero_point = o->zero_point,
+        .low = (int32_t)o->lowest + o->zero_point,
+        .high = (int32_t)o->highest + o->zero_point,
+        .pass_low = o->pass_low,
+        .pass_high = o->pass_high,
+        .y = y,
+        .mask = mask,
+        .y_map = y_map,
+        .mask_map = mask_map,
+    };
+}
+
+/* Whether a sum becomes an output by the multiplier and int8's range alone. */
+static inline __attribute__((always_inline)) bool are_plain(const conv_outputs *o)
+{
+    return o->b && !o->delta && !o->order && !o->mask && o->low == INT8_MIN && o->high == INT8_MAX;
+}
+
+/* What the outputs of a channel have in common. */
+typedef struct {
+    int32_t bias;
+    float multiplier, delta;
+} channel_output;
+
+static inline __attribute__((always_inline)) channel_output channel_output_of(const conv_outputs *o,
+                                                                              int32_t m)
+{
+    return (channel_output){
+        o->b ? o->b[m] : 0,
+        o->multiplier[m],
+        o->delta ? (float)o->delta[m] * (1.0f / 256.0f) : 0.0f,
+    };
+}
+
+/* Of a sum that begins with the bias. */
+static inline __attribute__((always_inline)) float v_of_sum(const channel_output *of, int32_t sum)
+{
+    return (float)sum * of->multiplier + of->delta;
+}
+
+static inline __attribute__((always_inline)) int8_t output_of_number(const conv_outputs *o, float v)
+{
+    const int32_t q = rounded_plus(v, o->zero_point);
+    const int32_t not_below = q < o->low ? o->low : q;
+    return (int8_t)(not_below > o->high ? o->high : not_below);
+}
+
+static inline __attribute__((always_inline)) uint32_t passes(const conv_outputs *o, float v)
+{
+    return o->pass_low < v && v < o->pass_high;
+}
+
+/* Two neighbours in the map of channel m, or one output twice where `step` is 0. The first is element
+ * `place` of the map in y, and element `mask_place` of that in the mask. */
+static inline __attribute__((always_inline)) void
+put_two(const conv_outputs *o, const channel_output *of, int32_t sum0, int32_t sum1, int32_t m,
+        int32_t place, int32_t mask_place, int32_t step)
+{
+    const float v0 = v_of_sum(of, sum0), v1 = v_of_sum(of, sum1);
+    int8_t *y = o->y + m * o->y_map + place;
+
+    y[0] = output_of_number(o, v0);
+    y[step] = output_of_number(o, v1);
+    if (o->mask) {
+        const int32_t i = m * o->mask_map + mask_place;
+        mask_put_two(o->mask, i, passes(o, v0), passes(o, v1), step);
+    }
+}
+
+/* Neighbours in the map of channel m. */
+static __attribute__((noinline, unused)) void
+put_row(const conv_outputs *o, const channel_output *of, const int32_t *sums, int32_t count,
+        int32_t m, int32_t place, int32_t mask_place)
+{
+    const conv_outputs out = *o;
+    const channel_output channel = *of;
+    int8_t *y = out.y + m * out.y_map + place;
+
+    for (int32_t i = 0; i < count; i++) {
+        y[i] = output_of_number(&out, v_of_sum(&channel, sums[i]));
+    }
+    if (out.mask) {
+        for (int32_t i = 0; i < count; i++) {
+            mask_put(out.mask, m * out.mask_map + mask_place + i,
+                     (int)passes(&out, v_of_sum(&channel, sums[i])));
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,91 @@
+"""A node's kernel call on an emulated Cortex-M4F: the instructions that the host's build has not."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import unicorn
+from elftools.elf.elffile import ELFFile
+from unicorn import arm_const
+
+from tests.ops.kernels import Arrays, argument
+from tinyodl.codegen.literals import c_type
+from tinyodl.firmware import C_FLAGS, FPU_FLAGS
+from tinyodl.graph import Graph, Node
+from tinyodl.ops import OPERATORS, Call, Ref
+from tinyodl.pio import find_arm_compiler
+from tinyodl.resources import TEMPLATES
+
+_CODE, _DATA, _STACK, _EXIT = 0x1_0000, 0x2000_0000, 0x2020_0000, 0x1000
+_MEMORY = 1 << 20
+_GUARD = 64  # bytes around each array that nothing may touch
+_numbers = itertools.count()
+
+
+def run_on_cortex_m4(call: Call, node: Node, graph: Graph, arrays: Arrays, folder: Path) -> None:
+    """Run `call` on `arrays`, whose contents it changes.
+
+    Raises unicorn.UcError for memory that is no array's, and AssertionError where the kernel has
+    written around an array.
+    """
+    names = dict.fromkeys(a.tensor for a in call.arguments if isinstance(a, Ref) and a.tensor)
+    places, end = {}, _DATA
+    for name in names:
+        places[name] = end + _GUARD
+        end += 2 * _GUARD + -(-arrays[name].nbytes // 8) * 8
+    texts = {
+        name: f"(({c_type(graph.tensor(name).dtype)} *){place:#x})"
+        for name, place in places.items()
+    }
+    arguments = ", ".join(argument(a, texts) for a in call.arguments)
+    source = folder / f"m4_{next(_numbers)}.c"
+    source.write_text(
+        f'#include "{OPERATORS[node.op].kernel}"\nvoid run(void)\n{{\n    '
+        f"{call.function}({arguments});\n}}\n"
+    )
+    machine = _machine(_built(source))
+    machine.mem_write(_DATA, b"\xa5" * _MEMORY)
+    for name, place in places.items():
+        machine.mem_write(place, arrays[name].tobytes())
+    machine.emu_start(_CODE | 1, _EXIT, count=50_000_000)
+    assert machine.reg_read(arm_const.UC_ARM_REG_PC) == _EXIT
+    for name, place in places.items():
+        size = arrays[name].nbytes
+        around = [machine.mem_read(place - _GUARD, _GUARD), machine.mem_read(place + size, _GUARD)]
+        assert set(around[0]) == set(around[1]) == {0xA5}, name
+        found = np.frombuffer(bytes(machine.mem_read(place, size)), arrays[name].dtype)
+        arrays[name][...] = found.reshape(arrays[name].shape)
+
+
+def _built(source: Path) -> Path:
+    """The ELF whose code begins with `run`."""
+    ports = TEMPLATES / "ports" / "cortex_m4"
+    elf = source.with_suffix(".elf")
+    script = source.with_name("run.ld")
+    script.write_text(
+        f"ENTRY(run) SECTIONS {{ . = {_CODE:#x}; .all : {{ *(.text.run) *(.text*) *(.rodata*) }}\n"
+        "/DISCARD/ : { *(.ARM.*) } }\n"
+    )
+    command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
+    include = ["-I", TEMPLATES / "kernels", "-I", ports]
+    sources = [source, ports / "memory.c"]
+    linking = ["-nostdlib", "-nostartfiles", "-T", script, "-lgcc", "-o", elf]
+    subprocess.run([*command, *include, *sources, *linking], check=True)
+    return elf
+
+
+def _machine(elf: Path) -> unicorn.Uc:
+    mode = unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+    machine = unicorn.Uc(unicorn.UC_ARCH_ARM, mode, arm_const.UC_CPU_ARM_CORTEX_M4)
+    for start in (_CODE, _DATA, _STACK - _MEMORY):
+        machine.mem_map(start, _MEMORY)
+    machine.mem_map(_EXIT, 0x1000)
+    with elf.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".all")
+        machine.mem_write(section["sh_addr"], section.data())
+    machine.reg_write(arm_const.UC_ARM_REG_SP, _STACK)
+    machine.reg_write(arm_const.UC_ARM_REG_LR, _EXIT | 1)
+    return machine
