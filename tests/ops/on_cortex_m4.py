@@ -1,4 +1,4 @@
-"""A node's kernel call on an emulated Cortex-M4F: the instructions that the host's build has not."""
+"""A node's kernel call on an emulated Cortex-M4F, for instructions that the host has not."""
 
 from __future__ import annotations
 
@@ -70,10 +70,9 @@ def _built(source: Path) -> Path:
         "/DISCARD/ : { *(.ARM.*) } }\n"
     )
     command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
-    include = ["-I", TEMPLATES / "kernels", "-I", ports]
-    sources = [source, ports / "memory.c"]
-    linking = ["-nostdlib", "-nostartfiles", "-T", script, "-lgcc", "-o", elf]
-    subprocess.run([*command, *include, *sources, *linking], check=True)
+    command += [f"-I{TEMPLATES / 'kernels'}", f"-I{ports}", str(source), str(ports / "memory.c")]
+    command += ["-nostdlib", "-nostartfiles", f"-T{script}", "-lgcc", "-o", str(elf)]
+    subprocess.run(command, check=True)
     return elf
 
 
@@ -85,6 +84,7 @@ def _machine(elf: Path) -> unicorn.Uc:
     machine.mem_map(_EXIT, 0x1000)
     with elf.open("rb") as file:
         section = ELFFile(file).get_section_by_name(".all")
+        assert section is not None
         machine.mem_write(section["sh_addr"], section.data())
     machine.reg_write(arm_const.UC_ARM_REG_SP, _STACK)
     machine.reg_write(arm_const.UC_ARM_REG_LR, _EXIT | 1)
