@@ -60,90 +60,368 @@ sum_of_products(const qlinear_conv_shape *s, const met_outputs *met, int32_t x_z
     return sum;
 }
 
-/* The sums of four filters, whose gradients of the output begin at gy[0] to gy[3]: each x is read and
- * becomes float32 once. */
-static inline __attribute__((always_inline)) void
-four_sums_of_products(const qlinear_conv_shape *s, const met_outputs *met, int32_t x_zero_point,
-                      const float *const *gy, float *sums)
-{
-    float sum0 = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+/// Pointwise, one group: x becomes float32 once for all filters ///
 
-    for (int32_t oh = met->rows.first; oh < met->rows.end; oh++) {
-        const int8_t *x_row = met->x + oh * s->stride_height * s->in_width;
-        const int32_t row = oh * s->out_width;
-        for (int32_t ow = met->columns.first; ow < met->columns.end; ow++) {
-            const float real = (float)(x_row[ow * s->stride_width] - x_zero_point);
-            sum0 += gy[0][row + ow] * real;
-            sum1 += gy[1][row + ow] * real;
-            sum2 += gy[2][row + ow] * real;
-            sum3 += gy[3][row + ow] * real;
+/* gy as maps of n filters, filter i has gy[place[i]] and factor[channel[i]]; the columns of w read
+ * x[order[c]]. What is NULL is 0, 1, 2, ... Weights i * columns on of the learner are those of filter i
+ * from filter `first` on. */
+typedef struct {
+    int32_t n, first, columns, map, x_zero_point;
+    const float *gy, *factor;
+    const int8_t *x;
+    const uint16_t *channel, *place, *order;
+    const learner_i8 *learner;
+} mixed_gradient;
+
+static inline const float *mixed_gradient_map(const mixed_gradient *m, int32_t i)
+{
+    return m->gy + (m->place ? m->place[i] : i) * m->map;
+}
+
+static inline const int8_t *mixed_gradient_x(const mixed_gradient *m, int32_t c)
+{
+    const int32_t column = c < m->columns ? c : m->columns - 1; /* behind the last one: not used */
+    return m->x + (m->order ? m->order[column] : column) * m->map;
+}
+
+/* Sums of products of maps of gy, of `filters` (4 or 1), with four maps of x: n positions, from 0 or on
+ * from where sums are. `ready`: x is float32, four channels side by side; else int8 maps are given. */
+static inline __attribute__((always_inline)) void
+sum_products(int32_t filters, int32_t n, const float *const *gy, int ready, const float *x,
+             const int8_t *const *x_maps, int32_t x_zero_point, int fresh, float *sums)
+{
+    const float *maps[4], *end = gy[0] + n;
+    const int8_t *bytes[4];
+    float kept[4][4];
+
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < filters; i++) {
+        maps[i] = gy[i];
+#pragma GCC unroll 4
+        for (int32_t c = 0; c < 4; c++) {
+            kept[i][c] = fresh ? 0.0f : sums[4 * i + c];
         }
     }
-    sums[0] = sum0;
-    sums[1] = sum1;
-    sums[2] = sum2;
-    sums[3] = sum3;
+#pragma GCC unroll 4
+    for (int32_t c = 0; c < 4; c++) {
+        bytes[c] = ready ? NULL : x_maps[c];
+    }
+    do {
+        float real[4];
+#pragma GCC unroll 4
+        for (int32_t c = 0; c < 4; c++) {
+            real[c] = ready ? *x++ : (float)(*bytes[c]++ - x_zero_point);
+        }
+#pragma GCC unroll 4
+        for (int32_t i = 0; i < filters; i++) {
+            const float g = *maps[i]++;
+#pragma GCC unroll 4
+            for (int32_t c = 0; c < 4; c++) {
+                kept[i][c] += g * real[c];
+            }
+        }
+    } while (maps[0] < end);
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < filters; i++) {
+#pragma GCC unroll 4
+        for (int32_t c = 0; c < 4; c++) {
+            sums[4 * i + c] = kept[i][c];
+        }
+    }
+}
+
+/* The gradients of the weights of up to four columns from c on, of some filters. */
+static inline void take_sums(const mixed_gradient *m, const learner_i8 *learner, int32_t first,
+                             int32_t filters, int32_t c, const float *sums)
+{
+    const int32_t n = m->columns - c < 4 ? m->columns - c : 4;
+
+    for (int32_t i = first; i < first + filters; i++, sums += 4) {
+        const float factor = m->factor[m->channel ? m->channel[i] : i];
+        learner_take_row_i8(learner, (m->first + i) * m->columns + c, n, factor, sums, 0.0f);
+    }
+}
+
+/* Of few filters: x is converted where it is multiplied. */
+static __attribute__((noinline, unused)) void few_weight_gradients(const mixed_gradient *m)
+{
+    const learner_i8 learner = *m->learner;
+
+    for (int32_t c = 0; c < m->columns; c += 4) {
+        const int8_t *x[4];
+        const float *gy[4];
+        float sums[4 * 4];
+
+        for (int32_t k = 0; k < 4; k++) {
+            x[k] = mixed_gradient_x(m, c + k);
+            gy[k] = mixed_gradient_map(m, k < m->n ? k : 0);
+        }
+        if (m->n == 4) {
+            sum_products(4, m->map, gy, 0, NULL, x, m->x_zero_point, 1, sums);
+        } else {
+            for (int32_t i = 0; i < m->n; i++) {
+                sum_products(1, m->map, gy + i, 0, NULL, x, m->x_zero_point, 1, sums + 4 * i);
+            }
+        }
+        take_sums(m, &learner, 0, m->n, c, sums);
+    }
+}
+
+/* n positions of four maps of x as they are multiplied. */
+static inline void real_x(const mixed_gradient *m, int32_t c, int32_t first, int32_t n, float *real)
+{
+    const int8_t *x[4];
+
+#pragma GCC unroll 4
+    for (int32_t k = 0; k < 4; k++) {
+        x[k] = mixed_gradient_x(m, c + k) + first;
+    }
+    for (const float *end = real + 4 * n; real < end; real += 4) {
+#pragma GCC unroll 4
+        for (int32_t k = 0; k < 4; k++) {
+            real[k] = (float)(*x[k]++ - m->x_zero_point);
+        }
+    }
+}
+
+/* Of many filters. A small map of x becomes float32 as a whole, once for all of them; of a larger one
+ * some positions, once for more filters at a time. */
+enum { WHOLE = 64, SOME = 48, FEW = 4, MORE = 16 };
+
+static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_gradient *m)
+{
+    const int whole = m->map <= WHOLE;
+    const int32_t at_once = whole ? FEW : MORE, positions = whole ? m->map : SOME;
+    const learner_i8 learner = *m->learner;
+    float x[4 * WHOLE], few[4 * FEW];
+    float *sums = whole ? few : x + 4 * SOME;
+
+    for (int32_t c = 0; c < m->columns; c += 4) {
+        for (int32_t first = 0; first < m->n; first += at_once) {
+            const int32_t filters = m->n - first < at_once ? m->n - first : at_once;
+
+            for (int32_t p = 0; p < m->map; p += positions) {
+                const int32_t n = m->map - p < positions ? m->map - p : positions;
+                int32_t i = 0;
+
+                if (first == 0 || !whole) {
+                    real_x(m, c, p, n, x);
+                }
+                for (; i + 4 <= filters; i += 4) {
+                    const float *gy[4];
+#pragma GCC unroll 4
+                    for (int32_t k = 0; k < 4; k++) {
+                        gy[k] = mixed_gradient_map(m, first + i + k) + p;
+                    }
+                    sum_products(4, n, gy, 1, x, NULL, 0, p == 0, sums + 4 * i);
+                }
+                for (; i < filters; i++) {
+                    const float *gy = mixed_gradient_map(m, first + i) + p;
+                    sum_products(1, n, &gy, 1, x, NULL, 0, p == 0, sums + 4 * i);
+                }
+            }
+            take_sums(m, &learner, first, filters, c, sums);
+        }
+    }
+}
+
+/* A dense layer: there is one position. */
+static __attribute__((noinline, unused)) void dense_weight_gradient(const mixed_gradient *m)
+{
+    const learner_i8 learner = *m->learner;
+
+    for (int32_t c = 0; c < m->columns; c += 4 * WHOLE) {
+        const int32_t n = m->columns - c < 4 * WHOLE ? m->columns - c : 4 * WHOLE;
+        float x[4 * WHOLE];
+
+        for (int32_t k = 0; k < n; k++) {
+            x[k] = (float)(m->x[m->order ? m->order[c + k] : c + k] - m->x_zero_point);
+        }
+        for (int32_t i = 0; i < m->n; i++) {
+            const float factor = m->factor[m->channel ? m->channel[i] : i];
+            const float gy = m->gy[m->place ? m->place[i] : i];
+            learner_take_row_i8(&learner, (m->first + i) * m->columns + c, n, factor * gy, x, 255.0f);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) int is_mixed(const qlinear_conv_shape *s)
+{
+    return s->groups == 1 && s->kernel_height * s->kernel_width == 1 &&
+           s->stride_height * s->stride_width == 1 && s->in_height == s->out_height &&
+           s->in_width == s->out_width;
+}
+
+/// One filter on one channel: a kernel row's sums at once ///
+
+enum { TILE_OUTPUTS = 8, MOST_SUMS = 7 };
+
+/* Products of a row of gy and the row of x under kernel row kh: of outputs `at` to at + width - 1, which
+ * are known when this is compiled, and all taps, so that each x is converted once. `shift`: so many
+ * tiles further on, where the same taps meet the map. */
+static inline __attribute__((always_inline)) void
+add_tile_of_products(const qlinear_conv_shape *s, int32_t at, int32_t width, int32_t shift,
+                     const float *gy_row, const int8_t *x_row, int32_t x_zero_point, float *sums)
+{
+    gy_row += shift * TILE_OUTPUTS;
+    x_row += shift * TILE_OUTPUTS * s->stride_width;
+#pragma GCC unroll 8
+    for (int32_t ow = at; ow < at + width; ow++) {
+#pragma GCC unroll 7
+        for (int32_t kw = 0; kw < s->kernel_width; kw++) {
+            const int32_t iw = ow * s->stride_width + kw * s->dilation_width - s->pad_left;
+            if (iw >= 0 && iw < s->in_width) {
+                sums[kw] += gy_row[ow] * (float)(x_row[iw] - x_zero_point);
+            }
+        }
+    }
+}
+
+/* The sums of all taps of kernel row kh. */
+static inline __attribute__((always_inline)) void
+sum_kernel_row(const qlinear_conv_shape *s, int32_t kh, const float *gy, const int8_t *x,
+               int32_t x_zero_point, float *sums)
+{
+    const int32_t dh = kh * s->dilation_height - s->pad_top;
+    const range rows = outputs_on_map(dh, s->stride_height, s->out_height, s->in_height);
+    const int32_t last = (s->out_width - 1) / TILE_OUTPUTS;
+    const int32_t first_width = last > 0 ? TILE_OUTPUTS : s->out_width;
+    float kept[MOST_SUMS] = {0.0f};
+
+    for (int32_t oh = rows.first; oh < rows.end; oh++) {
+        const float *gy_row = gy + oh * s->out_width;
+        const int8_t *x_row = x + (oh * s->stride_height + dh) * s->in_width;
+
+        add_tile_of_products(s, 0, first_width, 0, gy_row, x_row, x_zero_point, kept);
+        for (int32_t shift = 0; shift < last - 1; shift++) {
+            add_tile_of_products(s, TILE_OUTPUTS, TILE_OUTPUTS, shift, gy_row, x_row, x_zero_point,
+                                 kept);
+        }
+        if (last > 0) {
+            add_tile_of_products(s, last * TILE_OUTPUTS, s->out_width - last * TILE_OUTPUTS, 0, gy_row,
+                                 x_row, x_zero_point, kept);
+        }
+    }
+#pragma GCC unroll 7
+    for (int32_t kw = 0; kw < s->kernel_width; kw++) {
+        sums[kw] = kept[kw];
+    }
+}
+
+/* Whether the rows between the first and the last tile meet the map with all taps. */
+static inline __attribute__((always_inline)) int has_tiles_of_products(const qlinear_conv_shape *s)
+{
+    const int32_t last = (s->out_width - 1) / TILE_OUTPUTS;
+    const int32_t reach = (s->kernel_width - 1) * s->dilation_width - s->pad_left;
+    const int middle = TILE_OUTPUTS * s->stride_width >= s->pad_left &&
+                       (last * TILE_OUTPUTS - 1) * s->stride_width + reach < s->in_width;
+    return s->kernel_width <= MOST_SUMS && (last < 2 || middle);
+}
+
+/* The gradients of one filter's taps on one channel of x, which begin at weight `at`. */
+static inline __attribute__((always_inline)) void
+taps_gradient(const qlinear_conv_shape *s, int32_t at, const float *gy, const int8_t *x,
+              int32_t x_zero_point, float factor, const learner_i8 *learner)
+{
+    float sums[MOST_SUMS];
+
+    if (has_tiles_of_products(s)) {
+        for (int32_t kh = 0; kh < s->kernel_height; kh++) {
+            sum_kernel_row(s, kh, gy, x, x_zero_point, sums);
+            for (int32_t kw = 0; kw < s->kernel_width; kw++) {
+                learner_take_i8(learner, at++, factor * sums[kw]);
+            }
+        }
+        return;
+    }
+    for (int32_t k = 0; k < s->kernel_height * s->kernel_width; k++) {
+        const met_outputs met = outputs_met(s, x, k / s->kernel_width, k % s->kernel_width);
+        const float sum = sum_of_products(s, &met, x_zero_point, gy);
+        learner_take_i8(learner, at++, factor * sum);
+    }
 }
 
 /* gy has the maps of all channels, or, `alone`, those of the part's filters in their order. */
 static inline __attribute__((always_inline)) void
 qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t part, int32_t count,
                                 int32_t alone, int32_t x_zero_point, int32_t saved,
-                                const float *restrict gy, const int8_t *restrict x,
-                                const float *restrict factor, const uint16_t *restrict out_order,
-                                const uint16_t *restrict in_order, const learner_i8 *learner)
+                                const float *gy, const int8_t *x, const float *factor,
+                                const uint16_t *out_order, const uint16_t *in_order,
+                                const learner_i8 *learner)
 {
     const int32_t first = part * count;
     const int32_t end = first + count < s->filters ? first + count : s->filters;
     const int32_t in_map = s->in_height * s->in_width;
     const int32_t out_map = s->out_height * s->out_width;
     const int32_t taps = s->kernel_height * s->kernel_width;
-    const int32_t weights = s->columns * taps;
-    int32_t together;
 
-    for (int32_t i = first; i < end; i += together) {
-        int32_t channels[4];
-        const float *maps[4];
-        int32_t at = i * weights;
-
-        together = s->groups == 1 && i + 4 <= end ? 4 : 1;
-        for (int32_t n = 0; n < together; n++) {
-            channels[n] = out_order ? out_order[i + n] : i + n;
-            maps[n] = gy + (alone ? i + n - first : channels[n]) * out_map;
+    if (first >= end) {
+        return;
+    }
+    if (is_mixed(s)) {
+        const mixed_gradient m = {
+            .n = end - first,
+            .first = first,
+            .columns = s->columns,
+            .map = out_map,
+            .x_zero_point = x_zero_point,
+            .gy = out_order || alone ? gy : gy + first * out_map,
+            .factor = out_order ? factor : factor + first,
+            .x = x,
+            .channel = out_order ? out_order + first : NULL,
+            .place = out_order && !alone ? out_order + first : NULL,
+            .order = in_order,
+            .learner = learner,
+        };
+        if (out_map == 1) {
+            dense_weight_gradient(&m);
+        } else if (count <= FEW) {
+            few_weight_gradients(&m);
+        } else {
+            many_weight_gradients(&m);
         }
-        for (int32_t c = 0; c < s->columns; c++) {
-            const int32_t read = channel_read(s, saved ? i : channels[0], c, in_order);
+        return;
+    }
+    for (int32_t i = first, at = first * s->columns * taps; i < end; i++) {
+        const int32_t channel = out_order ? out_order[i] : i;
+        const float *gy_map = gy + (alone ? i - first : channel) * out_map;
 
-            for (int32_t k = 0; k < taps; k++, at++) {
-                const met_outputs met = outputs_met(s, x + read * in_map, k / s->kernel_width,
-                                                    k % s->kernel_width);
-                float sums[4];
-
-                if (together == 4) {
-                    four_sums_of_products(s, &met, x_zero_point, maps, sums);
-                } else {
-                    sums[0] = sum_of_products(s, &met, x_zero_point, maps[0]);
-                }
-                for (int32_t n = 0; n < together; n++) {
-                    learner_take_i8(learner, at + n * weights, factor[channels[n]] * sums[n]);
-                }
-            }
+        for (int32_t c = 0; c < s->columns; c++, at += taps) {
+            const int32_t read = channel_read(s, saved ? i : channel, c, in_order);
+            taps_gradient(s, at, gy_map, x + read * in_map, x_zero_point, factor[channel], learner);
         }
     }
 }
 
-/* gy has the maps of the part's channels alone. */
-static inline __attribute__((always_inline)) void
-qlinear_conv_bias_gradient_i8(int32_t part, int32_t count, int32_t positions,
-                              const float *restrict gy, const float *restrict factor,
-                              const learner_i16 *learner)
+/* gy has the maps of the part's channels alone. Four of them at a time, so that no sum waits for
+ * itself. */
+static __attribute__((noinline, unused)) void
+qlinear_conv_bias_gradient_i8(int32_t part, int32_t count, int32_t positions, const float *gy,
+                              const float *factor, const learner_i16 *learner)
 {
-    for (int32_t m = part * count; m < (part + 1) * count; m++) {
-        float sum = 0.0f;
-        for (int32_t p = 0; p < positions; p++) {
-            sum += *gy++;
+    const int32_t first = part * count, end = first + count;
+    int32_t together;
+
+    for (int32_t m = first; m < end; m += together, gy += together * positions) {
+        float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+
+        together = m + 4 <= end ? 4 : 1;
+        if (together == 4) {
+            const float *maps[4] = {gy, gy + positions, gy + 2 * positions, gy + 3 * positions};
+            for (int32_t p = 0; p < positions; p++) {
+#pragma GCC unroll 4
+                for (int32_t k = 0; k < 4; k++) {
+                    sums[k] += *maps[k]++;
+                }
+            }
+        } else {
+            for (int32_t p = 0; p < positions; p++) {
+                sums[0] += gy[p];
+            }
         }
-        learner_take_i16(learner, m, factor[m] * sum);
+        for (int32_t k = 0; k < together; k++) {
+            learner_take_i16(learner, m + k, factor[m + k] * sums[k]);
+        }
     }
 }
 
