@@ -8,11 +8,16 @@ import subprocess
 import numpy as np
 import pytest
 
+from tests.conftest import require_tool
+from tests.virtual.conftest import FIRMWARE, FLAGS, symbol
+from tinyodl.boards import load_board
 from tinyodl.codegen.environment import environment
+from tinyodl.codegen.literals import float_literal
 from tinyodl.codegen.network import learner_context
 from tinyodl.firmware import C_FLAGS
 from tinyodl.resources import TEMPLATES
 from tinyodl.update_plan import UpdatePlan
+from tinyodl.virtual.unicorn_board import UnicornBoard
 
 RATE = np.float32(0.02)
 WEIGHTS = np.arange(-127, 128, 2, dtype=np.int8)
@@ -38,6 +43,10 @@ class Kernel:
             "void biases(int32_t n, float rate, const float *g, int16_t *b)\n"
             "{ learning_rate = rate; const learner_i16 to = {b};\n"
             "  for (int32_t i = 0; i < n; i++) learner_take_i16(&to, i, g[i]); }\n"
+            "void row(int32_t n, float rate, const float *x, int8_t *w, void *fraction)\n"
+            "{ learning_rate = rate; (void)fraction;\n"
+            f"  const learner_i8 to = {{w{fraction}}};\n"
+            "  learner_take_row_i8(&to, 0, n, 0.75f, x, 0.0f); }\n"
         )
         include = ("-I", folder, "-I", TEMPLATES / "kernels")
         library = folder / "run.so"
@@ -51,6 +60,9 @@ class Kernel:
 
     def biases(self, b: np.ndarray, g: np.ndarray) -> None:
         self.library.biases(len(b), ctypes.c_float(RATE), *map(pointer, (g, b)))
+
+    def row(self, w: np.ndarray, fraction: np.ndarray | None, x: np.ndarray) -> None:
+        self.library.row(len(w), ctypes.c_float(RATE), *map(pointer, (x, w, fraction)))
 
 
 def pointer(array: np.ndarray | None) -> ctypes.c_void_p | None:
@@ -115,6 +127,90 @@ def test_weights_saturate_and_do_not_wrap(tmp_path, master):
             kernel.weights(w, fraction, np.full(len(w), sign * size, np.float32))
         np.testing.assert_array_equal(w, limit)
         assert fraction is None or not fraction.any()
+
+
+@pytest.mark.parametrize("master", ["none", "int16", "float32"])
+def test_a_row_learns_what_its_elements_would(tmp_path, master):
+    kernel = Kernel(UpdatePlan(master=master), tmp_path)
+    rows = [WEIGHTS.copy(), WEIGHTS.copy()]
+    fractions = [
+        None if master == "none" else np.zeros(len(WEIGHTS), kernel.fraction) for _ in rows
+    ]
+    for x in gradients(30.0):
+        kernel.row(rows[0], fractions[0], x)
+        kernel.weights(rows[1], fractions[1], np.float32(0.75) * x)
+    real = [
+        w + (0 if f is None else f / (256 if master == "int16" else 1.0))
+        for w, f in zip(rows, fractions, strict=True)
+    ]
+    assert np.abs(real[0] - real[1]).max() <= (1 if master == "none" else 0.05)
+    assert np.abs(real[0] - WEIGHTS).max() > 1
+
+
+ROW = (13, 0.75)  # elements, factor
+IMAGE = """
+#include "registers.h"
+#include "learner_i8.h"
+
+static int8_t value[] = {%s}, fraction[] = {%s};
+static const uint32_t x[] = {%s};
+int8_t learned[2][sizeof value];
+
+int main(void)
+{
+    enum { N = %d };
+    const learner_i8 to = {value, fraction};
+
+    learning_rate = %s;
+    for (int32_t i = 0; i < (int32_t)sizeof value; i += N) {
+        learner_take_row_i8(&to, i, N, 0.75f, (const float *)x + i, 0.0f);
+    }
+    for (uint32_t i = 0; i < sizeof value; i++) {
+        learned[0][i] = value[i];
+        learned[1][i] = fraction[i];
+    }
+    return 0;
+}
+"""
+
+
+def rows_on_a_board(folder, value: np.ndarray, fraction: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """What rows of weights learn from x on a virtual board; the headers are in `folder`."""
+    numbers = [",".join(map(str, a.ravel().tolist())) for a in (value, fraction, x.view(np.uint32))]
+    source, elf = folder / "rows.c", folder / "rows.elf"
+    source.write_text(IMAGE % (*numbers, ROW[0], float_literal(RATE)))
+    flags = [flag for flag in FLAGS if flag != "-ffreestanding"] + ["-fno-strict-aliasing"]
+    command = [require_tool("arm-none-eabi-gcc"), *flags, "-DNRF52840=1"]
+    command += ["-I", FIRMWARE, "-I", folder, "-I", TEMPLATES / "kernels"]
+    command += ["-Wl,--defsym=ORIGIN_OF_FLASH=0", "-T", FIRMWARE / "start.ld", "-o", elf]
+    subprocess.run([*command, "-Wno-unused-function", FIRMWARE / "start.c", source], check=True)
+    with UnicornBoard(load_board("nrf52840_dk"), elf) as board:
+        found = board.peek(symbol(elf, "learned"), 2 * value.size)
+    return np.frombuffer(found, np.int8).reshape(2, *value.shape)
+
+
+EXTREME = (0.0, -0.0, 1e30, -1e30, np.inf, -np.inf, np.nan, 65536.5, -65536.5, 32511.5, -33024.5)
+
+
+def test_four_at_a_time_on_a_board_are_as_one_by_one(tmp_path):
+    """What a core with SIMD instructions does for an int16 master, with the same bits."""
+    kernel = Kernel(UpdatePlan(master="int16"), tmp_path)
+    random = np.random.default_rng(3)
+    rows = 40
+    x = (random.normal(size=(rows, ROW[0])) * 10.0 ** random.integers(-2, 6, (rows, 1))).astype(
+        np.float32
+    )
+    scaled = RATE * np.float32(ROW[1]) * np.float32(256)
+    x[::4, :11] = random.permutation(np.array(EXTREME, np.float32)) / scaled
+    start = random.integers(-127, 128, (rows, ROW[0])).astype(np.int8)
+    left = random.integers(-128, 128, start.shape).astype(np.int8)
+    left[np.abs(start) == 127] = 0
+    w, fraction = start.copy(), left.copy()
+    for i in range(rows):
+        kernel.row(w[i], fraction[i], x[i])
+    found = rows_on_a_board(tmp_path, start, left, x)
+    np.testing.assert_array_equal(found, np.stack([w, fraction]))
+    assert (w != start).any() and (np.abs(w) == 127).sum() > 20
 
 
 def test_the_change_of_a_bias_is_8_8_fixed_point_and_saturates(tmp_path):

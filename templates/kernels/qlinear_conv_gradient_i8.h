@@ -11,7 +11,8 @@
  *   gb[m]       = factor[m] * sum over p of gy[m, p]
  *
  * for the `filters` and `columns` of w (qlinear_conv_shape.h; in_channels are those that w reads). Sums
- * are made in the order output row, output column, from 0.
+ * are made in the order output row, output column, from 0. Where there is one position (a dense layer)
+ * the gradient is (factor * gy) * x instead.
  *
  * Part `part` are `count` filters or channels from part * count on; those that there are not in w do
  * not learn.
@@ -73,12 +74,14 @@ typedef struct {
     const learner_i8 *learner;
 } mixed_gradient;
 
-static inline const float *mixed_gradient_map(const mixed_gradient *m, int32_t i)
+static inline __attribute__((always_inline)) const float *
+mixed_gradient_map(const mixed_gradient *m, int32_t i)
 {
     return m->gy + (m->place ? m->place[i] : i) * m->map;
 }
 
-static inline const int8_t *mixed_gradient_x(const mixed_gradient *m, int32_t c)
+static inline __attribute__((always_inline)) const int8_t *
+mixed_gradient_x(const mixed_gradient *m, int32_t c)
 {
     const int32_t column = c < m->columns ? c : m->columns - 1; /* behind the last one: not used */
     return m->x + (m->order ? m->order[column] : column) * m->map;
@@ -131,8 +134,9 @@ sum_products(int32_t filters, int32_t n, const float *const *gy, int ready, cons
 }
 
 /* The gradients of the weights of up to four columns from c on, of some filters. */
-static inline void take_sums(const mixed_gradient *m, const learner_i8 *learner, int32_t first,
-                             int32_t filters, int32_t c, const float *sums)
+static inline __attribute__((always_inline)) void
+take_sums(const mixed_gradient *m, const learner_i8 *learner, int32_t first, int32_t filters,
+          int32_t c, const float *sums)
 {
     const int32_t n = m->columns - c < 4 ? m->columns - c : 4;
 
@@ -168,7 +172,8 @@ static __attribute__((noinline, unused)) void few_weight_gradients(const mixed_g
 }
 
 /* n positions of four maps of x as they are multiplied. */
-static inline void real_x(const mixed_gradient *m, int32_t c, int32_t first, int32_t n, float *real)
+static inline __attribute__((always_inline)) void
+real_x(const mixed_gradient *m, int32_t c, int32_t first, int32_t n, float *real)
 {
     const int8_t *x[4];
 
@@ -256,8 +261,8 @@ static inline __attribute__((always_inline)) int is_mixed(const qlinear_conv_sha
 
 enum { TILE_OUTPUTS = 8, MOST_SUMS = 7 };
 
-/* Products of a row of gy and the row of x under kernel row kh: of outputs `at` to at + width - 1, which
- * are known when this is compiled, and all taps, so that each x is converted once. `shift`: so many
+/* Products of a row of gy and the row of x under kernel row kh: of outputs `at` to at + width - 1,
+ * which are known when this is compiled, and all taps, so that each x is converted once. `shift`: so many
  * tiles further on, where the same taps meet the map. */
 static inline __attribute__((always_inline)) void
 add_tile_of_products(const qlinear_conv_shape *s, int32_t at, int32_t width, int32_t shift,

@@ -27,8 +27,8 @@
 
 /// Pointwise, one group: maps are mixed as they are ///
 
-/* Maps gy of n filters, which are mixed to maps gx. Row i of their weights, one for each gx, is in w or,
- * from `cut` on, in rest; rows are `length` apart. Filter i has scale[channel[i]] and map
+/* Maps gy of n filters, which are mixed to maps gx. Row i of their weights, one for each gx, is in w
+ * or, from `cut` on, in rest; rows are `length` apart. Filter i has scale[channel[i]] and map
  * gy[place[i]], column c has map gx[order[c]]; what is NULL is 0, 1, 2, ... `fresh`: sums begin at 0,
  * not at gx. */
 typedef struct {
@@ -45,7 +45,7 @@ typedef struct {
     const float *gy;
 } mixed_filter;
 
-static inline mixed_filter mixed_filter_at(const mixture *m, int32_t i)
+static inline __attribute__((always_inline)) mixed_filter mixed_filter_at(const mixture *m, int32_t i)
 {
     const mixed_filter f = {
         i < m->cut ? m->w + i * m->length : m->rest + (i - m->cut) * m->length,
@@ -55,7 +55,7 @@ static inline mixed_filter mixed_filter_at(const mixture *m, int32_t i)
     return f;
 }
 
-static inline float *mixed_map_at(const mixture *m, int32_t c)
+static inline __attribute__((always_inline)) float *mixed_map_at(const mixture *m, int32_t c)
 {
     return m->gx + (m->order ? m->order[c] : c) * m->map;
 }
@@ -66,43 +66,54 @@ typedef struct {
     float weights[4];
 } ready_filter;
 
-/* Four maps, made of n filters, or, unless `fresh`, added to: four positions of each at a time, so that
- * a weight and a gradient are loaded once for four products. */
-static inline void mix_into_four(int32_t map, int32_t n, const ready_filter *filters, int fresh,
-                                 float *const *maps)
+/* Positions, 4 or 1, of four maps, made of n filters, or, unless `fresh`, added to: a weight and a
+ * gradient are loaded once for four products. */
+static inline __attribute__((always_inline)) void
+mix_positions(int32_t positions, int32_t p, int32_t n, const ready_filter *filters, int fresh,
+              float **gx)
 {
+    const ready_filter *f = filters;
+    float sums[4][4];
+
+#pragma GCC unroll 4
+    for (int32_t c = 0; c < 4; c++) {
+#pragma GCC unroll 4
+        for (int32_t q = 0; q < positions; q++) {
+            sums[c][q] = fresh ? 0.0f : gx[c][q];
+        }
+    }
+    do {
+        const float *gy = f->gy + p;
+
+        IN_REGISTER(gy);
+#pragma GCC unroll 4
+        for (int32_t q = 0; q < positions; q++) {
+#pragma GCC unroll 4
+            for (int32_t c = 0; c < 4; c++) {
+                sums[c][q] += f->weights[c] * gy[q];
+            }
+        }
+    } while (++f < filters + n);
+#pragma GCC unroll 4
+    for (int32_t c = 0; c < 4; c++) {
+#pragma GCC unroll 4
+        for (int32_t q = 0; q < positions; q++) {
+            *gx[c]++ = sums[c][q];
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void
+mix_into_four(int32_t map, int32_t n, const ready_filter *filters, int fresh, float *const *maps)
+{
+    const int32_t fours = map / 4 * 4;
     float *gx[4] = {maps[0], maps[1], maps[2], maps[3]};
 
-    for (int32_t p = 0; p + 4 <= map; p += 4) {
-        const ready_filter *f = filters;
-        float sums[4][4];
-
-#pragma GCC unroll 4
-        for (int32_t c = 0; c < 4; c++) {
-#pragma GCC unroll 4
-            for (int32_t q = 0; q < 4; q++) {
-                sums[c][q] = fresh ? 0.0f : gx[c][q];
-            }
-        }
-        do {
-            const float *gy = f->gy + p;
-
-            IN_REGISTER(gy);
-#pragma GCC unroll 4
-            for (int32_t q = 0; q < 4; q++) {
-#pragma GCC unroll 4
-                for (int32_t c = 0; c < 4; c++) {
-                    sums[c][q] += f->weights[c] * gy[q];
-                }
-            }
-        } while (++f < filters + n);
-#pragma GCC unroll 4
-        for (int32_t c = 0; c < 4; c++) {
-#pragma GCC unroll 4
-            for (int32_t q = 0; q < 4; q++) {
-                *gx[c]++ = sums[c][q];
-            }
-        }
+    for (int32_t p = 0; p < fours; p += 4) {
+        mix_positions(4, p, n, filters, fresh, gx);
+    }
+    for (int32_t p = fours; p < map; p++) {
+        mix_positions(1, p, n, filters, fresh, gx);
     }
 }
 
@@ -143,13 +154,16 @@ static inline void mix_by_four(const mixture *m, int32_t columns)
 
 enum { POSITIONS = 16 };
 
-/* One column: sixteen positions at a time, with all filters. */
-static inline void mix_into_one(const mixture *m, int32_t column)
+/* One column: sixteen positions at a time, with all filters. Where sums begin at 0, some are made twice
+ * so that there are none left over. */
+static __attribute__((noinline)) void mix_into_one(const mixture *m, int32_t column)
 {
-    float *gx = mixed_map_at(m, column);
+    const int32_t end = m->fresh ? m->map : m->map / POSITIONS * POSITIONS;
 
-    for (int32_t p = 0; p + POSITIONS <= m->map; p += POSITIONS) {
+    for (int32_t p = 0; p < end; p += POSITIONS) {
+        p = p + POSITIONS > end ? end - POSITIONS : p;
         const int8_t *w = (m->cut > 0 ? m->w : m->rest - m->cut * m->length) + column;
+        float *gx = mixed_map_at(m, column) + p;
         float sums[POSITIONS];
 
         IN_REGISTER(gx);
@@ -172,13 +186,13 @@ static inline void mix_into_one(const mixture *m, int32_t column)
         }
 #pragma GCC unroll 16
         for (int32_t q = 0; q < POSITIONS; q++) {
-            *gx++ = sums[q];
+            gx[q] = sums[q];
         }
     }
 }
 
 /* One filter: sixteen positions of its gradient stay in registers for all columns. */
-static inline void mix_from_one(const mixture *m, int32_t columns)
+static __attribute__((noinline)) void mix_from_one(const mixture *m, int32_t columns)
 {
     const mixed_filter f = mixed_filter_at(m, 0);
 
@@ -211,41 +225,40 @@ static inline void mix_from_one(const mixture *m, int32_t columns)
     }
 }
 
-/* Of these columns, the positions from `first` on: one by one. */
-static inline void mix_last(const mixture *m, range columns, int32_t first)
+/* A column's positions from `first` on: one by one. */
+static inline void mix_last(const mixture *m, int32_t column, int32_t first)
 {
-    for (int32_t c = columns.first; c < columns.end; c++) {
-        for (int32_t p = first; p < m->map; p++) {
-            float *gx = mixed_map_at(m, c) + p;
-            float sum = m->fresh ? 0.0f : *gx;
+    float *gx = mixed_map_at(m, column);
 
-            for (int32_t i = 0; i < m->n; i++) {
-                const mixed_filter f = mixed_filter_at(m, i);
-                sum += (float)f.w[c] * f.scale * f.gy[p];
-            }
-            *gx = sum;
+    for (int32_t p = first; p < m->map; p++) {
+        float sum = m->fresh ? 0.0f : gx[p];
+
+        for (int32_t i = 0; i < m->n; i++) {
+            const mixed_filter f = mixed_filter_at(m, i);
+            sum += (float)f.w[column] * f.scale * f.gy[p];
         }
+        gx[p] = sum;
     }
 }
 
 static __attribute__((noinline, unused)) void mix_maps(const mixture *m, int32_t columns)
 {
     const int32_t lone_filter = m->n == 1 && !m->fresh;
-    const range fours = {0, lone_filter ? 0 : columns / 4 * 4}, others = {fours.end, columns};
+    const int32_t fours = lone_filter ? 0 : columns / 4 * 4;
+    const int32_t whole = m->map / POSITIONS * POSITIONS;
+    const int32_t last = m->fresh && whole > 0 ? m->map : whole;
 
-    if (fours.end > 0) {
-        mix_by_four(m, fours.end);
+    if (fours > 0) {
+        mix_by_four(m, fours);
     }
     if (lone_filter) {
         mix_from_one(m, columns);
-    } else {
-        for (int32_t c = others.first; c < columns; c++) {
-            mix_into_one(m, c);
-        }
     }
-    if (m->map % POSITIONS) {
-        mix_last(m, fours, m->map / 4 * 4);
-        mix_last(m, others, m->map / POSITIONS * POSITIONS);
+    for (int32_t c = fours; c < columns && !lone_filter && whole > 0; c++) {
+        mix_into_one(m, c);
+    }
+    for (int32_t c = fours; c < columns && last < m->map; c++) {
+        mix_last(m, c, last);
     }
 }
 
@@ -527,7 +540,8 @@ qlinear_conv_input_gradient_i8(const qlinear_conv_shape *s, const float *gy,
             gy_map = scratch;
         }
         const int32_t group = f.channel / (s->out_channels / s->groups);
-        add_filter(s, &f, gy_map, scale[f.channel], in_order, is_depthwise(s), gx + group * in_group * in_map);
+        add_filter(s, &f, gy_map, scale[f.channel], in_order, is_depthwise(s),
+                   gx + group * in_group * in_map);
     }
 }
 

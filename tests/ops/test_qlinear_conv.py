@@ -442,7 +442,36 @@ def fake_quantised(of: Layer, limits: tuple[float, float], x, w, b) -> torch.Ten
 @pytest.mark.parametrize("seed", range(60))
 def test_gradients(tmp_path, seed):
     """Of the input, of the weights that learn and of the bias, against PyTorch in float64."""
-    at, split = geometry(seed)
+    assert_gradients(tmp_path, seed, *geometry(seed))
+
+
+SQUARE, WIDE = (1, 1, 1, 1), (3, 3, 3, 3)
+LARGE = [
+    Geometry(4, (1, 1), (9, 29), (3, 3), (1, 1), (1, 1), SQUARE),  # rows of several tiles
+    Geometry(3, (1, 1), (10, 33), (7, 7), (2, 2), (1, 1), WIDE),
+    Geometry(2, (1, 1), (5, 17), (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),  # which do not fit
+    Geometry(2, (3, 2), (7, 26), (3, 5), (1, 2), (2, 1), (2, 2, 2, 2)),
+    Geometry(1, (3, 5), (6, 24), (3, 3), (2, 2), (1, 1), SQUARE),
+    Geometry(1, (5, 4), (6, 20), (1, 1), (2, 2)),
+    Geometry(1, (30, 9), (9, 8), (1, 1)),  # more filters and positions than are taken at once
+    Geometry(1, (21, 8), (4, 4), (1, 1)),
+    Geometry(1, (4, 7), (25, 5), (1, 1)),
+    Geometry(1, (5, 3), (3, 3), (1, 1)),
+    Geometry(1, (7, 300), (1, 1), (1, 1)),  # dense
+    Geometry(1, (50, 6), (1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("number", range(len(LARGE)))
+def test_gradients_of_larger_layers(tmp_path, number, split):
+    if split == "inputs" and LARGE[number].group > 1:
+        split = "outputs"
+    assert_gradients(tmp_path, 2 * number + 13, LARGE[number], split)
+
+
+def assert_gradients(tmp_path, seed: int, at: Geometry, split: str | None) -> None:
+    """Of a drawn layer, against PyTorch."""
     weights, delta, scaling = seed % 5 > 0, seed % 7 > 1, seed % 2 > 0
     limits = LIMITS[seed % 7 % 4]
     depthwise = at.per_group == (1, 1) and at.group > 1
