@@ -381,6 +381,7 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
         t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)
     )
     kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in network.files)
-    code = firmware.code_bytes(board.port, kernels, len(training.nodes))
+    nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
+    code = firmware.code_bytes(board.port, kernels, nodes)
     parts = {"weights": weights, "code": code}
     return MemoryRecord(parts=parts, total=sum(parts.values()))
