@@ -176,9 +176,7 @@ class Graph:
         used = {*self.inputs, *self.outputs}
         for node in kept:
             used.update(node.inputs, node.outputs)
-        tensors = {
-            n: t for n, t in self.tensors.items() if n in used or t.storage is Storage.STATE
-        }
+        tensors = {n: t for n, t in self.tensors.items() if n in used or t.storage is Storage.STATE}
         return replace(self, nodes=kept, tensors=tensors)
 
     @property
