@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
 from tests.conftest import require_tool
-from tests.models import LARGE, SHIPPED, WATCH, name, shared_only
+from tests.models import LARGE, ROOT, SHIPPED, WATCH, name, shared_only
 from tests.projects import flat_model
 from tinyodl import pio
 from tinyodl.boards import board_names, load_board
@@ -60,6 +60,29 @@ def test_predicted_ram_is_within_two_percent_of_the_linked(
     linked = built.data_bytes + built.bss_bytes + built.stack_bytes
     assert linked == pytest.approx(manifest.ram.total, rel=0.02)
     assert built.flash_bytes == pytest.approx(manifest.flash.total, rel=0.15)
+
+
+@shared_only
+@pytest.mark.parametrize(
+    "model, scheme, most",
+    [
+        ("mcunet_5fps_int8", "mcunet-5fps-49KB", 131_072),
+        ("mcunet_5fps_int8", "mcunet-5fps-99KB", 180_000),
+        ("mbv2_w035_int8", "mbv2-w0.35-49KB", 120_000),
+    ],
+)
+def test_published_schemes_need_as_much_memory_as_predicted(tmp_path, model, scheme, most):
+    """At 128x128, and less than the engine that was published with the first one: 230,472 B."""
+    require_tool("arm-none-eabi-gcc")
+    options = {"head": "dense:10", "update": ROOT / "examples" / "schemes" / f"{scheme}.toml"}
+    path = ROOT.parent / "shared" / "models" / f"{model}.onnx"
+    manifest = tinyodl.compile(path, "nrf52840_dk", tmp_path / "p", **options)
+    built = pio.build(tmp_path / "p", load_board("nrf52840_dk"))
+    linked = built.data_bytes + built.bss_bytes + built.stack_bytes
+    assert linked <= most
+    assert linked == pytest.approx(manifest.ram.total, abs=16)
+    assert built.flash_bytes == pytest.approx(manifest.flash.total, rel=0.15)
+    assert manifest.arena.bytes == manifest.arena.lower_bound
 
 
 @shared_only
