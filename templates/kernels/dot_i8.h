@@ -191,22 +191,18 @@ static inline __attribute__((always_inline)) int32_t dot_of_four(uint32_t weight
 #if DOT_DSP
 /* Four weights of each of two filters, from r1 and r2, with two columns, from r0: 15 instructions for
  * 16 products, added to r8 and r9 for the first filter, r10 and r11 for the second. */
+#define DOT_FOUR(sum0, sum1)                                                                       \
+    "sxtb16 lr, r12\n\t"                                                                           \
+    "sxtb16 r12, r12, ror #8\n\t"                                                                  \
+    "smlad  " sum0 ", lr, r4, " sum0 "\n\t"                                                        \
+    "smlad  " sum1 ", lr, r6, " sum1 "\n\t"                                                        \
+    "smlad  " sum0 ", r12, r5, " sum0 "\n\t"                                                       \
+    "smlad  " sum1 ", r12, r7, " sum1 "\n\t"
+
 #define DOT_2X2_FOURS                                                                              \
     "ldm    r0!, {r4, r5, r6, r7}\n\t"                                                             \
-    "ldr    r12, [r1], #4\n\t"                                                                     \
-    "sxtb16 lr, r12\n\t"                                                                           \
-    "sxtb16 r12, r12, ror #8\n\t"                                                                  \
-    "smlad  r8, lr, r4, r8\n\t"                                                                    \
-    "smlad  r9, lr, r6, r9\n\t"                                                                    \
-    "smlad  r8, r12, r5, r8\n\t"                                                                   \
-    "smlad  r9, r12, r7, r9\n\t"                                                                   \
-    "ldr    r12, [r2], #4\n\t"                                                                     \
-    "sxtb16 lr, r12\n\t"                                                                           \
-    "sxtb16 r12, r12, ror #8\n\t"                                                                  \
-    "smlad  r10, lr, r4, r10\n\t"                                                                  \
-    "smlad  r11, lr, r6, r11\n\t"                                                                  \
-    "smlad  r10, r12, r5, r10\n\t"                                                                 \
-    "smlad  r11, r12, r7, r11\n\t"
+    "ldr    r12, [r1], #4\n\t" DOT_FOUR("r8", "r9")                                                \
+    "ldr    r12, [r2], #4\n\t" DOT_FOUR("r10", "r11")
 
 /* That, until the columns end at r3. In r12 is the number of fours modulo 4; there is at least one. */
 #define DOT_2X2                                                                                    \
@@ -268,6 +264,116 @@ dot_2x2(const int8_t *w0, const int8_t *w1, const int16_t *columns, int32_t k, i
         end += 8;
     }
     return end;
+}
+
+#if DOT_DSP
+/* Eight weights of a filter and a column's eight in r4 to r7: 11 instructions for 8 products. */
+#define DOT_EIGHT(load, w, sum)                                                                    \
+    load(w) "sxtb16 lr, r11\n\t"                                                                   \
+            "sxtb16 r11, r11, ror #8\n\t"                                                          \
+            "smlad  " sum ", lr, r4, " sum "\n\t"                                                  \
+            "sxtb16 lr, r12\n\t"                                                                   \
+            "smlad  " sum ", r11, r5, " sum "\n\t"                                                 \
+            "sxtb16 r12, r12, ror #8\n\t"                                                          \
+            "smlad  " sum ", lr, r6, " sum "\n\t"                                                  \
+            "smlad  " sum ", r12, r7, " sum "\n\t"
+
+#define ALIGNED_EIGHT(w) "ldrd   r11, r12, [" w "], #8\n\t"
+#define ANY_EIGHT(w)                                                                               \
+    "ldr    r12, [" w ", #4]\n\t"                                                                  \
+    "ldr    r11, [" w "], #8\n\t"
+
+#define DOT_3X1_EIGHTS(load)                                                                       \
+    "ldm    r0!, {r4, r5, r6, r7}\n\t" DOT_EIGHT(load, "r1", "r8") DOT_EIGHT(load, "r2", "r9")     \
+        DOT_EIGHT(load, "r3", "r10")
+
+/* Filters in threes. `eights` is the number of eights in the column, modulo 4. */
+typedef struct {
+    const int8_t *w;
+    const int16_t *end, *column;
+    uint32_t k, eights;
+    int32_t *sums;
+    int32_t threes;
+} dots_in_threes;
+
+/* In s0 is the end of the column, in s1 its beginning, in s2 k, in s3 eights, in s4 sums, in s5 threes. */
+#define DOTS_IN_THREES(load)                                                                       \
+    __asm__ volatile("ldr    r3, [r0], #4\n\t"                                                     \
+                     "vldm   r0, {s0-s5}\n"                                                        \
+                     "1:\n\t"                                                                      \
+                     "vmov   r0, s4\n\t"                                                           \
+                     "vmov   r4, r12, s2, s3\n\t"                                                  \
+                     "ldm    r0, {r8, r9, r10}\n\t"                                                \
+                     "mov    r1, r3\n\t"                                                           \
+                     "add    r2, r1, r4\n\t"                                                       \
+                     "add    r3, r2, r4\n\t"                                                       \
+                     "vmov   r0, s1\n\t"                                                           \
+                     "tbb    [pc, r12]\n"                                                          \
+                     "10:\n\t"                                                                     \
+                     ".byte  (11f - 10b) / 2, (14f - 10b) / 2, (13f - 10b) / 2, (12f - 10b) / 2\n" \
+                     "11:\n\t" DOT_3X1_EIGHTS(load) "12:\n\t" DOT_3X1_EIGHTS(load)                 \
+                     "13:\n\t" DOT_3X1_EIGHTS(load) "14:\n\t" DOT_3X1_EIGHTS(load)                 \
+                     "vmov   lr, s0\n\t"                                                           \
+                     "cmp    r0, lr\n\t"                                                           \
+                     "bne    11b\n\t"                                                              \
+                     "vmov   r0, s4\n\t"                                                           \
+                     "vmov   r4, s2\n\t"                                                           \
+                     "vmov   r5, s5\n\t"                                                           \
+                     "stm    r0!, {r8, r9, r10}\n\t"                                               \
+                     "and    r4, r4, #7\n\t"                                                       \
+                     "add    r3, r3, r4\n\t" /* the next filter */                                \
+                     "subs   r5, r5, #1\n\t"                                                       \
+                     "vmov   s4, r0\n\t"                                                           \
+                     "vmov   s5, r5\n\t"                                                           \
+                     "bne    1b"                                                                   \
+                     : "+r"(given)                                                                 \
+                     :                                                                             \
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12",  \
+                       "lr", "s0", "s1", "s2", "s3", "s4", "s5", "cc", "memory")
+
+/* sums[f] += the products of filter f, of k >= 8 weights, and a column, but for the last k & 7. */
+static __attribute__((noinline, unused)) void dot_threes(const int8_t *w, int32_t threes,
+                                                         const int16_t *column, int32_t k,
+                                                         int32_t *sums)
+{
+    const dots_in_threes of = {w,           column + (k & ~7), column, (uint32_t)k,
+                               (uint32_t)k / 8 & 3, sums,        threes};
+    register const void *given __asm__("r0") = &of;
+
+    if ((((uintptr_t)w | (uint32_t)k) & 3) == 0) {
+        DOTS_IN_THREES(ALIGNED_EIGHT);
+    } else {
+        DOTS_IN_THREES(ANY_EIGHT);
+    }
+}
+#endif
+
+/* sums[f] += the products of filter f, of k weights, and a column. */
+static __attribute__((noinline, unused)) void dots_of_filters(const int8_t *w, int32_t filters,
+                                                              const int16_t *column, int32_t k,
+                                                              int32_t *sums)
+{
+    int32_t done = 0; /* products of each filter */
+
+#if DOT_DSP
+    if (filters >= 3 && k >= 8) {
+        const int32_t left = filters % 3;
+        done = k & ~7;
+        dot_threes(w, filters / 3, column, k, sums);
+        if (left) { /* with those before them, once more */
+            int32_t last[3] = {0, 0, 0};
+            dot_threes(w + (filters - 3) * k, 1, column, k, last);
+            for (int32_t f = 3 - left; f < 3; f++) {
+                sums[filters - 3 + f] += last[f];
+            }
+        }
+    }
+#endif
+    for (int32_t f = 0; f < filters && done < k; f++, w += k) {
+        for (int32_t i = done; i < k; i++) {
+            sums[f] += w[i] * column[place_in_column(i, 1)];
+        }
+    }
 }
 
 #endif

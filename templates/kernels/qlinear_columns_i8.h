@@ -153,24 +153,16 @@ static inline bool row_in_word(const qlinear_conv_shape *s, int32_t left, uint32
     return true;
 }
 
-static inline __attribute__((always_inline)) void
-store_rows(int8_t **window0, int8_t **window1, uint32_t row0, uint32_t row1, int32_t width)
-{
-    store_word(*window0, row0);
-    store_word(*window1, row1);
-    *window0 += width;
-    *window1 += width;
-}
-
-/* Both windows, which lie in the same rows; each row of them is stored as a word, and the next one
- * over what is too much. `inside`: no row reaches over the map's sides. */
-static inline __attribute__((always_inline)) void
+/* Both windows, which lie in the same rows. Each row of them is stored as a word, and the next one over
+ * what is too much. */
+static __attribute__((noinline, unused)) void
 windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
-                 const row_word *word0, const row_word *word1, bool inside, channel_run run,
-                 uint32_t zeros, int8_t *window0, int8_t *window1, int32_t width)
+                 row_word word0, row_word word1, channel_run run, uint32_t zeros, int8_t *window0,
+                 int8_t *window1)
 {
     const range rows = taps_on_map(top, s->dilation_height, s->kernel_height, s->in_height);
-    const int32_t above = rows.first < s->kernel_height ? rows.first : s->kernel_height;
+    const int32_t height = s->kernel_height, width = s->kernel_width;
+    const int32_t above = rows.first < height ? rows.first : height;
     const int32_t below = rows.end > above ? rows.end : above;
     const int32_t map = x_rows * s->in_width, step = s->dilation_height * s->in_width;
     const int32_t first =
@@ -181,41 +173,45 @@ windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, i
     for (int32_t c = run.first; c < run.end; c++) {
         const int8_t *channel = x + (run.order ? run.order[c] : c) * map;
         const int8_t *end = channel + map, *row = channel + first;
-        for (int32_t kh = 0; kh < above; kh++) {
-            store_rows(&window0, &window1, zeros, zeros, width);
-        }
-        for (int32_t kh = above; kh < below; kh++) {
-            uint32_t row0 = load_word(row + word0->offset), row1 = load_word(row + word1->offset);
-            if (!inside) {
-                row0 = (row0 << word0->up >> word0->down) | word0->padding;
-                row1 = (row1 << word1->up >> word1->down) | word1->padding;
+        for (int32_t kh = 0; kh < height; kh++, window0 += width, window1 += width) {
+            uint32_t row0 = zeros, row1 = zeros;
+            if (kh >= above && kh < below) {
+                row0 = load_word(row + word0.offset) << word0.up >> word0.down | word0.padding;
+                row1 = load_word(row + word1.offset) << word1.up >> word1.down | word1.padding;
+                row += step;
+                row = row < end ? row : row - map;
             }
-            store_rows(&window0, &window1, row0, row1, width);
-            row += step;
-            row = row < end ? row : row - map;
-        }
-        for (int32_t kh = below; kh < s->kernel_height; kh++) {
-            store_rows(&window0, &window1, zeros, zeros, width);
+            store_word(window0, row0);
+            store_word(window1, row1);
         }
     }
 }
 
+/* The same for windows of 3x3 that lie on the map, in rows that follow each other in memory. `from` is
+ * the first tap of the first window, that of the other one is `step` behind it. */
 static __attribute__((noinline, unused)) void
-windows_inside(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
-               const row_word *word0, const row_word *word1, channel_run run, uint32_t zeros,
+windows_of_3x3(const int8_t *from, int32_t map, int32_t in_width, int32_t step, int32_t channels,
                int8_t *window0, int8_t *window1)
 {
-    windows_of_words(s, x, x_rows, top, word0, word1, true, run, zeros, window0, window1,
-                     s->kernel_width);
+    for (; channels > 0; channels--, from += map, window0 += 9, window1 += 9) {
+        const int8_t *middle = from + in_width, *last = middle + in_width;
+        store_word(window0, load_word(from));
+        store_word(window1, load_word(from + step));
+        store_word(window0 + 3, load_word(middle));
+        store_word(window1 + 3, load_word(middle + step));
+        store_word(window0 + 6, load_word(last));
+        store_word(window1 + 6, load_word(last + step));
+    }
 }
 
-static __attribute__((noinline, unused)) void
-windows_at_sides(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
-                 const row_word *word0, const row_word *word1, channel_run run, uint32_t zeros,
-                 int8_t *window0, int8_t *window1)
+/* Whether `windows_of_3x3` does for windows whose rows are on the map from left to right. */
+static inline bool are_3x3_inside(const qlinear_conv_shape *s, int32_t x_rows, int32_t top,
+                                  channel_run run)
 {
-    windows_of_words(s, x, x_rows, top, word0, word1, false, run, zeros, window0, window1,
-                     s->kernel_width);
+    return s->kernel_height == 3 && s->kernel_width == 3 && s->dilation_height == 1 &&
+           s->dilation_width == 1 && !run.order &&
+           top >= 0 && top + 3 <= s->in_height &&
+           held_row(top, x_rows, s->in_height) + 3 <= x_rows;
 }
 
 /* Columns of two windows as bytes. They may lie in the columns' own memory, at its end. */
@@ -246,20 +242,51 @@ columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows,
 
     const uint32_t zeros = (uint32_t)(uint8_t)zero_point * 0x01010101u;
     row_word word0, word1;
-    if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
-        if (word0.padding | word1.padding | word0.up | word1.up | word0.down | word1.down) {
-            windows_at_sides(s, x, x_rows, at.top, &word0, &word1, run, zeros, window0, window1);
-        } else {
-            windows_inside(s, x, x_rows, at.top, &word0, &word1, run, zeros, window0, window1);
-        }
-        widen_windows(window0, window1, k, zero_point, columns);
-        return columns + 2 * k;
+
+    if (at.left >= 0 && at.left + step + 4 <= s->in_width && are_3x3_inside(s, x_rows, at.top, run)) {
+        const int32_t row = held_row(at.top, x_rows, s->in_height);
+        const int8_t *from = x + (run.first * x_rows + row) * s->in_width + at.left;
+        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run.end - run.first, window0,
+                       window1);
+    } else if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
+        windows_of_words(s, x, x_rows, at.top, word0, word1, run, zeros, window0, window1);
+    } else {
+        window_of_bytes(s, x, x_rows, at, run, zero_point, window0);
+        at.left += step;
+        window_of_bytes(s, x, x_rows, at, run, zero_point, window1);
     }
-    window_of_bytes(s, x, x_rows, at, run, zero_point, window0);
-    at.left += step;
-    window_of_bytes(s, x, x_rows, at, run, zero_point, window1);
     widen_windows(window0, window1, k, zero_point, columns);
     return columns + 2 * k;
+}
+
+/// All of a map ///
+
+/* A column by itself: `taps` bytes of each channel. Returns its end. */
+static __attribute__((noinline, unused)) int16_t *
+column_of_channels(const int8_t *x, int32_t taps, channel_run run, int32_t zero_point,
+                   int16_t *column)
+{
+    const uint32_t minus_zero = minus_zero_point(zero_point);
+    const int32_t k = (run.end - run.first) * taps;
+    int32_t i = 0;
+
+    if (!run.order) {
+        int16_pair *pairs = (int16_pair *)(void *)column;
+        x += run.first * taps;
+        for (; i + 4 <= k; i += 4, pairs += 2) {
+            const uint32_t four = load_word(x + i);
+            pairs[0] = plus_even_bytes(minus_zero, four);
+            pairs[1] = plus_odd_bytes(minus_zero, four);
+        }
+        for (; i < k; i++) {
+            column[place_in_column(i, 1)] = (int16_t)(x[i] - zero_point);
+        }
+    }
+    for (; i < k; i++) {
+        const int8_t *channel = x + run.order[run.first + i / taps] * taps;
+        column[place_in_column(i, 1)] = (int16_t)(channel[i % taps] - zero_point);
+    }
+    return column + whole_fours(k);
 }
 
 #endif

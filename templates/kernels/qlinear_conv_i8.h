@@ -56,72 +56,93 @@ typedef struct {
 } filter_pairs;
 
 /* Two neighbouring outputs of each of `pairs` pairs of filters, where there is no delta, order or
- * mask, y may be all of int8, and k is a multiple of 4 and > 0.
+ * mask, y may be all of int8, and k is at least 4.
  *
  * The sums take all registers of the core, so what is kept from one pair to the next is in those of
  * the FPU: s0 columns, s1 end, s2 k, s3 fours, s4 b, s5 multiplier, s6 y, s7 y_map, s8 zero_point,
  * s9 pairs. Compilers would spill it, which takes half as many instructions again with k = 64. */
+#define PUT_PAIRS_OF_FILTERS(last_weights)                                                          \
+    __asm__ volatile(                                                                               \
+        "ldr    r2, [r0], #4\n\t"                                                                   \
+        "vldm   r0, {s0-s9}\n"                                                                      \
+        "1:\n\t"                                                                                    \
+        "mov    r1, r2\n\t" /* the first filter's weights */                                        \
+        "vmov   r0, s4\n\t"                                                                         \
+        "ldrd   r8, r10, [r0], #8\n\t"                                                              \
+        "vmov   s4, r0\n\t"                                                                         \
+        "vmov   r2, r12, s2, s3\n\t"                                                                \
+        "vmov   r0, r3, s0, s1\n\t"                                                                 \
+        "mov    r9, r8\n\t"                                                                         \
+        "mov    r11, r10\n\t"                                                                       \
+        "add    r2, r1, r2\n\t" DOT_2X2 last_weights /* leaves the next filter's in r2 */           \
+        "vmov   r0, s5\n\t"                                                                         \
+        "vmov   s10, s11, r8, r9\n\t"                                                               \
+        "vmov   s12, s13, r10, r11\n\t"                                                             \
+        "vldm   r0!, {s14, s15}\n\t"                                                                \
+        "vcvt.f32.s32 s10, s10\n\t"                                                                 \
+        "vcvt.f32.s32 s11, s11\n\t"                                                                 \
+        "vcvt.f32.s32 s12, s12\n\t"                                                                 \
+        "vcvt.f32.s32 s13, s13\n\t"                                                                 \
+        "vmul.f32 s10, s10, s14\n\t"                                                                \
+        "vmul.f32 s11, s11, s14\n\t"                                                                \
+        "vmul.f32 s12, s12, s15\n\t"                                                                \
+        "vmul.f32 s13, s13, s15\n\t"                                                                \
+        "vcvtr.s32.f32 s10, s10\n\t"                                                                \
+        "vcvtr.s32.f32 s11, s11\n\t"                                                                \
+        "vcvtr.s32.f32 s12, s12\n\t"                                                                \
+        "vcvtr.s32.f32 s13, s13\n\t"                                                                \
+        "vmov   s5, r0\n\t"                                                                         \
+        "vmov   r8, r9, s10, s11\n\t"                                                               \
+        "vmov   r10, r11, s12, s13\n\t"                                                             \
+        "vmov   r0, r3, s6, s7\n\t"                                                                 \
+        "vmov   r4, r5, s8, s9\n\t"                                                                 \
+        "qadd   r8, r8, r4\n\t"                                                                     \
+        "qadd   r9, r9, r4\n\t"                                                                     \
+        "qadd   r10, r10, r4\n\t"                                                                   \
+        "qadd   r11, r11, r4\n\t"                                                                   \
+        "ssat   r8, #8, r8\n\t"                                                                     \
+        "ssat   r9, #8, r9\n\t"                                                                     \
+        "ssat   r10, #8, r10\n\t"                                                                   \
+        "ssat   r11, #8, r11\n\t"                                                                   \
+        "strb   r9, [r0, #1]\n\t"                                                                   \
+        "strb   r8, [r0]\n\t"                                                                       \
+        "add    r0, r0, r3\n\t"                                                                     \
+        "strb   r11, [r0, #1]\n\t"                                                                  \
+        "strb   r10, [r0]\n\t"                                                                      \
+        "add    r0, r0, r3\n\t"                                                                     \
+        "subs   r5, r5, #1\n\t"                                                                     \
+        "vmov   s6, r0\n\t"                                                                         \
+        "vmov   s9, r5\n\t"                                                                         \
+        "bne    1b"                                                                                 \
+        : "+r"(given)                                                                               \
+        :                                                                                           \
+        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "s0",    \
+          "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14",  \
+          "s15", "cc", "memory")                                                                   
+
+/* The last k & 3 weights of each filter: of the word that ends with them the others are shifted out. */
+#define DOT_2X2_LAST                                                                               \
+    "vmov   r3, s2\n\t"                                                                            \
+    "and    r3, r3, #3\n\t"                                                                        \
+    "ldm    r0, {r4, r5, r6, r7}\n\t"                                                              \
+    "add    r1, r1, r3\n\t"                                                                        \
+    "add    r2, r2, r3\n\t"                                                                        \
+    "rsb    r3, r3, #4\n\t"                                                                        \
+    "lsl    r3, r3, #3\n\t"                                                                        \
+    "ldr    r12, [r1, #-4]\n\t"                                                                    \
+    "lsr    r12, r12, r3\n\t" DOT_FOUR("r8", "r9")                                                 \
+    "ldr    r12, [r2, #-4]\n\t"                                                                    \
+    "lsr    r12, r12, r3\n\t" DOT_FOUR("r10", "r11")
+
 static __attribute__((noinline, unused)) void put_pairs_of_filters(const filter_pairs *of)
 {
     register const void *given __asm__("r0") = of;
 
-    __asm__ volatile(
-        "ldr    r2, [r0], #4\n\t"
-        "vldm   r0, {s0-s9}\n"
-        "1:\n\t"
-        "mov    r1, r2\n\t" /* the first filter's weights */
-        "vmov   r0, s4\n\t"
-        "ldrd   r8, r10, [r0], #8\n\t"
-        "vmov   s4, r0\n\t"
-        "vmov   r2, r12, s2, s3\n\t"
-        "vmov   r0, r3, s0, s1\n\t"
-        "mov    r9, r8\n\t"
-        "mov    r11, r10\n\t"
-        "add    r2, r1, r2\n\t" DOT_2X2 /* leaves the next filter's weights in r2 */
-        "vmov   r0, s5\n\t"
-        "vmov   s10, s11, r8, r9\n\t"
-        "vmov   s12, s13, r10, r11\n\t"
-        "vldm   r0!, {s14, s15}\n\t"
-        "vcvt.f32.s32 s10, s10\n\t"
-        "vcvt.f32.s32 s11, s11\n\t"
-        "vcvt.f32.s32 s12, s12\n\t"
-        "vcvt.f32.s32 s13, s13\n\t"
-        "vmul.f32 s10, s10, s14\n\t"
-        "vmul.f32 s11, s11, s14\n\t"
-        "vmul.f32 s12, s12, s15\n\t"
-        "vmul.f32 s13, s13, s15\n\t"
-        "vcvtr.s32.f32 s10, s10\n\t"
-        "vcvtr.s32.f32 s11, s11\n\t"
-        "vcvtr.s32.f32 s12, s12\n\t"
-        "vcvtr.s32.f32 s13, s13\n\t"
-        "vmov   s5, r0\n\t"
-        "vmov   r8, r9, s10, s11\n\t"
-        "vmov   r10, r11, s12, s13\n\t"
-        "vmov   r0, r3, s6, s7\n\t"
-        "vmov   r4, r5, s8, s9\n\t"
-        "qadd   r8, r8, r4\n\t"
-        "qadd   r9, r9, r4\n\t"
-        "qadd   r10, r10, r4\n\t"
-        "qadd   r11, r11, r4\n\t"
-        "ssat   r8, #8, r8\n\t"
-        "ssat   r9, #8, r9\n\t"
-        "ssat   r10, #8, r10\n\t"
-        "ssat   r11, #8, r11\n\t"
-        "strb   r9, [r0, #1]\n\t"
-        "strb   r8, [r0]\n\t"
-        "add    r0, r0, r3\n\t"
-        "strb   r11, [r0, #1]\n\t"
-        "strb   r10, [r0]\n\t"
-        "add    r0, r0, r3\n\t"
-        "subs   r5, r5, #1\n\t"
-        "vmov   s6, r0\n\t"
-        "vmov   s9, r5\n\t"
-        "bne    1b"
-        : "+r"(given)
-        :
-        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "s0",
-          "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14",
-          "s15", "cc", "memory");
+    if (of->k & 3) {
+        PUT_PAIRS_OF_FILTERS(DOT_2X2_LAST);
+    } else {
+        PUT_PAIRS_OF_FILTERS("");
+    }
 }
 #else
 #define PUT_PAIRS 0
@@ -134,30 +155,8 @@ put_two_columns(const conv_filters *f, const conv_outputs *o, const int16_t *col
                 int32_t mask_place, int32_t step)
 {
     const int8_t *w = f->w, *rest = f->rest;
-    int32_t i = f->first;
 
-#if PUT_PAIRS
-    if (are_plain(o) && step == 1 && f->k % 4 == 0 && !f->k_rest && f->end - i > 1) {
-        const int32_t pairs = (f->end - i) / 2;
-        const filter_pairs of = {
-            .w = w,
-            .columns = columns,
-            .end = columns + f->k * 2,
-            .k = (uint32_t)f->k,
-            .fours = (uint32_t)f->k / 4 & 3,
-            .b = o->b + i,
-            .multiplier = o->multiplier + i,
-            .y = o->y + i * o->y_map + place,
-            .y_map = o->y_map,
-            .zero_point = o->zero_point,
-            .pairs = pairs,
-        };
-        put_pairs_of_filters(&of);
-        i += 2 * pairs;
-        w += 2 * pairs * f->k;
-    }
-#endif
-    for (; i < f->end; i += 2) {
+    for (int32_t i = f->first; i < f->end; i += 2) {
         const bool two = i + 1 < f->end; /* or one filter twice */
         const int32_t m0 = o->order ? o->order[i] : i;
         const int32_t m1 = two ? (o->order ? o->order[i + 1] : i + 1) : m0;
@@ -175,6 +174,31 @@ put_two_columns(const conv_filters *f, const conv_outputs *o, const int16_t *col
         }
         put_two(o, &of0, sums[0], sums[1], m0, place, mask_place, step);
         put_two(o, &of1, sums[2], sums[3], m1, place, mask_place, step);
+    }
+}
+
+/* The one output of each filter, where there is only one. */
+static __attribute__((noinline, unused)) void put_one_column(const conv_filters *f,
+                                                             const conv_outputs *o,
+                                                             const int16_t *column,
+                                                             const int16_t *behind)
+{
+    enum { BATCH = 24 };
+    const int8_t *w = f->w, *rest = f->rest;
+
+    for (int32_t i = f->first, count; i < f->end; i += count) {
+        int32_t sums[BATCH];
+        count = f->end - i < BATCH ? f->end - i : BATCH;
+        for (int32_t j = 0; j < count; j++) {
+            sums[j] = o->b ? o->b[o->order ? o->order[i + j] : i + j] : 0;
+        }
+        dots_of_filters(w, count, column, f->k, sums);
+        w += count * f->k;
+        if (f->k_rest > 0) {
+            dots_of_filters(rest, count, behind, f->k_rest, sums);
+            rest += count * f->k_rest;
+        }
+        put_one_of_each(o, sums, i, count);
     }
 }
 
@@ -200,17 +224,17 @@ static inline void put_run_of_filters(const qlinear_conv_shape *s, const conv_ou
     }
 }
 
-/* The filters of a group, once the columns are there. */
+/* The filters of a group after the first `done`, once the columns are there. */
 static __attribute__((noinline, unused)) void
 put_filters_of_group(const qlinear_conv_shape *s, const conv_outputs *o, int32_t group,
-                     const int8_t *w, const int8_t *rest, const int16_t *columns, int32_t place,
-                     int32_t mask_place, int32_t step)
+                     int32_t done, const int8_t *w, const int8_t *rest, const int16_t *columns,
+                     int32_t place, int32_t mask_place, int32_t step)
 {
     const int32_t filters = s->out_channels / s->groups;
 
     if (s->groups == 1 || !o->order) {
-        put_run_of_filters(s, o, w, rest, group * filters, (group + 1) * filters, columns, place,
-                           mask_place, step);
+        put_run_of_filters(s, o, w, rest, group * filters + done, (group + 1) * filters, columns,
+                           place, mask_place, step);
         return;
     }
     for (int32_t i = 0; i < s->out_channels; i++) {
@@ -234,8 +258,28 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
                    s->out_height * s->out_width);
     const int32_t x_map = x_rows * s->in_width, in_group = s->in_channels / s->groups;
     const channel_run runs[2] = {{in_order, 0, s->columns}, {in_order, s->columns, in_group}};
-    const int32_t step = s->out_width > 1;
+    const int32_t step = s->out_width > 1, x_step = step * s->stride_width;
     const bool pixels = windows_are_pixels(s);
+#if PUT_PAIRS
+    const int32_t k = s->columns * s->kernel_height * s->kernel_width;
+    const int32_t pairs = are_plain(&o) && !rest && s->groups == 1 && step && k >= 4
+                              ? s->out_channels / 2
+                              : 0;
+    filter_pairs in_pairs = {
+        .w = w,
+        .columns = columns,
+        .end = columns + (k & ~3) * 2,
+        .k = (uint32_t)k,
+        .fours = (uint32_t)k / 4 & 3,
+        .b = b,
+        .multiplier = multiplier,
+        .y_map = o.y_map,
+        .zero_point = o.zero_point,
+        .pairs = pairs,
+    };
+#else
+    const int32_t pairs = 0;
+#endif
 
     for (int32_t oh = first; oh < end; oh++) {
         const int32_t y_row = held_row(oh, y_rows, s->out_height) * s->out_width;
@@ -248,17 +292,47 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
                 const int8_t *x_group = x + g * in_group * x_map;
                 int16_t *behind = columns;
                 for (int32_t i = 0; i < 2 && runs[i].first < in_group; i++) {
-                    behind = pixels ? columns_of_pixels(s, x_group, x_rows, at,
-                                                        step * s->stride_width, runs[i],
-                                                        x_zero_point, behind)
-                                    : columns_of_windows(s, x_group, x_rows, at,
-                                                     step * s->stride_width, runs[i],
-                                                     x_zero_point, behind);
+                    behind = (pixels ? columns_of_pixels : columns_of_windows)(
+                        s, x_group, x_rows, at, x_step, runs[i], x_zero_point, behind);
                 }
-                put_filters_of_group(s, &o, g, w, rest, columns, y_row + column,
-                                     oh * s->out_width + column, step);
+#if PUT_PAIRS
+                if (pairs > 0) {
+                    in_pairs.y = y + y_row + column;
+                    put_pairs_of_filters(&in_pairs);
+                }
+#endif
+                if (2 * pairs < s->out_channels) {
+                    put_filters_of_group(s, &o, g, 2 * pairs, w, rest, columns, y_row + column,
+                                         oh * s->out_width + column, step);
+                }
             }
         }
+    }
+}
+
+/* A layer whose only window is all of x. `column` has the memory for one. */
+static __attribute__((noinline, unused)) void
+qlinear_dense_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int32_t first,
+                 int32_t end, int32_t x_zero_point, const output_i8 *output, const int8_t *x,
+                 const int8_t *w, const int32_t *b, const float *multiplier, const int16_t *delta,
+                 const int8_t *rest, const uint16_t *out_order, const uint16_t *in_order, int8_t *y,
+                 uint8_t *mask, int16_t *column)
+{
+    const conv_outputs o = outputs_of(output, b, multiplier, delta, out_order, y, y_rows, mask, 1);
+    const int32_t taps = x_rows * s->in_width, k = s->columns * taps;
+    const int32_t k_rest = s->in_channels * taps - k;
+
+    if (first == end) {
+        return;
+    }
+    const int16_t *behind =
+        column_of_channels(x, taps, (channel_run){in_order, 0, s->columns}, x_zero_point, column);
+    column_of_channels(x, taps, (channel_run){in_order, s->columns, s->in_channels}, x_zero_point,
+                       (int16_t *)behind);
+    put_one_column(&(conv_filters){w, rest, k, k_rest, 0, s->filters}, &o, column, behind);
+    if (s->filters < s->out_channels) {
+        put_one_column(&(conv_filters){rest, NULL, k, 0, s->filters, s->out_channels}, &o, column,
+                       behind);
     }
 }
 

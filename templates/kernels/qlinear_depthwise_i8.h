@@ -29,41 +29,65 @@ static inline int32_t rows_under(const qlinear_conv_shape *s, int32_t outputs)
     return (outputs - 1) * s->stride_height + (s->kernel_height - 1) * s->dilation_height + 1;
 }
 
-/* to[i] = x[i] - zero_point */
-static inline __attribute__((always_inline)) void widen(const int8_t *x, int32_t count,
-                                                        int32_t zero_point, int16_t *to)
+/* to[0..3] = x[0..3] - zero_point */
+static inline __attribute__((always_inline)) void widen_four(const int8_t *x, uint32_t minus_zero,
+                                                             int16_t *to)
 {
-    const uint32_t minus_zero = minus_zero_point(zero_point);
-    int32_t i = 0;
+    const uint32_t four = load_word(x);
+    const uint32_t even = plus_even_bytes(minus_zero, four);
+    const uint32_t odd = plus_odd_bytes(minus_zero, four);
+    store_word(to, low_halves(even, odd));
+    store_word(to + 2, high_halves(even, odd));
+}
 
-    for (; i + 4 <= count; i += 4, to += 4) {
-        const uint32_t four = load_word(x + i);
-        const uint32_t even = plus_even_bytes(minus_zero, four);
-        const uint32_t odd = plus_odd_bytes(minus_zero, four);
-        store_word(to, low_halves(even, odd));
-        store_word(to + 2, high_halves(even, odd));
+/* `rows` rows of `count` elements, which are `width` apart in x and `pitch` in `to`. */
+static __attribute__((noinline, unused)) void widen_inside(const int8_t *x, int32_t width,
+                                                           int32_t count, int32_t rows,
+                                                           uint32_t minus_zero, int16_t *to,
+                                                           int32_t pitch)
+{
+    if (count < 4) {
+        for (; rows > 0; rows--, x += width, to += pitch) {
+            for (int32_t i = 0; i < count; i++) {
+                to[i] = (int16_t)(x[i] + low_half(minus_zero));
+            }
+        }
+        return;
     }
-    for (; i < count; i++) {
-        *to++ = (int16_t)(x[i] - zero_point);
+    const int32_t behind = pitch - count + 4;
+    for (; rows > 0; rows--, x += width) {
+        const int8_t *from = x, *last = x + count - 4;
+        for (; from < last; from += 4, to += 4) {
+            widen_four(from, minus_zero, to);
+        }
+        to -= from - last; /* the last four, of which some are made again */
+        widen_four(last, minus_zero, to);
+        to += behind;
     }
 }
 
-/* Rows `first` to end - 1 of a channel's map, one below the other; what is outside is zero. */
+/* Rows `first` to end - 1 of a channel's map; what is outside of the map is zero. */
 static __attribute__((noinline, unused)) void widen_rows(const qlinear_conv_shape *s,
                                                          const int8_t *x, int32_t x_rows,
                                                          int32_t first, int32_t end,
                                                          int32_t zero_point, int16_t *to)
 {
     const int32_t pitch = widened_pitch(s), room = pitch - s->pad_left;
-    const int32_t count = room < s->in_width ? room : s->in_width;
 
-    for (int32_t row = first; row < end; row++, to += pitch) {
-        if (row >= 0 && row < s->in_height) {
-            const int8_t *from = x + held_row(row, x_rows, s->in_height) * s->in_width;
-            widen(from, count, zero_point, to + s->pad_left);
+    while (first < end) {
+        int32_t rows = end - first; /* that follow each other in memory */
+        if (first >= 0 && first < s->in_height) {
+            const int32_t row = held_row(first, x_rows, s->in_height);
+            rows = rows < x_rows - row ? rows : x_rows - row;
+            rows = rows < s->in_height - first ? rows : s->in_height - first;
+            widen_inside(x + row * s->in_width, s->in_width, room < s->in_width ? room : s->in_width,
+                         rows, minus_zero_point(zero_point), to + s->pad_left, pitch);
         } else {
-            memset(to, 0, (size_t)pitch * sizeof *to);
+            rows = first < 0 && rows > -first ? -first : rows;
+            memset(to, 0, (size_t)(rows * pitch) * sizeof *to);
         }
+        first += rows;
+        to += rows * pitch;
     }
 }
 
@@ -76,119 +100,314 @@ static inline int32_t pairs_in_row(const qlinear_conv_shape *s)
     return s->kernel_width <= 3 ? 2 : s->kernel_width <= 5 ? 3 : 4;
 }
 
-/* Each of these makes the sums of `rows` rows of outputs, one behind the other, and perhaps one
- * more, which means nothing. */
+/* Each of these makes the sums of `rows` rows of outputs, one behind the other, and perhaps one more,
+ * which means nothing. `x` is the widened row under the first taps. */
 
-/* 3x3, stride 1 from left to right: two outputs at a time, with all weights in registers. */
-static __attribute__((noinline, unused)) void
-sums_of_3x3(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *from,
-            int32_t rows, int32_t *sums)
+/* What a window's rows are found by: bytes from one row of taps to the next, and to those of the next
+ * row of outputs. */
+static inline int32_t tap_step(const qlinear_conv_shape *s)
 {
-    const int32_t pitch = widened_pitch(s);
-    const uint32_t left0 = pair_of(w[0], w[1]), right0 = pair_of(w[1], w[2]);
-    const uint32_t left1 = pair_of(w[3], w[4]), right1 = pair_of(w[4], w[5]);
-    const uint32_t left2 = pair_of(w[6], w[7]), right2 = pair_of(w[7], w[8]);
-
-    for (; rows > 0; rows--, from += s->stride_height * pitch, sums += s->out_width) {
-        const int16_pair *x0 = (const int16_pair *)(const void *)from;
-        const int16_pair *x1 = x0 + s->dilation_height * pitch / 2;
-        const int16_pair *x2 = x1 + s->dilation_height * pitch / 2;
-        int32_t *to = sums, *end = sums + s->out_width;
-        do {
-            int32_t sum0 = smlad(left0, x0[0], bias), sum1 = smlabt(left0, x0[0], bias);
-            sum0 = smlabt(x0[1], right0, sum0);
-            sum1 = smlad(right0, x0[1], sum1);
-            sum0 = smlad(left1, x1[0], sum0);
-            sum1 = smlabt(left1, x1[0], sum1);
-            sum0 = smlabt(x1[1], right1, sum0);
-            sum1 = smlad(right1, x1[1], sum1);
-            sum0 = smlad(left2, x2[0], sum0);
-            sum1 = smlabt(left2, x2[0], sum1);
-            sum0 = smlabt(x2[1], right2, sum0);
-            sum1 = smlad(right2, x2[1], sum1);
-            x0++;
-            x1++;
-            x2++;
-            to[0] = sum0;
-            to[1] = sum1;
-            to += 2;
-        } while (to < end);
-    }
+    return s->dilation_height * widened_pitch(s) * (int32_t)sizeof(int16_t);
 }
 
-/* Up to 2 * pairs - 1 taps in a row, stride 1 or 2 from left to right: two outputs at a time, with
- * `table` for the weights in pairs: of each row of taps those for the first output, then for the
- * second, which at stride 1 begins in the middle of a pair. */
-static inline __attribute__((always_inline)) void
-sums_of_pairs(const qlinear_conv_shape *s, int32_t pairs, int32_t stride, const int8_t *w,
-              int32_t bias, const int16_t *from, int32_t rows, int16_pair *table, int32_t *sums)
+static inline int32_t output_step(const qlinear_conv_shape *s)
 {
-    const int32_t pitch = widened_pitch(s) / 2; /* in pairs */
-    int16_t *filled = (int16_t *)(void *)table;
+    return s->stride_height * widened_pitch(s) * (int32_t)sizeof(int16_t);
+}
 
-    memset(table, 0, (size_t)(s->kernel_height * 2 * pairs) * sizeof *table);
-    for (int32_t kh = 0; kh < s->kernel_height; kh++, filled += 4 * pairs) {
-        for (int32_t kw = 0; kw < s->kernel_width; kw++) {
-            filled[kw] = *w;
-            filled[2 * pairs + kw + (stride == 1)] = *w++;
-        }
+#if DOT_DSP
+/* 3x3, two outputs at a time, with all weights in registers. `left` and `right` are the pairs of
+ * weights of each row that the first output begins and ends with; at stride 1 the second output has
+ * its taps in the middle of the inputs' pairs, and right is (w1, w2); at stride 2 it is (w2, 0).
+ *
+ * s0 bias, s1 end of the row's sums, s2 bytes of a row's sums, s3 from the end of a row of x to the
+ * next, s4 rows, and at stride 2 s5 the sums. */
+#define SUMS_OF_3X3(two_outputs)                                                                   \
+    __asm__ volatile("vldm   r0!, {s0-s5}\n\t"                                                     \
+                     "ldm    r0, {r1, r2, r3, r4, r5, r6, r7, r8, r9, r12}\n"                      \
+                     "1:\n\t"                                                                      \
+                     "vmov   lr, s0\n\t"                                                           \
+                     "vmov   r0, s0\n\t" two_outputs                                               \
+                     "blo    1b\n\t"                                                               \
+                     "vmov   r0, s3\n\t"                                                           \
+                     "add    r1, r1, r0\n\t"                                                       \
+                     "add    r2, r2, r0\n\t"                                                       \
+                     "add    r3, r3, r0\n\t"                                                       \
+                     "vmov   r10, r11, s1, s2\n\t"                                                 \
+                     "mov    r12, r10\n\t" /* not the sum behind the end */                        \
+                     "vmov   s5, r10\n\t"                                                          \
+                     "add    r10, r10, r11\n\t"                                                    \
+                     "vmov   s1, r10\n\t"                                                          \
+                     "vmov   r0, s4\n\t"                                                           \
+                     "subs   r0, r0, #1\n\t"                                                       \
+                     "vmov   s4, r0\n\t"                                                           \
+                     "bne    1b"                                                                   \
+                     : "+r"(given)                                                                 \
+                     :                                                                             \
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12",  \
+                       "lr", "s0", "s1", "s2", "s3", "s4", "s5", "cc", "memory")
+
+#define TAPS_AT_1(x, left, right)                                                                  \
+    "ldrd   r10, r11, [" x "], #4\n\t"                                                             \
+    "smlad  lr, " left ", r10, lr\n\t"                                                             \
+    "smlabt r0, " left ", r10, r0\n\t"                                                             \
+    "smlabt lr, r11, " right ", lr\n\t"                                                            \
+    "smlad  r0, " right ", r11, r0\n\t"
+
+#define TAPS_AT_2(x, left, right)                                                                  \
+    "ldrd   r10, r11, [" x "], #8\n\t"                                                             \
+    "ldr    r12, [" x "]\n\t"                                                                      \
+    "smlad  lr, " left ", r10, lr\n\t"                                                             \
+    "smlad  r0, " left ", r11, r0\n\t"                                                             \
+    "smlad  lr, " right ", r11, lr\n\t"                                                            \
+    "smlad  r0, " right ", r12, r0\n\t"
+
+typedef struct {
+    int32_t bias;
+    int32_t *end;
+    int32_t row_bytes, x_step, rows;
+    int32_t *sums;
+    const int16_t *x0, *x1, *x2;
+    uint32_t weights[6];
+    int32_t *first_sums;
+} sums_3x3;
+#endif
+
+static __attribute__((noinline, unused)) void
+sums_of_3x3(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *x,
+            int32_t rows, int32_t *sums)
+{
+    const int32_t taps = tap_step(s) / 2, stride = s->stride_width;
+    uint32_t pairs[6];
+
+    for (int32_t kh = 0; kh < 3; kh++, w += 3) {
+        pairs[2 * kh] = pair_of(w[0], w[1]);
+        pairs[2 * kh + 1] = stride == 1 ? pair_of(w[1], w[2]) : pair_of(w[2], 0);
     }
-    for (; rows > 0; rows--, from += s->stride_height * 2 * pitch, sums += s->out_width) {
-        const int16_pair *x = (const int16_pair *)(const void *)from;
-        for (int32_t ow = 0; ow < s->out_width; ow += 2, x += stride) {
-            const int16_pair *x_row = x, *weights = table;
+#if DOT_DSP
+    const int32_t x_bytes = (s->out_width + 1) / 2 * 4 * stride; /* that a row moves on */
+    const sums_3x3 of = {
+        .bias = bias,
+        .end = sums + s->out_width,
+        .row_bytes = s->out_width * 4,
+        .x_step = output_step(s) - x_bytes,
+        .rows = rows,
+        .sums = sums,
+        .x0 = x,
+        .x1 = x + taps,
+        .x2 = x + 2 * taps,
+        .weights = {pairs[0], pairs[1], pairs[2], pairs[3], pairs[4], pairs[5]},
+        .first_sums = sums,
+    };
+    register const void *given __asm__("r0") = &of;
+
+    if (stride == 1) {
+        SUMS_OF_3X3(TAPS_AT_1("r1", "r4", "r5") TAPS_AT_1("r2", "r6", "r7")
+                        TAPS_AT_1("r3", "r8", "r9") "vmov   r10, s1\n\t"
+                                                    "strd   lr, r0, [r12], #8\n\t"
+                                                    "cmp    r12, r10\n\t");
+    } else {
+        SUMS_OF_3X3(TAPS_AT_2("r1", "r4", "r5") TAPS_AT_2("r2", "r6", "r7")
+                        TAPS_AT_2("r3", "r8", "r9") "vmov   r12, s5\n\t"
+                                                    "vmov   r10, s1\n\t"
+                                                    "strd   lr, r0, [r12], #8\n\t"
+                                                    "vmov   s5, r12\n\t"
+                                                    "cmp    r12, r10\n\t");
+    }
+#else
+    for (; rows > 0; rows--, x += output_step(s) / 2, sums += s->out_width) {
+        for (int32_t ow = 0; ow < s->out_width; ow += 2) {
             int32_t sum0 = bias, sum1 = bias;
-            for (int32_t kh = 0; kh < s->kernel_height; kh++) {
-                for (int32_t i = 0; i < pairs; i++) {
-                    sum0 = smlad(weights[i], x_row[i], sum0);
-                    sum1 = smlad(weights[pairs + i], x_row[i + stride - 1], sum1);
+            for (int32_t kh = 0; kh < 3; kh++) {
+                const int16_t *row = x + kh * taps + ow * stride;
+                const int16_pair *at = (const int16_pair *)(const void *)row;
+                const uint32_t left = pairs[2 * kh], right = pairs[2 * kh + 1];
+                if (stride == 1) {
+                    sum0 = smlabt(at[1], right, smlad(left, at[0], sum0));
+                    sum1 = smlad(right, at[1], smlabt(left, at[0], sum1));
+                } else {
+                    sum0 = smlad(right, at[1], smlad(left, at[0], sum0));
+                    sum1 = smlad(right, at[2], smlad(left, at[1], sum1));
                 }
-                weights += 2 * pairs;
-                x_row += s->dilation_height * pitch;
             }
             sums[ow] = sum0;
             sums[ow + 1] = sum1;
         }
     }
+#endif
 }
 
-static __attribute__((noinline, unused)) void
-sums_of_pairs_at_1(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *from,
-                   int32_t rows, int16_pair *table, int32_t *sums)
+/* Up to 2 * pairs - 1 taps in a row, stride 1 or 2 from left to right, for one row of outputs, two at a
+ * time. In `table` are the weights in pairs: of each row of taps those for the first output, and at
+ * stride 1 those for the second, whose taps begin in the middle of a pair. */
+#if DOT_DSP
+typedef struct {
+    int32_t bias;
+    const int16_t *x;
+    int32_t x_step;
+    const int16_pair *table;
+    int32_t kernel_height;
+    int32_t *sums, *end;
+    int32_t tap_step;
+} sums_of_row;
+
+/* In r0 is x, in r1 the table, in r3 the bytes from one row of taps to the next. */
+#define SUMS_IN_PAIRS(row_of_taps)                                                                 \
+    __asm__ volatile("vldm   r0!, {s0-s6}\n\t"                                                     \
+                     "ldr    r3, [r0]\n"                                                           \
+                     "1:\n\t"                                                                      \
+                     "vmov   r0, r4, s1, s2\n\t"                                                   \
+                     "vmov   r1, r2, s3, s4\n\t"                                                   \
+                     "add    r4, r0, r4\n\t"                                                       \
+                     "vmov   s1, r4\n\t"                                                           \
+                     "vmov   lr, s0\n\t"                                                           \
+                     "vmov   r12, s0\n"                                                            \
+                     "2:\n\t" row_of_taps                                                          \
+                     "subs   r2, r2, #1\n\t"                                                       \
+                     "bne    2b\n\t"                                                               \
+                     "vmov   r4, r5, s5, s6\n\t"                                                   \
+                     "strd   lr, r12, [r4], #8\n\t"                                                \
+                     "cmp    r4, r5\n\t"                                                           \
+                     "vmov   s5, r4\n\t"                                                           \
+                     "blo    1b"                                                                   \
+                     : "+r"(given)                                                                 \
+                     :                                                                             \
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12",  \
+                       "lr", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "cc", "memory")
+
+#define TWO_SUMS(first, second, weights)                                                           \
+    "smlad  lr, " weights ", " first ", lr\n\t"                                                    \
+    "smlad  r12, " weights ", " second ", r12\n\t"
+
+#define ONE_SUM(sum, x, weights) "smlad  " sum ", " weights ", " x ", " sum "\n\t"
+
+static inline __attribute__((always_inline)) void sums_of_row_in_pairs(const sums_of_row *of,
+                                                                       int32_t pairs,
+                                                                       int32_t stride)
 {
-    switch (pairs_in_row(s)) {
-    case 2: sums_of_pairs(s, 2, 1, w, bias, from, rows, table, sums); break;
-    case 3: sums_of_pairs(s, 3, 1, w, bias, from, rows, table, sums); break;
-    default: sums_of_pairs(s, 4, 1, w, bias, from, rows, table, sums); break;
+    register const void *given __asm__("r0") = of;
+
+    switch (2 * pairs + stride) {
+    case 5:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5}\n\t"
+                      "ldm    r1!, {r6, r7, r8, r9}\n\t"
+                      "add    r0, r0, r3\n\t"
+                      ONE_SUM("lr", "r4", "r6") ONE_SUM("r12", "r4", "r8")
+                      ONE_SUM("lr", "r5", "r7") ONE_SUM("r12", "r5", "r9"));
+        break;
+    case 6:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5, r6}\n\t"
+                      "ldm    r1!, {r8, r9}\n\t"
+                      "add    r0, r0, r3\n\t"
+                      TWO_SUMS("r4", "r5", "r8") TWO_SUMS("r5", "r6", "r9"));
+        break;
+    case 7:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5, r6}\n\t"
+                      "ldm    r1!, {r7, r8, r9}\n\t"
+                      "add    r0, r0, r3\n\t"
+                      ONE_SUM("lr", "r4", "r7") ONE_SUM("lr", "r5", "r8")
+                      ONE_SUM("lr", "r6", "r9")
+                      "ldm    r1!, {r7, r8, r9}\n\t"
+                      ONE_SUM("r12", "r4", "r7") ONE_SUM("r12", "r5", "r8")
+                      ONE_SUM("r12", "r6", "r9"));
+        break;
+    case 8:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5, r6, r7}\n\t"
+                      "ldm    r1!, {r8, r9, r10}\n\t"
+                      "add    r0, r0, r3\n\t"
+                      TWO_SUMS("r4", "r5", "r8") TWO_SUMS("r5", "r6", "r9")
+                      TWO_SUMS("r6", "r7", "r10"));
+        break;
+    case 9:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5, r6, r7}\n\t"
+                      "ldm    r1!, {r8, r9, r10, r11}\n\t"
+                      "add    r0, r0, r3\n\t"
+                      ONE_SUM("lr", "r4", "r8") ONE_SUM("lr", "r5", "r9")
+                      ONE_SUM("lr", "r6", "r10") ONE_SUM("lr", "r7", "r11")
+                      "ldm    r1!, {r8, r9, r10, r11}\n\t"
+                      ONE_SUM("r12", "r4", "r8") ONE_SUM("r12", "r5", "r9")
+                      ONE_SUM("r12", "r6", "r10") ONE_SUM("r12", "r7", "r11"));
+        break;
+    default:
+        SUMS_IN_PAIRS("ldm    r0, {r4, r5, r6, r7}\n\t"
+                      "ldm    r1!, {r8, r9, r10, r11}\n\t"
+                      TWO_SUMS("r4", "r5", "r8") TWO_SUMS("r5", "r6", "r9")
+                      "ldr    r4, [r0, #16]\n\t"
+                      "add    r0, r0, r3\n\t"
+                      TWO_SUMS("r6", "r7", "r10") TWO_SUMS("r7", "r4", "r11"));
+        break;
     }
 }
+#endif
 
+/* Of windows up to 7 wide at stride 1 or 2. */
 static __attribute__((noinline, unused)) void
-sums_of_pairs_at_2(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *from,
-                   int32_t rows, int16_pair *table, int32_t *sums)
+sums_in_pairs(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *x,
+              int32_t rows, int16_pair *table, int32_t *sums)
 {
-    switch (pairs_in_row(s)) {
-    case 2: sums_of_pairs(s, 2, 2, w, bias, from, rows, table, sums); break;
-    case 3: sums_of_pairs(s, 3, 2, w, bias, from, rows, table, sums); break;
-    default: sums_of_pairs(s, 4, 2, w, bias, from, rows, table, sums); break;
+    const int32_t pairs = pairs_in_row(s), stride = s->stride_width;
+    int16_t *filled = (int16_t *)(void *)table;
+
+    memset(table, 0, (size_t)(s->kernel_height * 2 * pairs) * sizeof *table);
+    for (int32_t kh = 0; kh < s->kernel_height; kh++) {
+        for (int32_t kw = 0; kw < s->kernel_width; kw++) {
+            filled[kw] = *w;
+            if (stride == 1) {
+                filled[2 * pairs + kw + 1] = *w;
+            }
+            w++;
+        }
+        filled += (stride == 1 ? 4 : 2) * pairs;
+    }
+    for (; rows > 0; rows--, x += output_step(s) / 2, sums += s->out_width) {
+#if DOT_DSP
+        sums_of_row_in_pairs(
+            &(sums_of_row){
+                .bias = bias,
+                .x = x,
+                .x_step = 4 * stride,
+                .table = table,
+                .kernel_height = s->kernel_height,
+                .sums = sums,
+                .end = sums + s->out_width,
+                .tap_step = tap_step(s),
+            },
+            pairs, stride);
+#else
+        for (int32_t ow = 0; ow < s->out_width; ow += 2) {
+            const int16_pair *at = (const int16_pair *)(const void *)(x + ow * stride);
+            const int16_pair *weights = table;
+            int32_t sum0 = bias, sum1 = bias;
+            for (int32_t kh = 0; kh < s->kernel_height; kh++, at += tap_step(s) / 4) {
+                for (int32_t i = 0; i < pairs; i++) {
+                    sum0 = smlad(weights[i], at[i], sum0);
+                }
+                weights += stride == 1 ? pairs : 0;
+                for (int32_t i = 0; i < pairs; i++) {
+                    sum1 = smlad(weights[i], at[i + stride - 1], sum1);
+                }
+                weights += pairs;
+            }
+            sums[ow] = sum0;
+            sums[ow + 1] = sum1;
+        }
+#endif
     }
 }
 
 /* Any window. */
 static __attribute__((noinline, unused)) void
-sums_of_any(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *from,
-            int32_t rows, int32_t *sums)
+sums_of_any_windows(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *x,
+                    int32_t rows, int32_t *sums)
 {
-    const int32_t pitch = widened_pitch(s);
-
-    for (; rows > 0; rows--, from += s->stride_height * pitch) {
+    for (; rows > 0; rows--, x += output_step(s) / 2) {
         for (int32_t ow = 0; ow < s->out_width; ow++) {
-            const int16_t *x = from + ow * s->stride_width;
+            const int16_t *at = x + ow * s->stride_width;
             const int8_t *weight = w;
             int32_t sum = bias;
-            for (int32_t kh = 0; kh < s->kernel_height; kh++, x += s->dilation_height * pitch) {
+            for (int32_t kh = 0; kh < s->kernel_height; kh++, at += tap_step(s) / 2) {
                 for (int32_t kw = 0; kw < s->kernel_width; kw++) {
-                    sum += *weight++ * x[kw * s->dilation_width];
+                    sum += *weight++ * at[kw * s->dilation_width];
                 }
             }
             *sums++ = sum;
@@ -197,23 +416,40 @@ sums_of_any(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const in
 }
 
 static inline void sums_of_strip(const qlinear_conv_shape *s, const int8_t *w, int32_t bias,
-                                 const int16_t *from, int32_t rows, int16_pair *table,
-                                 int32_t *sums)
+                                 const int16_t *x, int32_t rows, int16_pair *table, int32_t *sums)
 {
-    const bool near = s->dilation_width == 1 && s->kernel_width <= 7;
+    const bool near = s->dilation_width == 1 && s->kernel_width <= 7 && s->stride_width <= 2;
 
-    if (near && s->stride_width == 1 && s->kernel_height == 3 && s->kernel_width == 3) {
-        sums_of_3x3(s, w, bias, from, rows, sums);
-    } else if (near && s->stride_width == 1) {
-        sums_of_pairs_at_1(s, w, bias, from, rows, table, sums);
-    } else if (near && s->stride_width == 2) {
-        sums_of_pairs_at_2(s, w, bias, from, rows, table, sums);
+    if (near && s->kernel_height == 3 && s->kernel_width == 3) {
+        sums_of_3x3(s, w, bias, x, rows, sums);
+    } else if (near) {
+        sums_in_pairs(s, w, bias, x, rows, table, sums);
     } else {
-        sums_of_any(s, w, bias, from, rows, sums);
+        sums_of_any_windows(s, w, bias, x, rows, sums);
     }
 }
 
 /// Layer ///
+
+/* To a place before. */
+static inline void move_words(int16_t *to, const int16_t *from, int32_t words)
+{
+    int16_pair *to_word = (int16_pair *)(void *)to;
+    const int16_pair *from_word = (const int16_pair *)(const void *)from;
+
+    if (to != from) {
+        for (; words >= 4; words -= 4, to_word += 4, from_word += 4) {
+            const int16_pair a = from_word[0], b = from_word[1], c = from_word[2], d = from_word[3];
+            to_word[0] = a;
+            to_word[1] = b;
+            to_word[2] = c;
+            to_word[3] = d;
+        }
+        for (; words > 0; words--) {
+            *to_word++ = *from_word++;
+        }
+    }
+}
 
 /* `memory` holds the weights in pairs, the sums of `strip_rows` rows of outputs and one more, and the
  * rows of x under them, widened. */
@@ -227,10 +463,10 @@ qlinear_depthwise_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows
 {
     const conv_outputs o = outputs_of(output, b, multiplier, delta, out_order, y,
                                       y_rows * s->out_width, mask, s->out_height * s->out_width);
-    const int32_t pitch = widened_pitch(s);
     int16_pair *table = (int16_pair *)(void *)memory;
     int32_t *sums = (int32_t *)(void *)(table + s->kernel_height * 2 * pairs_in_row(s));
     int16_t *rows = (int16_t *)(void *)(sums + strip_rows * s->out_width + 1);
+    const int32_t pitch = widened_pitch(s);
 
     (void)in_order; /* a column is the channel itself */
     memset(rows, 0, (size_t)(rows_under(s, strip_rows) * pitch) * sizeof *rows);
@@ -239,28 +475,26 @@ qlinear_depthwise_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows
         const channel_output of = channel_output_of(&o, f.channel);
         const int8_t *map = x + f.channel * x_rows * s->in_width;
         int32_t top = first * s->stride_height - s->pad_top; /* the map's row that `rows` begins with */
-        int32_t widened = top;                               /* and the one that it ends before */
+        int32_t done = top;                                  /* and the one that it ends before */
 
-        for (int32_t oh = first; oh < end;) {
+        for (int32_t oh = first, count; oh < end; oh += count) {
+            const int32_t next = oh * s->stride_height - s->pad_top;
             const int32_t y_row = held_row(oh, y_rows, s->out_height);
             const int32_t left = end - oh < y_rows - y_row ? end - oh : y_rows - y_row;
-            const int32_t count = left < strip_rows ? left : strip_rows;
-            const int32_t next = oh * s->stride_height - s->pad_top;
 
-            if (widened > next) {
-                memmove(rows, rows + (next - top) * pitch,
-                        (size_t)((widened - next) * pitch) * sizeof *rows);
+            count = left < strip_rows ? left : strip_rows;
+            if (done > next) {
+                move_words(rows, rows + (next - top) * pitch, (done - next) * pitch / 2);
             } else {
-                widened = next;
+                done = next;
             }
             top = next;
-            widen_rows(s, map, x_rows, widened, top + rows_under(s, count), x_zero_point,
-                       rows + (widened - top) * pitch);
-            widened = top + rows_under(s, count);
+            widen_rows(s, map, x_rows, done, top + rows_under(s, count), x_zero_point,
+                       rows + (done - top) * pitch);
+            done = top + rows_under(s, count);
             sums_of_strip(s, f.w, of.bias, rows, count, table, sums);
             put_row(&o, &of, sums, count * s->out_width, f.channel, y_row * s->out_width,
                     oh * s->out_width);
-            oh += count;
         }
     }
 }

@@ -108,6 +108,29 @@ put_two(const conv_outputs *o, const channel_output *of, int32_t sum0, int32_t s
     }
 }
 
+/* The only output of each of `count` channels from the `first` on. */
+static __attribute__((noinline, unused)) void
+put_one_of_each(const conv_outputs *o, const int32_t *sums, int32_t first, int32_t count)
+{
+    if (are_plain(o)) {
+        const float *multiplier = o->multiplier + first;
+        const int32_t zero_point = o->zero_point, step = o->y_map;
+        int8_t *y = o->y + first * step;
+        for (; count > 0; count--, y += step) {
+            *y = (int8_t)clamp_int8(rounded_plus((float)*sums++ * *multiplier++, zero_point));
+        }
+    }
+    for (int32_t i = first; i < first + count; i++) {
+        const int32_t m = o->order ? o->order[i] : i;
+        const channel_output of = channel_output_of(o, m);
+        const float v = v_of_sum(&of, *sums++);
+        o->y[m * o->y_map] = output_of_number(o, v);
+        if (o->mask) {
+            mask_put(o->mask, m, (int)passes(o, v));
+        }
+    }
+}
+
 /* Neighbours in the map of channel m. */
 static __attribute__((noinline, unused)) void
 put_row(const conv_outputs *o, const channel_output *of, const int32_t *sums, int32_t count,
@@ -116,12 +139,23 @@ put_row(const conv_outputs *o, const channel_output *of, const int32_t *sums, in
     const conv_outputs out = *o;
     const channel_output channel = *of;
     int8_t *y = out.y + m * out.y_map + place;
+    int32_t i = 0;
 
-    for (int32_t i = 0; i < count; i++) {
+    if (out.low == INT8_MIN && out.high == INT8_MAX) {
+        for (; i + 4 <= count; i += 4) {
+            const float v0 = v_of_sum(&channel, sums[i]), v1 = v_of_sum(&channel, sums[i + 1]);
+            const float v2 = v_of_sum(&channel, sums[i + 2]), v3 = v_of_sum(&channel, sums[i + 3]);
+            y[i] = (int8_t)clamp_int8(rounded_plus(v0, out.zero_point));
+            y[i + 1] = (int8_t)clamp_int8(rounded_plus(v1, out.zero_point));
+            y[i + 2] = (int8_t)clamp_int8(rounded_plus(v2, out.zero_point));
+            y[i + 3] = (int8_t)clamp_int8(rounded_plus(v3, out.zero_point));
+        }
+    }
+    for (; i < count; i++) {
         y[i] = output_of_number(&out, v_of_sum(&channel, sums[i]));
     }
     if (out.mask) {
-        for (int32_t i = 0; i < count; i++) {
+        for (i = 0; i < count; i++) {
             mask_put(out.mask, m * out.mask_map + mask_place + i,
                      (int)passes(&out, v_of_sum(&channel, sums[i])));
         }

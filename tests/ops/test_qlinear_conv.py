@@ -309,8 +309,13 @@ PLAIN = [  # what networks are made of: bias, all of int8, nothing that learns
     *(Geometry(1, (filters, 4 * fours), (3, 3), (1, 1)) for filters, fours in ((2, 1), (5, 6))),
     *(Geometry(1, (4, 4 * fours), (1, 2), (1, 1)) for fours in range(7, 12)),
     Geometry(1, (8, 12), (7, 8), (1, 1), (2, 2)),
-    *(Geometry(1, (filters, 8 * eights)) for filters in (1, 2, 3, 7) for eights in (1, 2, 5)),
-    Geometry(1, (10, 9), (1, 1), (1, 1)),
+    *(
+        Geometry(1, (filters, weights), (1, 1), (1, 1))
+        for filters in (1, 2, 3, 7)
+        for weights in (5, 8, 16, 43, 44)
+    ),
+    Geometry(1, (5, 8), (3, 4), (3, 4)),
+    Geometry(1, (3, 16), (3, 1), (1, 1)),
     *(
         Geometry(4, (1, 1), (9, 11), (k, k), (s, s), pads=(k // 2,) * 4)
         for k in (3, 5, 7)

@@ -38,7 +38,7 @@ from tinyodl.ops.shared import (
     Struct,
     register,
 )
-from tinyodl.ops.shared.int8_columns import scratch_size, strip_rows
+from tinyodl.ops.shared.int8_columns import is_dense, scratch_size, strip_rows
 from tinyodl.ops.shared.int8_learning import convolution_learns, convolution_saves
 from tinyodl.ops.shared.quantization import output_struct, through_mask, zero_point
 from tinyodl.ops.shared.rows import held_rows
@@ -159,7 +159,8 @@ def _call(
     operands = (Ref(of.x), *constants, *_orders(node, of.order), *outputs)
     if _is_depthwise(node, x, y):
         return Call("qlinear_depthwise_i8", (*numbers, *operands, strip_rows(y)))
-    return Call("qlinear_conv_i8", (*numbers, *operands))
+    kernel = "qlinear_dense_i8" if is_dense(node.attrs, x, w) else "qlinear_conv_i8"
+    return Call(kernel, (*numbers, *operands))
 
 
 def _needs(node: Node, graph: Graph, n: int) -> int:

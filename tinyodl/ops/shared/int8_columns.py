@@ -1,6 +1,7 @@
 """What the kernels of int8 convolutions lay out before they multiply: how much memory it takes.
 
-Two columns of inputs, and the windows that they are made of; or for a depthwise layer a strip of
+Two columns of inputs, and the windows that they are made of; one column where there is one output
+for each filter; or for a depthwise layer a strip of
 widened rows, with its weights and sums (`templates/kernels/qlinear_conv_i8.h`,
 `qlinear_depthwise_i8.h`).
 """
@@ -23,9 +24,16 @@ def scratch_size(attrs: Mapping[str, Any], x: ShapeTuple, w: ShapeTuple, y: Shap
         return _of_strip(attrs, w[2:], y)
     runs = (w[1], in_group - w[1])
     columns = [-(-run * prod(w[2:]) // 4) * 4 for run in runs if run]  # whole fours of weights
+    if is_dense(attrs, x, w):
+        return sum(columns)
     if w[2:] == (1, 1) and not any(attrs["pads"]):
         return 2 * sum(columns)
     return max(2 * sum(columns[:i]) + 5 * k // 2 + 4 for i, k in enumerate(columns))
+
+
+def is_dense(attrs: Mapping[str, Any], x: ShapeTuple, w: ShapeTuple) -> bool:
+    """Whether the only window of a layer in one group is all of x."""
+    return bool(attrs["group"] == 1 and w[2:] == x[2:] and not any(attrs["pads"]))
 
 
 def _of_strip(attrs: Mapping[str, Any], kernel: ShapeTuple, y: ShapeTuple) -> int:
