@@ -57,8 +57,14 @@ static __attribute__((noinline, unused)) void widen_inside(const int8_t *x, int3
     const int32_t behind = pitch - count + 4;
     for (; rows > 0; rows--, x += width) {
         const int8_t *from = x, *last = x + count - 4;
-        for (; from < last; from += 4, to += 4) {
+        for (; from + 4 < last; from += 8, to += 8) {
             widen_four(from, minus_zero, to);
+            widen_four(from + 4, minus_zero, to + 4);
+        }
+        if (from < last) {
+            widen_four(from, minus_zero, to);
+            from += 4;
+            to += 4;
         }
         to -= from - last; /* the last four, of which some are made again */
         widen_four(last, minus_zero, to);
@@ -66,29 +72,54 @@ static __attribute__((noinline, unused)) void widen_inside(const int8_t *x, int3
     }
 }
 
-/* Rows `first` to end - 1 of a channel's map; what is outside of the map is zero. */
-static __attribute__((noinline, unused)) void widen_rows(const qlinear_conv_shape *s,
-                                                         const int8_t *x, int32_t x_rows,
-                                                         int32_t first, int32_t end,
-                                                         int32_t zero_point, int16_t *to)
-{
-    const int32_t pitch = widened_pitch(s), room = pitch - s->pad_left;
+/* Where the rows of a strip come from, in the order in which they lie in memory: rows of zeros above
+ * the map, `count` of x from `row` on, more from its first row on (it may be a ring), zeros below. */
+typedef struct {
+    int32_t above, row, count, more, below;
+} strip_rows_of_x;
 
-    while (first < end) {
-        int32_t rows = end - first; /* that follow each other in memory */
-        if (first >= 0 && first < s->in_height) {
-            const int32_t row = held_row(first, x_rows, s->in_height);
-            rows = rows < x_rows - row ? rows : x_rows - row;
-            rows = rows < s->in_height - first ? rows : s->in_height - first;
-            widen_inside(x + row * s->in_width, s->in_width, room < s->in_width ? room : s->in_width,
-                         rows, minus_zero_point(zero_point), to + s->pad_left, pitch);
-        } else {
-            rows = first < 0 && rows > -first ? -first : rows;
-            memset(to, 0, (size_t)(rows * pitch) * sizeof *to);
+/* Rows `first` to end - 1 of the map. */
+static inline strip_rows_of_x rows_of_strip(const qlinear_conv_shape *s, int32_t x_rows,
+                                            int32_t first, int32_t end)
+{
+    const int32_t begin = first > 0 ? first : 0;
+    const int32_t on_map = end < s->in_height ? end : s->in_height;
+    strip_rows_of_x of = {end - first, 0, 0, 0, 0};
+
+    if (begin < on_map) {
+        of.above = begin - first;
+        of.row = held_row(begin, x_rows, s->in_height);
+        of.count = on_map - begin;
+        if (of.count > x_rows - of.row) {
+            of.more = of.count - (x_rows - of.row);
+            of.count -= of.more;
         }
-        first += rows;
-        to += rows * pitch;
+        of.below = end - on_map;
     }
+    return of;
+}
+
+static inline int16_t *zero_rows(int16_t *to, int32_t rows, int32_t pitch)
+{
+    if (rows > 0) {
+        memset(to, 0, (size_t)(rows * pitch) * sizeof *to);
+    }
+    return to + rows * pitch;
+}
+
+static inline void widen_rows(const strip_rows_of_x *of, const int8_t *x, int32_t width,
+                              int32_t pad_left, uint32_t minus_zero, int16_t *to, int32_t pitch)
+{
+    const int32_t room = pitch - pad_left, count = room < width ? room : width;
+
+    to = zero_rows(to, of->above, pitch);
+    widen_inside(x + of->row * width, width, count, of->count, minus_zero, to + pad_left, pitch);
+    to += of->count * pitch;
+    if (of->more) {
+        widen_inside(x, width, count, of->more, minus_zero, to + pad_left, pitch);
+        to += of->more * pitch;
+    }
+    zero_rows(to, of->below, pitch);
 }
 
 /// Sums ///
@@ -173,6 +204,15 @@ typedef struct {
 } sums_3x3;
 #endif
 
+/* Of the first three weights in a word: (w0, w1), and (w1, w2) or at stride 2 (w2, 0). */
+static inline __attribute__((always_inline)) void pairs_of_three(uint32_t word, int32_t stride,
+                                                                 uint32_t *pairs)
+{
+    const uint32_t even = even_bytes(word), odd = odd_bytes(word);
+    pairs[0] = low_halves(even, odd);
+    pairs[1] = stride == 1 ? low_halves(odd, even >> 16) : even >> 16;
+}
+
 static __attribute__((noinline, unused)) void
 sums_of_3x3(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const int16_t *x,
             int32_t rows, int32_t *sums)
@@ -180,10 +220,9 @@ sums_of_3x3(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, const in
     const int32_t taps = tap_step(s) / 2, stride = s->stride_width;
     uint32_t pairs[6];
 
-    for (int32_t kh = 0; kh < 3; kh++, w += 3) {
-        pairs[2 * kh] = pair_of(w[0], w[1]);
-        pairs[2 * kh + 1] = stride == 1 ? pair_of(w[1], w[2]) : pair_of(w[2], 0);
-    }
+    pairs_of_three(load_word(w), stride, pairs);
+    pairs_of_three(load_word(w + 3), stride, pairs + 2);
+    pairs_of_three(load_word(w + 5) >> 8, stride, pairs + 4);
 #if DOT_DSP
     const int32_t x_bytes = (s->out_width + 1) / 2 * 4 * stride; /* that a row moves on */
     const sums_3x3 of = {
@@ -466,14 +505,16 @@ qlinear_depthwise_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows
     int16_pair *table = (int16_pair *)(void *)memory;
     int32_t *sums = (int32_t *)(void *)(table + s->kernel_height * 2 * pairs_in_row(s));
     int16_t *rows = (int16_t *)(void *)(sums + strip_rows * s->out_width + 1);
-    const int32_t pitch = widened_pitch(s);
+    const int32_t pitch = widened_pitch(s), x_map = x_rows * s->in_width;
+    const uint32_t minus_zero = minus_zero_point(x_zero_point);
+    strip_rows_of_x source;
+    int32_t source_of = -1; /* the strip for which that is, all of it */
 
     (void)in_order; /* a column is the channel itself */
     memset(rows, 0, (size_t)(rows_under(s, strip_rows) * pitch) * sizeof *rows);
     for (int32_t i = 0; i < s->out_channels && first < end; i++) {
         const conv_filter f = filter_at(s, i, w, rest, out_order);
         const channel_output of = channel_output_of(&o, f.channel);
-        const int8_t *map = x + f.channel * x_rows * s->in_width;
         int32_t top = first * s->stride_height - s->pad_top; /* the map's row that `rows` begins with */
         int32_t done = top;                                  /* and the one that it ends before */
 
@@ -489,8 +530,12 @@ qlinear_depthwise_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows
                 done = next;
             }
             top = next;
-            widen_rows(s, map, x_rows, done, top + rows_under(s, count), x_zero_point,
-                       rows + (done - top) * pitch);
+            if (source_of != oh || done > top) {
+                source = rows_of_strip(s, x_rows, done, top + rows_under(s, count));
+                source_of = done > top ? -1 : oh;
+            }
+            widen_rows(&source, x + f.channel * x_map, s->in_width, s->pad_left, minus_zero,
+                       rows + (done - top) * pitch, pitch);
             done = top + rows_under(s, count);
             sums_of_strip(s, f.w, of.bias, rows, count, table, sums);
             put_row(&o, &of, sums, count * s->out_width, f.channel, y_row * s->out_width,

@@ -131,33 +131,81 @@ put_one_of_each(const conv_outputs *o, const int32_t *sums, int32_t first, int32
     }
 }
 
+/* Four neighbours, where y may be all of int8. */
+static inline __attribute__((always_inline)) void put_four(const channel_output *of,
+                                                           int32_t zero_point, const int32_t *sums,
+                                                           int8_t *y)
+{
+#if QUANTIZE_FPU
+    __asm__ volatile("vldm   %[sums], {s4-s7}\n\t"
+                     "vcvt.f32.s32 s4, s4\n\t"
+                     "vcvt.f32.s32 s5, s5\n\t"
+                     "vcvt.f32.s32 s6, s6\n\t"
+                     "vcvt.f32.s32 s7, s7\n\t"
+                     "vmul.f32 s4, s4, %[multiplier]\n\t"
+                     "vmul.f32 s5, s5, %[multiplier]\n\t"
+                     "vmul.f32 s6, s6, %[multiplier]\n\t"
+                     "vmul.f32 s7, s7, %[multiplier]\n\t"
+                     "vadd.f32 s4, s4, %[delta]\n\t"
+                     "vadd.f32 s5, s5, %[delta]\n\t"
+                     "vadd.f32 s6, s6, %[delta]\n\t"
+                     "vadd.f32 s7, s7, %[delta]\n\t"
+                     "vcvtr.s32.f32 s4, s4\n\t"
+                     "vcvtr.s32.f32 s5, s5\n\t"
+                     "vcvtr.s32.f32 s6, s6\n\t"
+                     "vcvtr.s32.f32 s7, s7\n\t"
+                     "vmov   r4, r5, s4, s5\n\t"
+                     "vmov   r6, r8, s6, s7\n\t"
+                     "qadd   r4, r4, %[zero]\n\t"
+                     "qadd   r5, r5, %[zero]\n\t"
+                     "qadd   r6, r6, %[zero]\n\t"
+                     "qadd   r8, r8, %[zero]\n\t"
+                     "ssat   r4, #8, r4\n\t"
+                     "ssat   r5, #8, r5\n\t"
+                     "ssat   r6, #8, r6\n\t"
+                     "ssat   r8, #8, r8\n\t"
+                     "strb   r4, [%[y]]\n\t"
+                     "strb   r5, [%[y], #1]\n\t"
+                     "strb   r6, [%[y], #2]\n\t"
+                     "strb   r8, [%[y], #3]"
+                     :
+                     : [sums] "r"(sums), [y] "r"(y), [zero] "r"(zero_point),
+                       [multiplier] "t"(of->multiplier), [delta] "t"(of->delta)
+                     : "r4", "r5", "r6", "r8", "s4", "s5", "s6", "s7", "memory");
+#else
+    for (int32_t i = 0; i < 4; i++) {
+        y[i] = (int8_t)clamp_int8(rounded_plus(v_of_sum(of, sums[i]), zero_point));
+    }
+#endif
+}
+
 /* Neighbours in the map of channel m. */
 static __attribute__((noinline, unused)) void
 put_row(const conv_outputs *o, const channel_output *of, const int32_t *sums, int32_t count,
         int32_t m, int32_t place, int32_t mask_place)
 {
-    const conv_outputs out = *o;
     const channel_output channel = *of;
-    int8_t *y = out.y + m * out.y_map + place;
-    int32_t i = 0;
+    int8_t *y = o->y + m * o->y_map + place;
 
-    if (out.low == INT8_MIN && out.high == INT8_MAX) {
-        for (; i + 4 <= count; i += 4) {
-            const float v0 = v_of_sum(&channel, sums[i]), v1 = v_of_sum(&channel, sums[i + 1]);
-            const float v2 = v_of_sum(&channel, sums[i + 2]), v3 = v_of_sum(&channel, sums[i + 3]);
-            y[i] = (int8_t)clamp_int8(rounded_plus(v0, out.zero_point));
-            y[i + 1] = (int8_t)clamp_int8(rounded_plus(v1, out.zero_point));
-            y[i + 2] = (int8_t)clamp_int8(rounded_plus(v2, out.zero_point));
-            y[i + 3] = (int8_t)clamp_int8(rounded_plus(v3, out.zero_point));
+    if (o->low == INT8_MIN && o->high == INT8_MAX && count >= 4) {
+        const int32_t zero_point = o->zero_point, *last = sums + count - 4;
+        const int32_t *four = sums;
+        for (; four < last; four += 4, y += 4) {
+            put_four(&channel, zero_point, four, y);
+        }
+        put_four(&channel, zero_point, last, y - (four - last)); /* some of them once more */
+    } else {
+        for (int32_t i = 0; i < count; i++) {
+            y[i] = output_of_number(o, v_of_sum(&channel, sums[i]));
         }
     }
-    for (; i < count; i++) {
-        y[i] = output_of_number(&out, v_of_sum(&channel, sums[i]));
-    }
-    if (out.mask) {
-        for (i = 0; i < count; i++) {
-            mask_put(out.mask, m * out.mask_map + mask_place + i,
-                     (int)passes(&out, v_of_sum(&channel, sums[i])));
+    if (o->mask) {
+        uint8_t *mask = o->mask;
+        const float low = o->pass_low, high = o->pass_high;
+        const int32_t bit = m * o->mask_map + mask_place;
+        for (int32_t i = 0; i < count; i++) {
+            const float v = v_of_sum(&channel, sums[i]);
+            mask_put(mask, bit + i, low < v && v < high);
         }
     }
 }
