@@ -83,18 +83,17 @@ static inline bool windows_are_pixels(const qlinear_conv_shape *s)
            (s->out_width - 1) * s->stride_width < s->in_width;
 }
 
-/* Columns of the pixel under a window and of the one `step` behind it. Returns their end. */
-static __attribute__((noinline, unused)) int16_t *
-columns_of_pixels(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
-                  int32_t step, channel_run run, int32_t zero_point, int16_t *columns)
+/* Columns of pixel x and of the one `step` behind it; channels are `map` apart. Returns their end. */
+static __attribute__((noinline, unused)) int16_t *columns_of_pixels(const int8_t *x, int32_t map,
+                                                                    int32_t step,
+                                                                    const channel_run *run,
+                                                                    int32_t zero_point,
+                                                                    int16_t *columns)
 {
-    const int32_t map = x_rows * s->in_width;
-
-    x += held_row(at.top, x_rows, s->in_height) * s->in_width + at.left;
-    if (step == 1 && !run.order) {
-        return gather_pixels(x, map, 1, NULL, run, zero_point, columns);
+    if (step == 1 && !run->order) {
+        return gather_pixels(x, map, 1, NULL, *run, zero_point, columns);
     }
-    return gather_pixels(x, map, step, run.order, run, zero_point, columns);
+    return gather_pixels(x, map, step, run->order, *run, zero_point, columns);
 }
 
 /// Windows ///
@@ -102,16 +101,16 @@ columns_of_pixels(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, 
 /* The window in the order of the weights, as bytes; padding as the zero point. */
 static __attribute__((noinline, unused)) void
 window_of_bytes(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
-                channel_run run, int32_t zero_point, int8_t *window)
+                const channel_run *run, int32_t zero_point, int8_t *window)
 {
     const range columns =
         taps_on_map(at.left, s->dilation_width, s->kernel_width, s->in_width);
     const range rows = taps_on_map(at.top, s->dilation_height, s->kernel_height, s->in_height);
 
     memset(window, zero_point,
-           (size_t)((run.end - run.first) * s->kernel_height * s->kernel_width));
-    for (int32_t c = run.first; c < run.end; c++) {
-        const int8_t *map = x + (run.order ? run.order[c] : c) * x_rows * s->in_width + at.left;
+           (size_t)((run->end - run->first) * s->kernel_height * s->kernel_width));
+    for (int32_t c = run->first; c < run->end; c++) {
+        const int8_t *map = x + (run->order ? run->order[c] : c) * x_rows * s->in_width + at.left;
         for (int32_t kh = rows.first; kh < rows.end; kh++) {
             const int32_t row = held_row(at.top + kh * s->dilation_height, x_rows, s->in_height);
             const int8_t *from = map + row * s->in_width;
@@ -157,7 +156,7 @@ static inline bool row_in_word(const qlinear_conv_shape *s, int32_t left, uint32
  * what is too much. */
 static __attribute__((noinline, unused)) void
 windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, int32_t top,
-                 row_word word0, row_word word1, channel_run run, uint32_t zeros, int8_t *window0,
+                 row_word word0, row_word word1, const channel_run *run, uint32_t zeros, int8_t *window0,
                  int8_t *window1)
 {
     const range rows = taps_on_map(top, s->dilation_height, s->kernel_height, s->in_height);
@@ -170,8 +169,8 @@ windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, i
             ? held_row(top + above * s->dilation_height, x_rows, s->in_height) * s->in_width
             : 0;
 
-    for (int32_t c = run.first; c < run.end; c++) {
-        const int8_t *channel = x + (run.order ? run.order[c] : c) * map;
+    for (int32_t c = run->first; c < run->end; c++) {
+        const int8_t *channel = x + (run->order ? run->order[c] : c) * map;
         const int8_t *end = channel + map, *row = channel + first;
         for (int32_t kh = 0; kh < height; kh++, window0 += width, window1 += width) {
             uint32_t row0 = zeros, row1 = zeros;
@@ -206,10 +205,10 @@ windows_of_3x3(const int8_t *from, int32_t map, int32_t in_width, int32_t step, 
 
 /* Whether `windows_of_3x3` does for windows whose rows are on the map from left to right. */
 static inline bool are_3x3_inside(const qlinear_conv_shape *s, int32_t x_rows, int32_t top,
-                                  channel_run run)
+                                  const channel_run *run)
 {
     return s->kernel_height == 3 && s->kernel_width == 3 && s->dilation_height == 1 &&
-           s->dilation_width == 1 && !run.order &&
+           s->dilation_width == 1 && !run->order &&
            top >= 0 && top + 3 <= s->in_height &&
            held_row(top, x_rows, s->in_height) + 3 <= x_rows;
 }
@@ -234,10 +233,10 @@ static __attribute__((noinline, unused)) void widen_windows(const int8_t *window
  * take 4 bytes for each of k inputs, there have to be k + 8 bytes; k is a multiple of 4. */
 static __attribute__((noinline, unused)) int16_t *
 columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, window_place at,
-               int32_t step, channel_run run, int32_t zero_point, int16_t *columns)
+               int32_t step, const channel_run *run, int32_t zero_point, int16_t *columns)
 {
     const int32_t k =
-        whole_fours((run.end - run.first) * s->kernel_height * s->kernel_width);
+        whole_fours((run->end - run->first) * s->kernel_height * s->kernel_width);
     int8_t *window0 = (int8_t *)columns + 3 * k, *window1 = window0 + k + 4;
 
     const uint32_t zeros = (uint32_t)(uint8_t)zero_point * 0x01010101u;
@@ -245,8 +244,8 @@ columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows,
 
     if (at.left >= 0 && at.left + step + 4 <= s->in_width && are_3x3_inside(s, x_rows, at.top, run)) {
         const int32_t row = held_row(at.top, x_rows, s->in_height);
-        const int8_t *from = x + (run.first * x_rows + row) * s->in_width + at.left;
-        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run.end - run.first, window0,
+        const int8_t *from = x + (run->first * x_rows + row) * s->in_width + at.left;
+        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run->end - run->first, window0,
                        window1);
     } else if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
         windows_of_words(s, x, x_rows, at.top, word0, word1, run, zeros, window0, window1);
@@ -263,16 +262,16 @@ columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows,
 
 /* A column by itself: `taps` bytes of each channel. Returns its end. */
 static __attribute__((noinline, unused)) int16_t *
-column_of_channels(const int8_t *x, int32_t taps, channel_run run, int32_t zero_point,
+column_of_channels(const int8_t *x, int32_t taps, const channel_run *run, int32_t zero_point,
                    int16_t *column)
 {
     const uint32_t minus_zero = minus_zero_point(zero_point);
-    const int32_t k = (run.end - run.first) * taps;
+    const int32_t k = (run->end - run->first) * taps;
     int32_t i = 0;
 
-    if (!run.order) {
+    if (!run->order) {
         int16_pair *pairs = (int16_pair *)(void *)column;
-        x += run.first * taps;
+        x += run->first * taps;
         for (; i + 4 <= k; i += 4, pairs += 2) {
             const uint32_t four = load_word(x + i);
             pairs[0] = plus_even_bytes(minus_zero, four);
@@ -283,7 +282,7 @@ column_of_channels(const int8_t *x, int32_t taps, channel_run run, int32_t zero_
         }
     }
     for (; i < k; i++) {
-        const int8_t *channel = x + run.order[run.first + i / taps] * taps;
+        const int8_t *channel = x + run->order[run->first + i / taps] * taps;
         column[place_in_column(i, 1)] = (int16_t)(channel[i % taps] - zero_point);
     }
     return column + whole_fours(k);

@@ -244,6 +244,19 @@ put_filters_of_group(const qlinear_conv_shape *s, const conv_outputs *o, int32_t
     }
 }
 
+/* The columns of two outputs, for a run of channels; `x` is the row of the pixels, or all. */
+static inline __attribute__((always_inline)) int16_t *
+columns_of_run(const qlinear_conv_shape *s, bool pixels, const int8_t *x, int32_t x_rows,
+               window_place at, int32_t step, const channel_run *run, int32_t zero_point,
+               int16_t *columns)
+{
+    if (pixels) {
+        return columns_of_pixels(x + at.left, x_rows * s->in_width, step * s->stride_width, run,
+                                 zero_point, columns);
+    }
+    return columns_of_windows(s, x, x_rows, at, step * s->stride_width, run, zero_point, columns);
+}
+
 /* `columns` has the memory for two columns, and for the windows before they are columns: see
  * `columns_of_windows`. */
 static __attribute__((noinline, unused)) void
@@ -256,15 +269,15 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
     const conv_outputs o =
         outputs_of(output, b, multiplier, delta, out_order, y, y_rows * s->out_width, mask,
                    s->out_height * s->out_width);
-    const int32_t x_map = x_rows * s->in_width, in_group = s->in_channels / s->groups;
-    const channel_run runs[2] = {{in_order, 0, s->columns}, {in_order, s->columns, in_group}};
-    const int32_t step = s->out_width > 1, x_step = step * s->stride_width;
+    const int32_t in_group = s->in_channels / s->groups, x_map = x_rows * s->in_width;
+    const channel_run learning = {in_order, 0, s->columns};
+    const channel_run others = {in_order, s->columns, in_group};
+    const int32_t step = s->out_width > 1, last = s->out_width - 1 - step;
     const bool pixels = windows_are_pixels(s);
 #if PUT_PAIRS
-    const int32_t k = s->columns * s->kernel_height * s->kernel_width;
-    const int32_t pairs = are_plain(&o) && !rest && s->groups == 1 && step && k >= 4
-                              ? s->out_channels / 2
-                              : 0;
+    const int32_t k = in_group * s->kernel_height * s->kernel_width;
+    const bool plain = are_plain(&o) && !rest && s->groups == 1 && step && k >= 4;
+    const int32_t pairs = plain ? s->out_channels / 2 : 0;
     filter_pairs in_pairs = {
         .w = w,
         .columns = columns,
@@ -283,17 +296,20 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
 
     for (int32_t oh = first; oh < end; oh++) {
         const int32_t y_row = held_row(oh, y_rows, s->out_height) * s->out_width;
+        window_place at = {oh * s->stride_height - s->pad_top, 0};
+        const int8_t *x_row =
+            pixels ? x + held_row(at.top, x_rows, s->in_height) * s->in_width : x;
         for (int32_t ow = 0; ow < s->out_width; ow += 2) {
             /* The last two of an odd number; or one output twice. */
-            const int32_t column = ow + step < s->out_width ? ow : ow - step;
-            const window_place at = {oh * s->stride_height - s->pad_top,
-                                     column * s->stride_width - s->pad_left};
+            const int32_t column = ow < last ? ow : last;
+            at.left = column * s->stride_width - s->pad_left;
             for (int32_t g = 0; g < s->groups; g++) {
-                const int8_t *x_group = x + g * in_group * x_map;
-                int16_t *behind = columns;
-                for (int32_t i = 0; i < 2 && runs[i].first < in_group; i++) {
-                    behind = (pixels ? columns_of_pixels : columns_of_windows)(
-                        s, x_group, x_rows, at, x_step, runs[i], x_zero_point, behind);
+                const int8_t *x_group = x_row + g * in_group * x_map;
+                int16_t *behind = columns_of_run(s, pixels, x_group, x_rows, at, step, &learning,
+                                                 x_zero_point, columns);
+                if (others.first < others.end) {
+                    columns_of_run(s, pixels, x_group, x_rows, at, step, &others, x_zero_point,
+                                   behind);
                 }
 #if PUT_PAIRS
                 if (pairs > 0) {
@@ -326,8 +342,8 @@ qlinear_dense_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, in
         return;
     }
     const int16_t *behind =
-        column_of_channels(x, taps, (channel_run){in_order, 0, s->columns}, x_zero_point, column);
-    column_of_channels(x, taps, (channel_run){in_order, s->columns, s->in_channels}, x_zero_point,
+        column_of_channels(x, taps, &(channel_run){in_order, 0, s->columns}, x_zero_point, column);
+    column_of_channels(x, taps, &(channel_run){in_order, s->columns, s->in_channels}, x_zero_point,
                        (int16_t *)behind);
     put_one_column(&(conv_filters){w, rest, k, k_rest, 0, s->filters}, &o, column, behind);
     if (s->filters < s->out_channels) {

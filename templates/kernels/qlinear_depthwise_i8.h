@@ -72,29 +72,46 @@ static __attribute__((noinline, unused)) void widen_inside(const int8_t *x, int3
     }
 }
 
-/* Where the rows of a strip come from, in the order in which they lie in memory: rows of zeros above
- * the map, `count` of x from `row` on, more from its first row on (it may be a ring), zeros below. */
+/* Some rows of outputs, and how the widened rows under them are had, in this order: `kept` from the
+ * strip before, `above` of zeros, `count` from row `row` of x on, `more` from its first row on (it may
+ * be a ring), and `below` of zeros. */
 typedef struct {
+    int32_t outputs;           /* of a channel */
+    int32_t rows;              /* of them */
+    int32_t y_place, mask_place; /* of the first */
+    int32_t kept, kept_at;
     int32_t above, row, count, more, below;
-} strip_rows_of_x;
+} depthwise_strip;
 
-/* Rows `first` to end - 1 of the map. */
-static inline strip_rows_of_x rows_of_strip(const qlinear_conv_shape *s, int32_t x_rows,
-                                            int32_t first, int32_t end)
+/* The strip from output row `oh` on, of at most `rows`. In memory there are rows of the map from `top`
+ * to done - 1. */
+static inline depthwise_strip strip_from(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows,
+                                         int32_t oh, int32_t rows, int32_t top, int32_t done)
 {
+    const int32_t y_row = held_row(oh, y_rows, s->out_height);
+    const int32_t next = oh * s->stride_height - s->pad_top;
+    depthwise_strip of = {0};
+
+    of.rows = rows < y_rows - y_row ? rows : y_rows - y_row;
+    of.outputs = of.rows * s->out_width;
+    of.y_place = y_row * s->out_width;
+    of.mask_place = oh * s->out_width;
+    of.kept = done > next ? done - next : 0;
+    of.kept_at = next - top;
+
+    const int32_t first = next + of.kept, end = next + rows_under(s, of.rows);
     const int32_t begin = first > 0 ? first : 0;
     const int32_t on_map = end < s->in_height ? end : s->in_height;
-    strip_rows_of_x of = {end - first, 0, 0, 0, 0};
-
+    of.above = end - first;
     if (begin < on_map) {
         of.above = begin - first;
         of.row = held_row(begin, x_rows, s->in_height);
         of.count = on_map - begin;
+        of.below = end - on_map;
         if (of.count > x_rows - of.row) {
             of.more = of.count - (x_rows - of.row);
             of.count -= of.more;
         }
-        of.below = end - on_map;
     }
     return of;
 }
@@ -103,23 +120,52 @@ static inline int16_t *zero_rows(int16_t *to, int32_t rows, int32_t pitch)
 {
     if (rows > 0) {
         memset(to, 0, (size_t)(rows * pitch) * sizeof *to);
+        to += rows * pitch;
     }
-    return to + rows * pitch;
+    return to;
 }
 
-static inline void widen_rows(const strip_rows_of_x *of, const int8_t *x, int32_t width,
-                              int32_t pad_left, uint32_t minus_zero, int16_t *to, int32_t pitch)
+/* To a place before. */
+static inline void move_words(int16_t *to, const int16_t *from, int32_t words)
 {
-    const int32_t room = pitch - pad_left, count = room < width ? room : width;
+    int16_pair *to_word = (int16_pair *)(void *)to;
+    const int16_pair *from_word = (const int16_pair *)(const void *)from;
 
-    to = zero_rows(to, of->above, pitch);
-    widen_inside(x + of->row * width, width, count, of->count, minus_zero, to + pad_left, pitch);
-    to += of->count * pitch;
-    if (of->more) {
-        widen_inside(x, width, count, of->more, minus_zero, to + pad_left, pitch);
-        to += of->more * pitch;
+    if (to == from) {
+        return;
     }
-    zero_rows(to, of->below, pitch);
+    for (; words >= 4; words -= 4, to_word += 4, from_word += 4) {
+        const int16_pair a = from_word[0], b = from_word[1], c = from_word[2], d = from_word[3];
+        to_word[0] = a;
+        to_word[1] = b;
+        to_word[2] = c;
+        to_word[3] = d;
+    }
+    for (; words > 0; words--) {
+        *to_word++ = *from_word++;
+    }
+}
+
+/* The rows of a strip; `map` is that of a channel of x. */
+static __attribute__((noinline, unused)) void widen_strip(const depthwise_strip *of,
+                                                          const qlinear_conv_shape *s,
+                                                          const int8_t *map, uint32_t minus_zero,
+                                                          int16_t *to, int32_t pitch)
+{
+    const int32_t left = s->pad_left, width = s->in_width, room = pitch - left;
+    const int32_t elements = room < width ? room : width;
+
+    if (of->kept > 0) {
+        move_words(to, to + of->kept_at * pitch, of->kept * pitch / 2);
+        to += of->kept * pitch;
+    }
+    to = zero_rows(to, of->above, pitch);
+    widen_inside(map + of->row * width, width, elements, of->count, minus_zero, to + left, pitch);
+    if (of->more | of->below) {
+        to += of->count * pitch;
+        widen_inside(map, width, elements, of->more, minus_zero, to + left, pitch);
+        zero_rows(to + of->more * pitch, of->below, pitch);
+    }
 }
 
 /// Sums ///
@@ -454,41 +500,7 @@ sums_of_any_windows(const qlinear_conv_shape *s, const int8_t *w, int32_t bias, 
     }
 }
 
-static inline void sums_of_strip(const qlinear_conv_shape *s, const int8_t *w, int32_t bias,
-                                 const int16_t *x, int32_t rows, int16_pair *table, int32_t *sums)
-{
-    const bool near = s->dilation_width == 1 && s->kernel_width <= 7 && s->stride_width <= 2;
-
-    if (near && s->kernel_height == 3 && s->kernel_width == 3) {
-        sums_of_3x3(s, w, bias, x, rows, sums);
-    } else if (near) {
-        sums_in_pairs(s, w, bias, x, rows, table, sums);
-    } else {
-        sums_of_any_windows(s, w, bias, x, rows, sums);
-    }
-}
-
 /// Layer ///
-
-/* To a place before. */
-static inline void move_words(int16_t *to, const int16_t *from, int32_t words)
-{
-    int16_pair *to_word = (int16_pair *)(void *)to;
-    const int16_pair *from_word = (const int16_pair *)(const void *)from;
-
-    if (to != from) {
-        for (; words >= 4; words -= 4, to_word += 4, from_word += 4) {
-            const int16_pair a = from_word[0], b = from_word[1], c = from_word[2], d = from_word[3];
-            to_word[0] = a;
-            to_word[1] = b;
-            to_word[2] = c;
-            to_word[3] = d;
-        }
-        for (; words > 0; words--) {
-            *to_word++ = *from_word++;
-        }
-    }
-}
 
 /* `memory` holds the weights in pairs, the sums of `strip_rows` rows of outputs and one more, and the
  * rows of x under them, widened. */
@@ -507,39 +519,35 @@ qlinear_depthwise_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows
     int16_t *rows = (int16_t *)(void *)(sums + strip_rows * s->out_width + 1);
     const int32_t pitch = widened_pitch(s), x_map = x_rows * s->in_width;
     const uint32_t minus_zero = minus_zero_point(x_zero_point);
-    strip_rows_of_x source;
-    int32_t source_of = -1; /* the strip for which that is, all of it */
+    const bool near = s->dilation_width == 1 && s->kernel_width <= 7 && s->stride_width <= 2;
+    const bool is_3x3 = near && s->kernel_height == 3 && s->kernel_width == 3;
+    const int32_t top = first * s->stride_height - s->pad_top;
+    depthwise_strip strip = {.rows = 0};
 
     (void)in_order; /* a column is the channel itself */
     memset(rows, 0, (size_t)(rows_under(s, strip_rows) * pitch) * sizeof *rows);
     for (int32_t i = 0; i < s->out_channels && first < end; i++) {
         const conv_filter f = filter_at(s, i, w, rest, out_order);
         const channel_output of = channel_output_of(&o, f.channel);
-        int32_t top = first * s->stride_height - s->pad_top; /* the map's row that `rows` begins with */
-        int32_t done = top;                                  /* and the one that it ends before */
+        int32_t held_from = top, held_end = top; /* the rows of the map that are in memory */
 
-        for (int32_t oh = first, count; oh < end; oh += count) {
-            const int32_t next = oh * s->stride_height - s->pad_top;
-            const int32_t y_row = held_row(oh, y_rows, s->out_height);
-            const int32_t left = end - oh < y_rows - y_row ? end - oh : y_rows - y_row;
-
-            count = left < strip_rows ? left : strip_rows;
-            if (done > next) {
-                move_words(rows, rows + (next - top) * pitch, (done - next) * pitch / 2);
+        for (int32_t oh = first; oh < end; oh += strip.rows) {
+            if (strip.rows < end - first) { /* else it is that of the channel before */
+                const int32_t left = end - oh;
+                strip = strip_from(s, x_rows, y_rows, oh, left < strip_rows ? left : strip_rows,
+                                   held_from, held_end);
+                held_from = oh * s->stride_height - s->pad_top;
+                held_end = held_from + rows_under(s, strip.rows);
+            }
+            widen_strip(&strip, s, x + f.channel * x_map, minus_zero, rows, pitch);
+            if (is_3x3) {
+                sums_of_3x3(s, f.w, of.bias, rows, strip.rows, sums);
+            } else if (near) {
+                sums_in_pairs(s, f.w, of.bias, rows, strip.rows, table, sums);
             } else {
-                done = next;
+                sums_of_any_windows(s, f.w, of.bias, rows, strip.rows, sums);
             }
-            top = next;
-            if (source_of != oh || done > top) {
-                source = rows_of_strip(s, x_rows, done, top + rows_under(s, count));
-                source_of = done > top ? -1 : oh;
-            }
-            widen_rows(&source, x + f.channel * x_map, s->in_width, s->pad_left, minus_zero,
-                       rows + (done - top) * pitch, pitch);
-            done = top + rows_under(s, count);
-            sums_of_strip(s, f.w, of.bias, rows, count, table, sums);
-            put_row(&o, &of, sums, count * s->out_width, f.channel, y_row * s->out_width,
-                    oh * s->out_width);
+            put_row(&o, &of, sums, strip.outputs, f.channel, strip.y_place, strip.mask_place);
         }
     }
 }
