@@ -203,14 +203,17 @@ windows_of_3x3(const int8_t *from, int32_t map, int32_t in_width, int32_t step, 
     }
 }
 
-/* Whether `windows_of_3x3` does for windows whose rows are on the map from left to right. */
-static inline bool are_3x3_inside(const qlinear_conv_shape *s, int32_t x_rows, int32_t top,
-                                  const channel_run *run)
+/* Whether windows that are on the map from left to right can be had by `windows_of_3x3`, and from which
+ * of the rows that are held: -1 where they cannot. */
+static inline int32_t row_of_3x3(const qlinear_conv_shape *s, int32_t x_rows, int32_t top,
+                                 const channel_run *run)
 {
-    return s->kernel_height == 3 && s->kernel_width == 3 && s->dilation_height == 1 &&
-           s->dilation_width == 1 && !run->order &&
-           top >= 0 && top + 3 <= s->in_height &&
-           held_row(top, x_rows, s->in_height) + 3 <= x_rows;
+    if (s->kernel_height != 3 || s->kernel_width != 3 || run->order || top < 0 ||
+        top + 3 > s->in_height || s->dilation_height > 1 || s->dilation_width > 1) {
+        return -1;
+    }
+    const int32_t row = held_row(top, x_rows, s->in_height);
+    return row + 3 <= x_rows ? row : -1;
 }
 
 /* Columns of two windows as bytes. They may lie in the columns' own memory, at its end. */
@@ -242,11 +245,13 @@ columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows,
     const uint32_t zeros = (uint32_t)(uint8_t)zero_point * 0x01010101u;
     row_word word0, word1;
 
-    if (at.left >= 0 && at.left + step + 4 <= s->in_width && are_3x3_inside(s, x_rows, at.top, run)) {
-        const int32_t row = held_row(at.top, x_rows, s->in_height);
+    const int32_t row = at.left >= 0 && at.left + step + 4 <= s->in_width
+                            ? row_of_3x3(s, x_rows, at.top, run)
+                            : -1;
+    if (row >= 0) {
         const int8_t *from = x + (run->first * x_rows + row) * s->in_width + at.left;
-        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run->end - run->first, window0,
-                       window1);
+        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run->end - run->first,
+                       window0, window1);
     } else if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
         windows_of_words(s, x, x_rows, at.top, word0, word1, run, zeros, window0, window1);
     } else {

@@ -131,52 +131,73 @@ put_one_of_each(const conv_outputs *o, const int32_t *sums, int32_t first, int32
     }
 }
 
-/* Four neighbours, where y may be all of int8. */
-static inline __attribute__((always_inline)) void put_four(const channel_output *of,
+/* Four neighbours, where y may be all of int8; `learned`: there is a delta. */
+static inline __attribute__((always_inline)) void put_four(const channel_output *of, bool learned,
                                                            int32_t zero_point, const int32_t *sums,
                                                            int8_t *y)
 {
 #if QUANTIZE_FPU
-    __asm__ volatile("vldm   %[sums], {s4-s7}\n\t"
-                     "vcvt.f32.s32 s4, s4\n\t"
-                     "vcvt.f32.s32 s5, s5\n\t"
-                     "vcvt.f32.s32 s6, s6\n\t"
-                     "vcvt.f32.s32 s7, s7\n\t"
-                     "vmul.f32 s4, s4, %[multiplier]\n\t"
-                     "vmul.f32 s5, s5, %[multiplier]\n\t"
-                     "vmul.f32 s6, s6, %[multiplier]\n\t"
-                     "vmul.f32 s7, s7, %[multiplier]\n\t"
-                     "vadd.f32 s4, s4, %[delta]\n\t"
-                     "vadd.f32 s5, s5, %[delta]\n\t"
-                     "vadd.f32 s6, s6, %[delta]\n\t"
-                     "vadd.f32 s7, s7, %[delta]\n\t"
-                     "vcvtr.s32.f32 s4, s4\n\t"
-                     "vcvtr.s32.f32 s5, s5\n\t"
-                     "vcvtr.s32.f32 s6, s6\n\t"
-                     "vcvtr.s32.f32 s7, s7\n\t"
-                     "vmov   r4, r5, s4, s5\n\t"
-                     "vmov   r6, r8, s6, s7\n\t"
-                     "qadd   r4, r4, %[zero]\n\t"
-                     "qadd   r5, r5, %[zero]\n\t"
-                     "qadd   r6, r6, %[zero]\n\t"
-                     "qadd   r8, r8, %[zero]\n\t"
-                     "ssat   r4, #8, r4\n\t"
-                     "ssat   r5, #8, r5\n\t"
-                     "ssat   r6, #8, r6\n\t"
-                     "ssat   r8, #8, r8\n\t"
-                     "strb   r4, [%[y]]\n\t"
-                     "strb   r5, [%[y], #1]\n\t"
-                     "strb   r6, [%[y], #2]\n\t"
-                     "strb   r8, [%[y], #3]"
-                     :
-                     : [sums] "r"(sums), [y] "r"(y), [zero] "r"(zero_point),
-                       [multiplier] "t"(of->multiplier), [delta] "t"(of->delta)
-                     : "r4", "r5", "r6", "r8", "s4", "s5", "s6", "s7", "memory");
+#define PUT_FOUR(plus_delta)                                                                       \
+    __asm__ volatile("vldm   %[sums], {s4-s7}\n\t"                                                 \
+                     "vcvt.f32.s32 s4, s4\n\t"                                                     \
+                     "vcvt.f32.s32 s5, s5\n\t"                                                     \
+                     "vcvt.f32.s32 s6, s6\n\t"                                                     \
+                     "vcvt.f32.s32 s7, s7\n\t"                                                     \
+                     "vmul.f32 s4, s4, %[multiplier]\n\t"                                          \
+                     "vmul.f32 s5, s5, %[multiplier]\n\t"                                          \
+                     "vmul.f32 s6, s6, %[multiplier]\n\t"                                          \
+                     "vmul.f32 s7, s7, %[multiplier]\n\t" plus_delta                               \
+                     "vcvtr.s32.f32 s4, s4\n\t"                                                    \
+                     "vcvtr.s32.f32 s5, s5\n\t"                                                    \
+                     "vcvtr.s32.f32 s6, s6\n\t"                                                    \
+                     "vcvtr.s32.f32 s7, s7\n\t"                                                    \
+                     "vmov   r4, r5, s4, s5\n\t"                                                   \
+                     "vmov   r6, r8, s6, s7\n\t"                                                   \
+                     "qadd   r4, r4, %[zero]\n\t"                                                  \
+                     "qadd   r5, r5, %[zero]\n\t"                                                  \
+                     "qadd   r6, r6, %[zero]\n\t"                                                  \
+                     "qadd   r8, r8, %[zero]\n\t"                                                  \
+                     "ssat   r4, #8, r4\n\t"                                                       \
+                     "ssat   r5, #8, r5\n\t"                                                       \
+                     "ssat   r6, #8, r6\n\t"                                                       \
+                     "ssat   r8, #8, r8\n\t"                                                       \
+                     "strb   r4, [%[y]]\n\t"                                                       \
+                     "strb   r5, [%[y], #1]\n\t"                                                   \
+                     "strb   r6, [%[y], #2]\n\t"                                                   \
+                     "strb   r8, [%[y], #3]"                                                       \
+                     :                                                                             \
+                     : [sums] "r"(sums), [y] "r"(y), [zero] "r"(zero_point),                       \
+                       [multiplier] "t"(of->multiplier), [delta] "t"(of->delta)                    \
+                     : "r4", "r5", "r6", "r8", "s4", "s5", "s6", "s7", "memory")
+    if (learned) {
+        PUT_FOUR("vadd.f32 s4, s4, %[delta]\n\t"
+                 "vadd.f32 s5, s5, %[delta]\n\t"
+                 "vadd.f32 s6, s6, %[delta]\n\t"
+                 "vadd.f32 s7, s7, %[delta]\n\t");
+    } else {
+        PUT_FOUR("");
+    }
+#undef PUT_FOUR
 #else
+    (void)learned; /* the delta is 0 where there is none */
     for (int32_t i = 0; i < 4; i++) {
         y[i] = (int8_t)clamp_int8(rounded_plus(v_of_sum(of, sums[i]), zero_point));
     }
 #endif
+}
+
+/* At least four. */
+static inline __attribute__((always_inline)) void put_fours(const channel_output *of, bool learned,
+                                                            int32_t zero_point,
+                                                            const int32_t *sums, int32_t count,
+                                                            int8_t *y)
+{
+    const int32_t *last = sums + count - 4;
+
+    for (; sums < last; sums += 4, y += 4) {
+        put_four(of, learned, zero_point, sums, y);
+    }
+    put_four(of, learned, zero_point, last, y - (sums - last)); /* some of them once more */
 }
 
 /* Neighbours in the map of channel m. */
@@ -188,12 +209,11 @@ put_row(const conv_outputs *o, const channel_output *of, const int32_t *sums, in
     int8_t *y = o->y + m * o->y_map + place;
 
     if (o->low == INT8_MIN && o->high == INT8_MAX && count >= 4) {
-        const int32_t zero_point = o->zero_point, *last = sums + count - 4;
-        const int32_t *four = sums;
-        for (; four < last; four += 4, y += 4) {
-            put_four(&channel, zero_point, four, y);
+        if (o->delta) {
+            put_fours(&channel, true, o->zero_point, sums, count, y);
+        } else {
+            put_fours(&channel, false, o->zero_point, sums, count, y);
         }
-        put_four(&channel, zero_point, last, y - (four - last)); /* some of them once more */
     } else {
         for (int32_t i = 0; i < count; i++) {
             y[i] = output_of_number(o, v_of_sum(&channel, sums[i]));

@@ -66,12 +66,12 @@ def _built(source: Path) -> Path:
     elf = source.with_suffix(".elf")
     script = source.with_name("run.ld")
     script.write_text(
-        f"ENTRY(run) SECTIONS {{ . = {_CODE:#x}; .all : {{ *(.text.run) *(.text*) *(.rodata*) }}\n"
+        f"ENTRY(run) SECTIONS {{ . = {_CODE:#x}; .all : {{ KEEP(*(.text.run)) *(.text*) *(.rodata*) }}\n"
         "/DISCARD/ : { *(.ARM.*) } }\n"
     )
     command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
     command += [f"-I{TEMPLATES / 'kernels'}", f"-I{ports}", str(source), str(ports / "memory.c")]
-    command += ["-nostdlib", "-nostartfiles", f"-T{script}", "-lgcc", "-o", str(elf)]
+    command += ["-nostdlib", "-nostartfiles", "-Wl,-e,run", f"-T{script}", "-lgcc", "-o", str(elf)]
     subprocess.run(command, check=True)
     return elf
 
