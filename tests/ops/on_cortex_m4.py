@@ -66,7 +66,8 @@ def _built(source: Path) -> Path:
     elf = source.with_suffix(".elf")
     script = source.with_name("run.ld")
     script.write_text(
-        f"ENTRY(run) SECTIONS {{ . = {_CODE:#x}; .all : {{ KEEP(*(.text.run)) *(.text*) *(.rodata*) }}\n"
+        f"ENTRY(run) SECTIONS {{ . = {_CODE:#x};\n"
+        ".all : { KEEP(*(.text.run)) *(.text*) *(.rodata*) }\n"
         "/DISCARD/ : { *(.ARM.*) } }\n"
     )
     command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
