@@ -1,6 +1,8 @@
 /* Gradients of a dense layer's weight and bias, handed to the learner.
  *
  *   gw[i, j] = gy[i] * x[j]        gb[i] = gy[i]        summed over the rows where x is a matrix
+ *
+ * Where SGD takes the gradient of one row at once, w[i, j] -= (rate * gy[i]) * x[j], in this order.
  */
 #ifndef TINYODL_GEMM_GRADIENT_F32_H
 #define TINYODL_GEMM_GRADIENT_F32_H
