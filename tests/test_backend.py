@@ -34,8 +34,8 @@ def test_generated_code_passes_every_case_that_no_rule_excludes(tmp_path, op):
 def run(op, case, folder):
     for form in forms(op, case, folder):
         net = HostNet(form.graph, FORWARD_ONLY, folder / form.path.stem)
-        row = np.concatenate([form.inputs[name].reshape(-1) for name in form.graph.inputs])
-        found = net.forward(row).reshape(form.graph.shape(form.graph.outputs[0]))
+        sample = tuple(form.inputs[name] for name in form.graph.inputs)
+        found = net.forward(sample).reshape(form.graph.shape(form.graph.outputs[0]))
         assert found.shape == form.expected.shape
         np.testing.assert_allclose(found, form.expected, case.rtol, case.atol)
 
