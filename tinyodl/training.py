@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tinyodl.errors import ModelError, UserError
-from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.least_squares import with_least_squares
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
 from tinyodl.update_plan import LayerUpdate, UpdatePlan
@@ -26,7 +27,7 @@ PENDING = "<pending>"
 ADAM_CORRECTION = "<bias correction>"
 
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
-STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
+STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v"), "rls": ()}
 SUM = "sum"
 FRACTION = "fraction"  # of an int8 weight, between two integers
 _FRACTIONS = {"int16": "int8", "float32": "float32"}  # the number format of it by `plan.master`
@@ -44,9 +45,17 @@ def sample_inputs(graph: Graph) -> tuple[str, ...]:
     return tuple(name for name in graph.inputs if name != TARGET)
 
 
-def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
+_LOSSES = {
+    "cross-entropy": "CrossEntropy",
+    "one-hot": "OneHotSquaredError",
+    "mse": "MeanSquaredError",
+}
+
+
+def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = None) -> Graph:
     """The training graph of `graph` under `plan`.
 
+    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -56,11 +65,10 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
     graph = _mark_parameters(graph, plan)
     predicted = graph.outputs[0]
     target: tuple[str, ...] = ()
-    kind = "MeanSquaredError"
+    kind = _LOSSES[plan.loss]
     if plan.loss == "cross-entropy":
-        kind = "CrossEntropy"
         predicted = _logits(graph)
-    else:
+    elif plan.loss == "mse":
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
@@ -69,6 +77,10 @@ def differentiate(graph: Graph, plan: UpdatePlan) -> Graph:
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
         return graph
+    if plan.optimizer == "rls":
+        inputs, outputs = (predicted, *target), (f"{predicted}.gradient",)
+        gradient = Node(f"{kind}Gradient", f"loss.{kind}Gradient", inputs, outputs, {}, loss.phase)
+        return with_least_squares(graph, plan, gradient, correlation)
 
     needing = _needing_gradient(graph)
     graph = _saving(graph, plan, needing)

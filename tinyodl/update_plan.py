@@ -19,8 +19,8 @@ from pydantic import (
 from tinyodl.errors import UserError
 
 Updates = Literal["none", "bias", "weights"]
-Loss = Literal["cross-entropy", "mse"]
-Optimizer = Literal["sgd", "momentum", "adam"]
+Loss = Literal["cross-entropy", "one-hot", "mse"]
+Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
@@ -74,6 +74,13 @@ class UpdatePlan(BaseModel):
     and the weights of some channels. `seed` seeds whatever the device draws by itself. `momentum`,
     `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update rules.
 
+    Losses: "cross-entropy" of a class label, "one-hot", the mean squared error against the label as
+    a vector of one 1, and "mse", that against a target vector which is sent with the sample.
+
+    "rls" is recursive least squares, for one dense layer at the end of the network and a squared
+    loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
+    `forgetting` a sample (1: never).
+
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
     `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
@@ -90,9 +97,19 @@ class UpdatePlan(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
+    ridge: float = Field(default=1.0, gt=0)
+    forgetting: float = Field(default=1.0, gt=0, le=1)
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _squared(self) -> Self:
+        if self.optimizer == "rls" and self.loss == "cross-entropy":
+            raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
+        if self.optimizer == "rls" and self.batch != 1:
+            raise ValueError("optimizer rls learns from each sample by itself: batch 1")
+        return self
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
@@ -133,6 +150,8 @@ def dump_plan(plan: UpdatePlan) -> str:
             f"beta2 = {plan.beta2!r}",
             f"epsilon = {plan.epsilon!r}",
         ]
+    if plan.optimizer == "rls":
+        lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

@@ -94,6 +94,7 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
+        "resets": _resets(graph, names),
         "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
@@ -293,6 +294,13 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
+def _resets(graph: Graph, names: _Names) -> list[str]:
+    """The calls that begin what is kept between steps, where neither zeros nor constants do."""
+    rules = [(OPERATORS[node.op].reset, node) for node in graph.nodes]
+    calls = [(rule(node, graph), node) for rule, node in rules if rule]
+    return [_text(call, node, names) for call, node in calls if call]
+
+
 def _used_tensors(graph: Graph) -> set[str]:
     """Arena tensors that a kernel call or a function of net.c names."""
     used = {graph.outputs[0], LOSS}
@@ -304,7 +312,9 @@ def _used_tensors(graph: Graph) -> set[str]:
 
 def _learners(graph: Graph, plan: UpdatePlan, names: _Names) -> list[dict[str, Any]]:
     """For each parameter that a gradient reaches: its learner's name and fields."""
-    found = []
+    found: list[dict[str, Any]] = []
+    if plan.optimizer == "rls":  # which hands nothing on
+        return found
     for tensor in graph.tensors.values():
         if tensor.storage is not Storage.PARAMETER:
             continue

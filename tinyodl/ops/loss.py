@@ -1,7 +1,8 @@
 """Losses of one sample: softmax cross-entropy on logits, and the mean squared error.
 
-    CrossEntropy      loss = log sum exp z - z[label]        gz = softmax(z) - onehot(label)
-    MeanSquaredError  loss = mean (y - t)^2                  gy = 2 (y - t) / n
+    CrossEntropy        loss = log sum exp z - z[label]      gz = softmax(z) - onehot(label)
+    MeanSquaredError    loss = mean (y - t)^2                gy = 2 (y - t) / n
+    OneHotSquaredError  the same with t = onehot(label)
 
 The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
 """
@@ -23,7 +24,7 @@ def _scalar(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
     return (1,)
 
 
-def _cross_entropy(function: str, node: Node, graph: Graph) -> Call:
+def _of_label(function: str, node: Node, graph: Graph) -> Call:
     z = node.inputs[0]
     return Call(function, (graph.tensor(z).size, Ref(z), Symbol("label"), Ref(node.outputs[0])))
 
@@ -37,14 +38,14 @@ register(
     Operator(
         "CrossEntropy",
         shape=_scalar,
-        call=lambda n, g: _cross_entropy("cross_entropy_f32", n, g),
+        call=lambda n, g: _of_label("cross_entropy_f32", n, g),
         kernel="cross_entropy_f32.h",
     )
 )
 register(
     Operator(
         "CrossEntropyGradient",
-        call=lambda n, g: _cross_entropy("cross_entropy_gradient_f32", n, g),
+        call=lambda n, g: _of_label("cross_entropy_gradient_f32", n, g),
         kernel="cross_entropy_f32.h",
         in_place=(0,),
     )
@@ -63,5 +64,21 @@ register(
         call=lambda n, g: _squared_error("mean_squared_error_gradient_f32", n, g),
         kernel="mean_squared_error_f32.h",
         in_place=(0, 1),
+    )
+)
+register(
+    Operator(
+        "OneHotSquaredError",
+        shape=_scalar,
+        call=lambda n, g: _of_label("one_hot_squared_error_f32", n, g),
+        kernel="mean_squared_error_f32.h",
+    )
+)
+register(
+    Operator(
+        "OneHotSquaredErrorGradient",
+        call=lambda n, g: _of_label("one_hot_squared_error_gradient_f32", n, g),
+        kernel="mean_squared_error_f32.h",
+        in_place=(0,),
     )
 )
