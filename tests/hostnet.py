@@ -35,9 +35,9 @@ class HostNet:
     piece = 1 << 30
 
     def __init__(
-        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=()
+        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=(), **start
     ) -> None:
-        self.training = differentiate(graph, plan)
+        self.training = differentiate(graph, plan, **start)
         for improve in passes:
             self.training = improve(self.training)
         self.arena = plan_arena(self.training)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
-    from tinyodl.compiler import Options
     from tinyodl.flashing import Flashed, OnLine
+    from tinyodl.learners import Options
     from tinyodl.manifest import Manifest
     from tinyodl.profiling import Profile
     from tinyodl.stream import Session

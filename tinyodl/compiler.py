@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 from pydantic import ValidationError
 
@@ -16,9 +16,10 @@ from tinyodl.by_channels import by_channels
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.frontend import Changes, Precision, Prepared, prepare
+from tinyodl.frontend import Changes, Prepared, prepare
 from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph, Node, Phase, Storage
+from tinyodl.learners import Options, as_learner
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
@@ -41,7 +42,7 @@ from tinyodl.ops.shared.body import in_full
 from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
-from tinyodl.update_plan import LayerUpdate, Loss, Master, Optimizer, UpdatePlan, load_plan
+from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan
 
 
 @dataclass(frozen=True)
@@ -54,37 +55,6 @@ class Compilation:
     network: Network
     manifest: Manifest
     board: Board
-
-
-class Options(TypedDict, total=False):
-    """What is compiled and how it learns; the defaults are `UpdatePlan`'s and the scheme "last".
-
-    `output` names the output that is trained and answered, where the model has several. `cut` is
-    the node that the network shall end with, `head` a fresh classifier such as "dense:64,10" behind
-    that node, or in the place of the last dense layer; its weights are drawn from `seed`.
-    `simplify` lets onnxruntime fold what it can. `check` compares what is left with the original.
-    `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
-    `calibrate` (.npz with x, or .csv).
-
-    `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
-    training rule then counts instead of the other options. With a head, "last" is the head.
-    """
-
-    output: str
-    cut: str
-    head: str
-    simplify: bool
-    precision: Precision
-    calibrate: str | Path
-    check: bool
-    update: str
-    loss: Loss
-    optimizer: Optimizer
-    learning_rate: float
-    batch: int
-    master: Master
-    scaling: bool
-    seed: int
 
 
 def compile_model(
@@ -116,46 +86,52 @@ def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
     return compilation(model, load_board(board), options).manifest
 
 
-_NOT_IN_A_PLAN = {
-    *("output", "cut", "head", "simplify", "precision", "calibrate", "check", "update"),
-}
-
-
 def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     update = options.get("update", "last")
     if update not in SCHEMES:
         return load_plan(Path(update))
-    rule = {name: value for name, value in options.items() if name not in _NOT_IN_A_PLAN}
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
+    rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
     try:
         return UpdatePlan.model_validate({"layers": layers, **rule})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
+        where = f"{first['loc'][0]} = {first['input']}: " if first["loc"] else ""
+        raise UserError(f"{where}{first['msg']}") from error
 
 
 def _changes(options: Options) -> Changes:
+    def path(name: Literal["calibrate", "start"]) -> Path | None:
+        given = options.get(name)
+        return Path(given) if given else None
+
     return Changes(
         output=options.get("output"),
         cut=options.get("cut"),
+        taps=tuple(options.get("tap", ())),
         head=options.get("head"),
+        head_at_zero=options.get("optimizer") == "rls",
         seed=options.get("seed", 0),
+        start=path("start"),
+        ridge=options.get("ridge", 1.0),
         simplify=options.get("simplify", False),
         precision=options.get("precision", "float32"),
-        calibrate=Path(samples) if (samples := options.get("calibrate")) else None,
+        calibrate=path("calibrate"),
         check=options.get("check", True),
     )
 
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
+    options = as_learner(options)
     prepared = prepare(model, _changes(options))
     plan = _plan(prepared, options)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
-    training = differentiate(graph, _of_layers(plan, prepared.graph, graph))
+    layers = _of_layers(plan, prepared.graph, graph)
+    training = differentiate(graph, layers, prepared.correlation)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)

@@ -83,6 +83,21 @@ def load_inputs(
     }
 
 
+def load_labelled(
+    path: Path, inputs: Mapping[str, tuple[int, ...]], classes: int
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+    """The samples of a file as `load_inputs` gives them, and their class numbers (N,)."""
+    x = load_inputs(path, inputs, (1, 1))
+    if path.suffix.lower() == ".csv":
+        size = sum(prod(shape) for shape in inputs.values())
+        y: NDArray[Any] = _whole_numbers(_csv_rows(path, {size + 1})[:, -1], path)
+    else:
+        with _npz(path) as archive:
+            y = _member(archive, "y", path)
+    count = len(next(iter(x.values())))
+    return x, _check_classes(np.asarray(y), count, classes, str(path))
+
+
 def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the data") -> Samples:
     """Samples from arrays; `source` is what the message of a DataError begins with."""
     inputs = check_x(x, manifest, source)
@@ -141,6 +156,10 @@ def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArr
                 "one target for each sample of x, shaped like the model's output"
             )
         return _finite(_real_numbers(array, f"{source}: y"), f"{source}: y")
+    return _check_classes(array, count, prod(manifest.model.output_shape), source)
+
+
+def _check_classes(array: NDArray[Any], count: int, classes: int, source: str) -> NDArray[Any]:
     if array.shape != (count,):
         raise DataError(
             f"{source}: y has shape {_shape(array.shape)}, needed is {_shape((count,))}: "
@@ -151,7 +170,6 @@ def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArr
             f"{source}: y has type {array.dtype}, class numbers must be integers; "
             "convert it with y.astype(int)"
         )
-    classes = prod(manifest.model.output_shape)
     wrong = np.flatnonzero((array < 0) | (array >= classes))
     if wrong.size:
         raise DataError(
@@ -254,13 +272,16 @@ def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any
     x, y = rows[:, :size], rows[:, size:]
     if mse:
         return x, y.reshape(-1, *manifest.model.output_shape[1:])
-    labels = y[:, 0]
+    return x, _whole_numbers(y[:, 0], path)
+
+
+def _whole_numbers(labels: NDArray[np.float64], path: Path) -> NDArray[np.int64]:
     wrong = np.flatnonzero((labels != np.floor(labels)) | ~(np.abs(labels) < 2**31))
     if wrong.size:
         raise DataError(
             f"{path}: y[{wrong[0]}] is {labels[wrong[0]]}: the last column must hold class numbers"
         )
-    return x, labels.astype(np.int64)
+    return labels.astype(np.int64)
 
 
 def _flat_size(path: Path, shape: tuple[int, ...]) -> int:

@@ -42,7 +42,7 @@ def _is_parameter(graph: Graph, name: str) -> bool:
 
 
 def _behind(graph: Graph) -> list[Node]:
-    """The dense layer of one row whose output is the network's, views aside; [] if there is none."""
+    """The dense layer of one row whose output is the network's, views aside; or nothing."""
     node = graph.producer.get(graph.outputs[0])
     while node is not None and OPERATORS[node.op].call is None:
         node = graph.producer.get(node.inputs[0])

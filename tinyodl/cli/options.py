@@ -47,6 +47,24 @@ _LEARNING = (
     click.option("--head", metavar="dense:UNITS[,UNITS...]",
                  help="A fresh classifier of dense layers: after --cut, or in the place of the "
                  "last dense layer, or on an embedding. With it, `--update last` is the head."),
+    click.option("--tap", multiple=True, metavar="NODE",
+                 help="What the fresh head reads, if not what the last dense layer does; several "
+                 "are put side by side."),
+    click.option("--learner", type=click.Choice(["rls", "elm"]),
+                 help="A way to learn that brings its own last layer: rls, recursive least "
+                 "squares; elm, the same behind a hidden layer of hashed weights."),
+    click.option("--classes", type=int, metavar="N",
+                 help="Outputs of the learner's layer.  [default: as many as the model's]"),
+    click.option("--hidden", type=int, metavar="N",
+                 help="Hidden units of elm.  [default: 128]"),
+    click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
+                 help="Begin rls or elm as if they had learned from these labelled samples.  "
+                 "[default: begin at zero]"),
+    click.option("--ridge", type=float,
+                 help="How sure rls and elm are of zero weights at first.  [default: 1]"),
+    click.option("--forgetting", type=float, metavar="F",
+                 help="What rls and elm keep of the past at each sample, e.g. 0.999.  "
+                 "[default: 1, all]"),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
     click.option("--precision", type=click.Choice(["float32", "int8"]),
@@ -61,9 +79,10 @@ _LEARNING = (
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
                  "file says (with its own training rule)."),
-    click.option("--loss", type=click.Choice(["cross-entropy", "mse"]),
-                 help="[default: cross-entropy]"),
-    click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam"]),
+    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse"]),
+                 help="Of labels: cross-entropy, or the squared error against one-hot; mse of "
+                 "target vectors.  [default: cross-entropy; one-hot for rls and elm]"),
+    click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
     click.option("--batch", type=int, help="Samples per update.  [default: 1]"),
@@ -81,7 +100,10 @@ _LEARNING = (
 )  # fmt: skip
 
 _NAMES = {"lr": "learning_rate"}
-_RULE = ("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed")
+_RULE = (
+    *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
+    *("ridge", "forgetting"),
+)
 
 
 def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +115,7 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
-    named = {name: value for name, value in given.items() if not (value is None or value is False)}
+    named = {name: value for name, value in given.items() if value not in (None, False, ())}
     options = {_NAMES.get(name, name): value for name, value in named.items()}
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):

@@ -26,17 +26,26 @@ def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto
     integers end in the real numbers that they stand for.
     Raises UserError, with the names most like it, when there is none such.
     """
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    value = rounded_value(whole.graph, computed_value(whole, node, source))
+    return ending_at(whole, real_value(whole.graph, value), source)
+
+
+def computed_value(model: onnx.ModelProto, node: str, source: str) -> str:
+    """The first output of the node of that name, or the value of that name.
+
+    Raises UserError, with the names most like it, when there is none such.
+    """
     names = node_names(model.graph)
     by_name = dict(zip(names, model.graph.node, strict=True))
     made = {value for proto in model.graph.node for value in proto.output if value}
     value = by_name[node].output[0] if node in by_name else node
     if value in made:
-        whole = onnx.ModelProto()
-        whole.CopyFrom(model)
-        return ending_at(whole, real_value(whole.graph, rounded_value(whole.graph, value)), source)
+        return str(value)
     near = difflib.get_close_matches(node, [*names, *made], n=3, cutoff=0.3) or list(names)[-3:]
     listed = ", ".join(f"'{name}'" for name in near)
-    raise UserError(f"{source}: has no node '{node}' to cut after; names like it are {listed}")
+    raise UserError(f"{source}: has no node '{node}'; names like it are {listed}")
 
 
 def ending_at(model: onnx.ModelProto, value: str, source: str) -> onnx.ModelProto:

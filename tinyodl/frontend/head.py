@@ -1,13 +1,15 @@
 """--head: a fresh classifier on what a model computes, written into the ONNX file.
 
 `dense:10` is one dense layer with 10 outputs, `dense:64,10` is 64 units, Relu, then 10 outputs:
-Flatten where the features are not a row, and a Gemm for each layer. Biases are zero. Weights are
-drawn uniformly from +-bound:
+Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units whose
+weights are those of `HashedGemm` and never learn, Sigmoid, then 10 outputs. `*` stands for as many
+outputs as the model has. Biases are zero. Weights are drawn uniformly from +-bound:
 
     He      bound = sqrt(6 / fan_in)               layers before a Relu   (He et al. 2015)
     Glorot  bound = sqrt(6 / (fan_in + fan_out))   the last layer         (Glorot and Bengio 2010)
 
-by numpy's PCG64 from the seed, layer after layer, in C order of the weight (outputs, inputs).
+by numpy's PCG64 from the seed, layer after layer, in C order of the weight (outputs, inputs); those
+of the last layer are zero where that is asked for.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ from tinyodl.frontend.build import value_shapes
 from tinyodl.frontend.cut import batch_symbol, drop_unused, ending_at
 from tinyodl.frontend.dequantized import real_value
 from tinyodl.frontend.edit import fresh_name
+from tinyodl.frontend.tap import flattened
 from tinyodl.graph import Array
+from tinyodl.ops.hashed_gemm import hashed_weights
 from tinyodl.ops.shared import MAX_ELEMENTS, unused
 
-_SPEC = re.compile(r"dense:(\d{1,9}(?:,\d{1,9})*)")
+_SPEC = re.compile(r"(?:dense:|(elm):(?=\d+,[^,]+$))((?:\d{1,9},)*(?:\d{1,9}|\*))")
 _ON_SCORES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "Identity"})
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearSoftmax", "QLinearSigmoid"})
@@ -40,22 +44,38 @@ _DENSE = {"Gemm": 1, "MatMul": 1, "Conv": 1, "QGemm": 3, "QLinearMatMul": 3, "QL
 
 
 @dataclass(frozen=True)
+class Head:
+    """What to put there: the units of each layer, the last None for as many as the model has.
+
+    `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
+    """
+
+    sizes: tuple[int | None, ...]
+    hashed: bool = False
+    zero: bool = False
+
+
+@dataclass(frozen=True)
 class Headed:
-    """A model with a fresh head, and the names of the head's dense layers."""
+    """A model with a fresh head: its dense layers that can learn, and the one that cannot."""
 
     model: onnx.ModelProto
     layers: tuple[str, ...]
+    hashed: str | None = None
 
 
-def head_sizes(spec: str) -> tuple[int, ...]:
-    """The units of each dense layer. Raises UserError."""
+def parse_head(spec: str, *, zero: bool = False) -> Head:
+    """What `spec` asks for. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
-    sizes = tuple(int(size) for size in found[1].split(",")) if found else ()
-    if not sizes or 0 in sizes:
+    sizes = (
+        tuple(None if size == "*" else int(size) for size in found[2].split(",")) if found else ()
+    )
+    if found is None or 0 in sizes:
         raise UserError(
-            f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10"
+            f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10, or of "
+            "a hashed hidden layer and of the output, as elm:128,10"
         )
-    return sizes
+    return Head(sizes, found[1] == "elm", zero)
 
 
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
@@ -106,15 +126,18 @@ def with_head(
     model: onnx.ModelProto,
     on: str,
     shape: Sequence[int],
-    sizes: Sequence[int],
+    head: Head,
+    outputs: int,
     seed: int,
     source: str,
 ) -> Headed:
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
-    Raises ModelError when the head would be beyond all measure.
+    `outputs` is how many the model has now. Raises ModelError when the head would be beyond all
+    measure.
     """
     features = prod(shape)
+    sizes = tuple(outputs if size is None else size for size in head.sizes)
     if features * sizes[0] > MAX_ELEMENTS:
         raise ModelError(
             f"{source}: a head of {sizes[0]} units on {features} features is too large; cut later, "
@@ -122,35 +145,37 @@ def with_head(
         )
     made = ending_at(model, on, source)
     graph = made.graph
-    x = real_value(graph, on)
     names = {node.name for node in graph.node}
-    if len(shape) != 2 or shape[0] != 1:
-        flat = fresh_name(graph, "head.features")
-        axis = 1 if shape and shape[0] == 1 else 0
-        name = unused("head.flatten", names)
-        graph.node.append(onnx.helper.make_node("Flatten", [x], [flat], name=name, axis=axis))
-        x = flat
+    x = flattened(graph, real_value(graph, on), shape, names)
     layers = []
     random = np.random.default_rng(seed)
-    for index, outputs in enumerate(sizes):
+    for index, units in enumerate(sizes):
         last = index == len(sizes) - 1
-        weight = _drawn(random, outputs, features, last)
+        hashed = head.hashed and index == 0
+        bias = np.zeros(units, np.float32)
+        if hashed:
+            weight, bias = hashed_weights(seed, units, features)
+        elif last and head.zero:
+            weight = np.zeros((units, features), np.float32)
+        else:
+            weight = _drawn(random, units, features, last)
         layer = unused(f"head.dense{index + 1}", names)
         w, b = fresh_name(graph, f"{layer}.weight"), fresh_name(graph, f"{layer}.bias")
-        bias = np.zeros(outputs, np.float32)
         graph.initializer.extend(
             (onnx.numpy_helper.from_array(weight, w), onnx.numpy_helper.from_array(bias, b))
         )
         y = fresh_name(graph, "head.scores" if last else f"{layer}.output")
         graph.node.append(onnx.helper.make_node("Gemm", [x, w, b], [y], name=layer, transB=1))
         if not last:
-            name, x = unused(f"head.relu{index + 1}", names), fresh_name(graph, f"{layer}.relu")
-            graph.node.append(onnx.helper.make_node("Relu", [y], [x], name=name))
+            op = "Sigmoid" if hashed else "Relu"
+            bent = op.lower()
+            name, x = unused(f"head.{bent}{index + 1}", names), fresh_name(graph, f"{layer}.{bent}")
+            graph.node.append(onnx.helper.make_node(op, [y], [x], name=name))
         layers.append(layer)
-        features = outputs
+        features = units
     _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
     drop_unused(graph)
-    return Headed(made, tuple(layers))
+    return Headed(made, tuple(layers[head.hashed :]), layers[0] if head.hashed else None)
 
 
 def _drawn(random: np.random.Generator, outputs: int, inputs: int, last: bool) -> Array:

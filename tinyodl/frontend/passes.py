@@ -14,6 +14,7 @@ import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Origin, Quantization, Tensor
 from tinyodl.ops import OPERATORS, weights_of
+from tinyodl.ops.hashed_gemm import hashed_weights
 from tinyodl.ops.shared import Affine, Layer, constant_tensor, unused
 
 IDENTITY = "Identity"
@@ -233,3 +234,16 @@ def _multiplied(weight: Tensor, factor: Array, folded: str) -> Tensor:
 def _value(tensor: Tensor) -> Array:
     assert tensor.data is not None
     return tensor.data.astype(np.float64)
+
+
+def with_hashed_layer(graph: Graph, name: str, seed: int) -> Graph:
+    """With the dense layer of that name as `HashedGemm`: its weights are the hash of the seed."""
+    [layer] = [node for node in graph.nodes if node.name == name]
+    x, w, b = layer.inputs
+    outputs, inputs = graph.shape(w)
+    given = [graph.tensor(each).data for each in (w, b)]
+    for held, hash_ in zip(given, hashed_weights(seed, outputs, inputs), strict=True):
+        if held is None or not np.array_equal(held, hash_):
+            raise ValueError(f"the weights of {name} are not the hash of {seed}")
+    hashed = replace(layer, op="HashedGemm", inputs=(x,), attrs={"outputs": outputs, "seed": seed})
+    return graph.with_nodes(hashed if node is layer else node for node in graph.nodes)

@@ -7,18 +7,21 @@ learned weights back into that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Literal, get_args
 
 import onnx
 
-from tinyodl.errors import ModelError, UserError
-from tinyodl.frontend.build import chosen_output, import_checked, value_shapes
+from tinyodl.errors import UserError
+from tinyodl.frontend.build import chosen_output, import_checked
 from tinyodl.frontend.cut import cut_model, ending_at
-from tinyodl.frontend.head import classifier_input, head_sizes, with_head
+from tinyodl.frontend.head import Headed, classifier_input, parse_head, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
-from tinyodl.graph import Graph
+from tinyodl.frontend.passes import with_hashed_layer
+from tinyodl.frontend.tap import shape_of, tapped
+from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
 from tinyodl.update_plan import UpdatePlan
 
@@ -31,8 +34,12 @@ class Changes:
 
     output: str | None = None
     cut: str | None = None
+    taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: str | None = None
+    head_at_zero: bool = False  # its last layer
     seed: int = 0  # of the head's weights
+    start: Path | None = None  # samples that the head's last layer has learned from
+    ridge: float = 1.0  # by least squares with that much certainty of zero
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
     calibrate: Path | None = None  # the samples for that
@@ -43,7 +50,8 @@ class Changes:
 class Prepared:
     """The model as the project keeps it, its graph, and the layers of a fresh head.
 
-    In the graph all layers that can learn are nodes of their own.
+    In the graph all layers that can learn are nodes of their own. `hashed` is the layer whose
+    weights are the hash of `seed`.
     """
 
     path: Path
@@ -52,11 +60,15 @@ class Prepared:
     graph: Graph
     head: tuple[str, ...] = ()
     calibration: CalibrationRecord | None = None
+    hashed: str | None = None
+    seed: int = 0
+    correlation: Array | None = None  # of --start: P of recursive least squares
 
     def under(self, plan: UpdatePlan) -> Graph:
         """The graph in which layers absorb those behind them that the plan does not let learn."""
         model = load_model(self.path, self.data)
-        return import_checked(model, str(self.path), self.output, plan.learns).graph
+        graph = import_checked(model, str(self.path), self.output, plan.learns).graph
+        return with_hashed_layer(graph, self.hashed, self.seed) if self.hashed else graph
 
 
 def prepare(path: Path, changes: Changes) -> Prepared:
@@ -67,41 +79,66 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     """
     source = str(path)
     samples = _samples(changes)
+    if changes.taps and not changes.head:
+        raise UserError("--tap says what a fresh head reads; give --head or --learner too")
     if not (changes.cut or changes.head or changes.simplify or samples):
         imported = import_checked(load_model(path), source, changes.output, lambda layer: True)
         return Prepared(path, model_bytes(path), changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
-    sizes = head_sizes(changes.head) if changes.head else ()
+    head = parse_head(changes.head, zero=changes.head_at_zero) if changes.head else None
     original = model = read_model(path)
     output = changes.output
+    classes = _classes(model, output, source) if head and None in head.sizes else 0
     if changes.cut:
         if output is not None:
             raise UserError("--cut ends the network at a node; leave --output away")
+        if changes.taps:
+            raise UserError("--cut and --tap both say where the head is put; give one of them")
         model = cut_model(model, changes.cut, source)
     if changes.simplify:
         model = simplified(model, source)
-    on = chosen_output(model, source, output) if sizes or samples else ""
-    if sizes and not changes.cut:
+    on = chosen_output(model, source, output) if head or samples else ""
+    if changes.taps:
+        model, on = tapped(model, changes.taps, source)
+    elif head and not changes.cut:
         on = classifier_input(model, on) or on
     real, calibration = None, None
     if samples:
         from tinyodl.quantize import quantized
 
-        made = quantized(ending_at(model, on, source), samples, source, scores=not sizes)
-        real, model, calibration = made.real, made.model, made.calibration
+        int8 = quantized(ending_at(model, on, source), samples, source, scores=not head)
+        real, model, calibration = int8.real, int8.model, int8.calibration
         output = None
-    layers: tuple[str, ...] = ()
-    if sizes:
-        headed = with_head(model, on, _shape(model, on, source), sizes, changes.seed, source)
-        model, layers = headed.model, headed.layers
-        output = None
+    headed = None
+    if head:
+        shape = shape_of(model, on, source)
+        headed = with_head(model, on, shape, head, classes, changes.seed, source)
+        model, output = headed.model, None
     data = model.SerializeToString(deterministic=True)
     loaded = load_model(path, data)
     imported = import_checked(loaded, source, output, lambda layer: True)
     if changes.check:
         check_same(original, model if real is None else real, source)
-    return Prepared(path, data, output, imported.graph, layers, calibration)
+    made = Prepared(path, data, output, imported.graph, calibration=calibration)
+    return made if headed is None else _with_head(made, headed, changes)
+
+
+def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared:
+    """What is prepared, with what is special about its fresh head."""
+    made = replace(prepared, head=headed.layers)
+    if changes.start:
+        from tinyodl.frontend.start import started  # onnxruntime loads slowly
+
+        source = str(made.path)
+        fit = started(headed.model, made.graph, made.head[-1], changes.start, changes.ridge, source)
+        data = fit.model.SerializeToString(deterministic=True)
+        graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
+        made = replace(made, data=data, graph=graph, correlation=fit.correlation)
+    if headed.hashed:
+        graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)
+        made = replace(made, graph=graph, hashed=headed.hashed, seed=changes.seed)
+    return made
 
 
 def _samples(changes: Changes) -> Path | None:
@@ -121,12 +158,13 @@ def _samples(changes: Changes) -> Path | None:
     return changes.calibrate
 
 
-def _shape(model: onnx.ModelProto, value: str, source: str) -> tuple[int, ...]:
-    """The shape of a value with batch 1."""
-    shape = value_shapes(ending_at(model, value, source), source).get(value)
-    if shape is None:
-        raise ModelError(
-            f"{source}: the shape of '{value}' is not known before it runs; "
-            "a head needs a fixed number of features"
+def _classes(model: onnx.ModelProto, output: str | None, source: str) -> int:
+    """How many outputs a head has that has as many as the model. Raises UserError."""
+    value = chosen_output(model, source, output)
+    shape = shape_of(model, value, source)
+    if classifier_input(model, value) is None or prod(shape) != shape[-1]:
+        raise UserError(
+            f"{source}: its output {value!r} of shape {shape} is not that of a classifier; say how "
+            "many classes there are, with --classes N or --head dense:N"
         )
-    return shape
+    return shape[-1]

@@ -1,8 +1,8 @@
 """Recursive least squares: a dense layer that fits all samples so far, without a learning rate.
 
-With the layer's input and a 1 for its bias, x~, its error e = t - y, and P, which begins as I / ridge:
+With x~, the layer's input and a 1 for its bias, its error e = t - y, and P, at first I / ridge:
 
-    g = P x~        d = forgetting + x~ . g        w += e g' / d        P = (P - g g' / d) / forgetting
+    g = P x~      d = forgetting + x~ . g      w += e g' / d      P = (P - g g' / d) / forgetting
 
 Inputs: the gradient of the loss, `factor` times which is e; x (1, K); w (N, K); b (N) or absent;
 P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias. Output: g (M), scratch.
@@ -42,12 +42,11 @@ def _call(node: Node, graph: Graph) -> Call:
     outputs, size = _sizes(node, graph)
     attrs = node.attrs
     forgetting = float(attrs["forgetting"])
-    if forgetting < 1:
-        function, rule = "rls_forgetting_f32", (forgetting, size / attrs["ridge"])
-    else:
-        function, rule = "rls_f32", ()
-    operands = (Ref(gy), Ref(x), Ref(w), Ref(b), Ref(p), Ref(node.outputs[0]))
-    return Call(function, (outputs, size, *rule, float(attrs["factor"]), *operands))
+    operands = (attrs["factor"], Ref(gy), Ref(x), Ref(w), Ref(b), Ref(p), Ref(node.outputs[0]))
+    if forgetting == 1:
+        return Call("rls_f32", (outputs, size, *operands))
+    bound = size / attrs["ridge"]
+    return Call("rls_forgetting_f32", (outputs, size, forgetting, bound, *operands))
 
 
 def _reset(node: Node, graph: Graph) -> Call | None:

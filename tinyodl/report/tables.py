@@ -25,6 +25,7 @@ from tinyodl.report.figures import (
 )
 from tinyodl.report.values import limits
 from tinyodl.runlog import PHASES, Evaluation, Run
+from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed
@@ -64,14 +65,13 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, "
-        f"batch {plan.batch}.\n{_of_int8(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
     )
     if manifest.model.calibration:
-        console.print(_calibration(manifest.model.calibration, plan.loss == "cross-entropy"))
+        console.print(_calibration(manifest.model.calibration, plan.loss != "mse"))
     ram_limit, flash_limit = limits(manifest, ram, flash)
     console.print(_memory("RAM", manifest.ram, ram_limit))
     console.print(_memory("flash", manifest.flash, flash_limit))
@@ -81,6 +81,14 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
+
+
+def _rule(plan: UpdatePlan) -> str:
+    """How the plan updates."""
+    if plan.optimizer == "rls":
+        past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
+        return f"optimizer rls, ridge {plan.ridge:g}{past}"
+    return f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, batch {plan.batch}"
 
 
 def _of_parts(manifest: Manifest) -> str:

@@ -1,0 +1,97 @@
+"""Options of `compile`, and `--learner`: ways to learn as a whole, each a set of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict, get_args
+
+from tinyodl.errors import UserError
+from tinyodl.frontend import Precision
+from tinyodl.update_plan import Loss, Master, Optimizer
+
+Learner = Literal["rls", "elm"]
+HIDDEN = 128  # hashed units, as in the published core
+
+
+class Options(TypedDict, total=False):
+    """What is compiled and how it learns; the defaults are `UpdatePlan`'s and the scheme "last".
+
+    `output` names the output that is trained and answered, where the model has several. `cut` is
+    the node that the network shall end with, `head` a fresh classifier such as "dense:64,10" behind
+    that node, or in the place of the last dense layer; its weights are drawn from `seed`.
+    `simplify` lets onnxruntime fold what it can. `check` compares what is left with the original.
+    `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
+    `calibrate` (.npz with x, or .csv).
+
+    `learner` is a way to learn as a whole: "rls" puts a dense layer in the place of the last one,
+    which learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
+    They begin at zero, or with `start` as if they had learned from the samples of that file. The
+    layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
+    default what the model's last dense layer reads. `ridge` and `forgetting` are `UpdatePlan`'s.
+
+    `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
+    training rule then counts instead of the other options. With a head, "last" is the head.
+    """
+
+    output: str
+    cut: str
+    head: str
+    tap: Sequence[str]
+    learner: Learner
+    classes: int
+    hidden: int
+    start: str | Path
+    ridge: float
+    forgetting: float
+    simplify: bool
+    precision: Precision
+    calibrate: str | Path
+    check: bool
+    update: str
+    loss: Loss
+    optimizer: Optimizer
+    learning_rate: float
+    batch: int
+    master: Master
+    scaling: bool
+    seed: int
+
+
+# What belongs to learners, and to which of them.
+_OF: dict[str, tuple[Learner, ...]] = {
+    "classes": ("rls", "elm"),
+    "hidden": ("elm",),
+    "start": ("rls", "elm"),
+}
+_BROUGHT = ("head", "optimizer")
+
+
+def as_learner(options: Options) -> Options:
+    """The options with those that the learner stands for. Raises UserError where they clash."""
+    learner = options.get("learner")
+    if learner not in (None, *get_args(Learner)):
+        raise UserError(f"learner {learner}: give {' or '.join(get_args(Learner))}")
+    for name, learners in _OF.items():
+        if name in options and learner not in learners:
+            raise UserError(f"--{name} is for --learner {' or '.join(learners)}")
+    if options.get("optimizer", "rls" if learner else "sgd") != "rls":
+        for name in ("ridge", "forgetting"):
+            if name in options:
+                raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
+    if learner is None:
+        return options
+    for name in _BROUGHT:
+        if name in options:
+            raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
+    if options.get("update", "last") != "last":
+        raise UserError(f"--learner {learner} learns its own layer; leave --update away")
+    for name in ("classes", "hidden"):
+        if options.get(name, 1) < 1:  # type: ignore[operator]
+            raise UserError(f"--{name} {options[name]}: give at least 1")  # type: ignore[literal-required]
+    outputs = str(options.get("classes", "*"))
+    made: Options = {**options, "optimizer": "rls", "head": f"dense:{outputs}"}
+    if learner == "elm":
+        made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
+    made.setdefault("loss", "one-hot")
+    return made
