@@ -52,6 +52,7 @@ WATCH_LEARNERS = (
     Learner("sgd, last layer, rate 0.02", {"learning_rate": 0.02}),
     Learner("rls", {"learner": "rls"}),
     Learner("rls, started", {"learner": "rls"}, started=True),
+    Learner("rls, started, weight 1", {"learner": "rls", "start_weight": 1.0}, started=True),
     Learner("rls, started, forgetting 0.99", {"learner": "rls", "forgetting": 0.99}, started=True),
     Learner("elm, 64 hidden", {"learner": "elm", "hidden": 64}),
     Learner("elm, 64 hidden, started", {"learner": "elm", "hidden": 64}, started=True),
@@ -60,6 +61,7 @@ HAR_LEARNERS = (
     Learner("sgd, last layer, rate 0.01", {"learning_rate": 0.01}),
     Learner("rls", {"learner": "rls"}),
     Learner("rls, started", {"learner": "rls"}, started=True),
+    Learner("rls, started, weight 1", {"learner": "rls", "start_weight": 1.0}, started=True),
     Learner("elm on the input, 128 hidden", {"learner": "elm", "tap": ["input"]}),
     Learner("elm on the input, started", {"learner": "elm", "tap": ["input"]}, started=True),
 )
@@ -103,9 +105,7 @@ def har() -> Task:
         x, y = data["x"].astype(np.float32), data["y"].astype(np.int64)
         subject = data["subject"]
     drift = (9, 14, 16, 19, 25)
-    persons = {
-        p: [_split(x[subject == p], y[subject == p], seed) for seed in SEEDS] for p in drift
-    }
+    persons = {p: [_split(x[subject == p], y[subject == p], seed) for seed in SEEDS] for p in drift}
     old = ~np.isin(subject, drift)
     model = SHARED / "models" / "har_mlp_265_128_6.onnx"
     return Task(model, HAR_LEARNERS, persons, _split(x[old], y[old], 0))

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 
@@ -16,7 +16,7 @@ from tinyodl.by_channels import by_channels
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.frontend import Changes, Prepared, prepare
+from tinyodl.frontend import Changes, Prepared, Start, prepare
 from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
@@ -103,10 +103,7 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
 
 
 def _changes(options: Options) -> Changes:
-    def path(name: Literal["calibrate", "start"]) -> Path | None:
-        given = options.get(name)
-        return Path(given) if given else None
-
+    samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
         cut=options.get("cut"),
@@ -114,13 +111,24 @@ def _changes(options: Options) -> Changes:
         head=options.get("head"),
         head_at_zero=options.get("optimizer") == "rls",
         seed=options.get("seed", 0),
-        start=path("start"),
-        ridge=options.get("ridge", 1.0),
+        start=_start(options),
         simplify=options.get("simplify", False),
         precision=options.get("precision", "float32"),
-        calibrate=path("calibrate"),
+        calibrate=Path(samples) if samples else None,
         check=options.get("check", True),
     )
+
+
+def _start(options: Options) -> Start | None:
+    samples = options.get("start")
+    if not samples:
+        return None
+    given: dict[str, float] = {}
+    if "start_weight" in options:
+        given["weight"] = options["start_weight"]
+    if "ridge" in options:
+        given["ridge"] = options["ridge"]
+    return Start(Path(samples), **given)
 
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:

@@ -28,7 +28,8 @@ class Options(TypedDict, total=False):
     which learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
-    default what the model's last dense layer reads. `ridge` and `forgetting` are `UpdatePlan`'s.
+    default what the model's last dense layer reads. Each of the samples it starts from counts as
+    much as `start_weight` of the stream's. `ridge` and `forgetting` are `UpdatePlan`'s.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -42,6 +43,7 @@ class Options(TypedDict, total=False):
     classes: int
     hidden: int
     start: str | Path
+    start_weight: float
     ridge: float
     forgetting: float
     simplify: bool
@@ -63,8 +65,13 @@ _OF: dict[str, tuple[Learner, ...]] = {
     "classes": ("rls", "elm"),
     "hidden": ("elm",),
     "start": ("rls", "elm"),
+    "start_weight": ("rls", "elm"),
 }
 _BROUGHT = ("head", "optimizer")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def as_learner(options: Options) -> Options:
@@ -74,7 +81,7 @@ def as_learner(options: Options) -> Options:
         raise UserError(f"learner {learner}: give {' or '.join(get_args(Learner))}")
     for name, learners in _OF.items():
         if name in options and learner not in learners:
-            raise UserError(f"--{name} is for --learner {' or '.join(learners)}")
+            raise UserError(f"{_option(name)} is for --learner {' or '.join(learners)}")
     if options.get("optimizer", "rls" if learner else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
             if name in options:
@@ -89,6 +96,10 @@ def as_learner(options: Options) -> Options:
     for name in ("classes", "hidden"):
         if options.get(name, 1) < 1:  # type: ignore[operator]
             raise UserError(f"--{name} {options[name]}: give at least 1")  # type: ignore[literal-required]
+    if "start_weight" in options and "start" not in options:
+        raise UserError("--start-weight is for --start: give both")
+    if not options.get("start_weight", 1) > 0:
+        raise UserError(f"--start-weight {options['start_weight']}: give more than 0")
     outputs = str(options.get("classes", "*"))
     made: Options = {**options, "optimizer": "rls", "head": f"dense:{outputs}"}
     if learner == "elm":

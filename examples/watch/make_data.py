@@ -47,7 +47,7 @@ def rounded(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def halves(source: Path, persons: Iterable[int]) -> list[Samples]:
-    """The windows (N, 6, 1, 100) and labels of the first halves of recordings, and of the second."""
+    """Windows (N, 6, 1, 100) and labels of the first halves of recordings, and of the second."""
     stream = np.load(source, allow_pickle=False)
     card = json.loads((HERE / "normalisation.json").read_text())
     mean, std = (np.array(card[key]).reshape(6, 1) for key in ("mean", "std"))
@@ -56,7 +56,9 @@ def halves(source: Path, persons: Iterable[int]) -> list[Samples]:
     for recording in np.flatnonzero(np.isin(stream["subject"], list(persons))):
         begin, end = stream["rec_start"][recording : recording + 2]
         middle = begin + (end - begin) // 2
-        for (counts, labels), (low, high) in zip(parts, ((begin, middle), (middle, end))):
+        for (counts, labels), (low, high) in zip(
+            parts, ((begin, middle), (middle, end)), strict=True
+        ):
             found = windows(stream["signal"][low:high])
             counts.extend(found)
             labels.extend([stream["y"][recording]] * len(found))
@@ -70,7 +72,7 @@ def halves(source: Path, persons: Iterable[int]) -> list[Samples]:
 def cut(source: Path) -> None:
     """Write the six files beside this script."""
     for person in PERSONS:
-        for part, (x, y) in zip(("learn", "test"), halves(source, [person])):
+        for part, (x, y) in zip(("learn", "test"), halves(source, [person]), strict=True):
             path = HERE / f"person{person}_{part}.npz"
             np.savez_compressed(path, x=x, y=y)
             print(f"{path.name}: {len(x)} windows, {path.stat().st_size} bytes")

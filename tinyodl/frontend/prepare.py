@@ -20,6 +20,7 @@ from tinyodl.frontend.cut import cut_model, ending_at
 from tinyodl.frontend.head import Headed, classifier_input, parse_head, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.frontend.passes import with_hashed_layer
+from tinyodl.frontend.start import Start, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
@@ -38,8 +39,7 @@ class Changes:
     head: str | None = None
     head_at_zero: bool = False  # its last layer
     seed: int = 0  # of the head's weights
-    start: Path | None = None  # samples that the head's last layer has learned from
-    ridge: float = 1.0  # by least squares with that much certainty of zero
+    start: Start | None = None  # what the head's last layer has learned from
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
     calibrate: Path | None = None  # the samples for that
@@ -128,10 +128,8 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
     """What is prepared, with what is special about its fresh head."""
     made = replace(prepared, head=headed.layers)
     if changes.start:
-        from tinyodl.frontend.start import started  # onnxruntime loads slowly
-
         source = str(made.path)
-        fit = started(headed.model, made.graph, made.head[-1], changes.start, changes.ridge, source)
+        fit = started(headed.model, made.graph, made.head[-1], changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
         made = replace(made, data=data, graph=graph, correlation=fit.correlation)

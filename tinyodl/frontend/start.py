@@ -2,10 +2,11 @@
 
 What the layer reads is computed by onnxruntime, the rest in float64:
 
-    P = (X~' X~ + ridge I)^-1        (w, b) = P X~' T
+    P = (weight X~' X~ + ridge I)^-1        (w, b) = weight P X~' T
 
 X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. So the
-device begins as if it had learned from all of them by recursive least squares.
+device begins as if it had learned from all of them by recursive least squares, each counting as
+much as `weight` samples of the stream.
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ import onnx
 from tinyodl.data import load_labelled
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
-from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array, Graph
+
+
+@dataclass(frozen=True)
+class Start:
+    """The samples to begin from (.npz or .csv), what each counts, and how sure zero is without."""
+
+    samples: Path
+    weight: float = 0.1
+    ridge: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,7 @@ class Started:
     correlation: Array
 
 
-def started(
-    model: onnx.ModelProto, graph: Graph, layer: str, samples: Path, ridge: float, source: str
-) -> Started:
+def started(model: onnx.ModelProto, graph: Graph, layer: str, start: Start, source: str) -> Started:
     """The model whose Gemm of that name, its last layer, has learned from the samples.
 
     `graph` is the imported model. Raises DataError for samples that do not fit.
@@ -43,11 +50,11 @@ def started(
     [gemm] = [node for node in made.graph.node if node.name == layer]
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
-    inputs, labels = load_labelled(samples, shapes, classes)
+    inputs, labels = load_labelled(start.samples, shapes, classes)
     features = _features(ending_at(model, gemm.input[0], source), inputs, len(labels))
     x = np.column_stack((features, np.ones(len(features)))).astype(np.float64)
-    p = np.linalg.inv(x.T @ x + ridge * np.eye(x.shape[1]))
-    fitted = p @ x.T @ np.eye(classes)[labels]
+    p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
+    fitted = start.weight * p @ x.T @ np.eye(classes)[labels]
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
     return Started(made, p)
@@ -55,6 +62,8 @@ def started(
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:
     """(N, features), each sample by itself: a file may know only batch 1."""
+    from tinyodl.frontend.runtime import session  # onnxruntime loads slowly
+
     runtime = session(model)
     rows = []
     for index in range(count):
