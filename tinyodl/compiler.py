@@ -192,6 +192,11 @@ def _ram_advice(manifest: Manifest) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
+    if manifest.plan.optimizer == "rls":
+        return (
+            "let the learner read fewer features (another --tap, fewer --hidden of elm), whose "
+            "number counts squared, or take a board with more RAM"
+        )
     if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
         return "use --optimizer sgd with --batch 1, or take a board with more RAM"
     return "take a smaller input or model, or a board with more RAM"

@@ -56,9 +56,8 @@ def halves(source: Path, persons: Iterable[int]) -> list[Samples]:
     for recording in np.flatnonzero(np.isin(stream["subject"], list(persons))):
         begin, end = stream["rec_start"][recording : recording + 2]
         middle = begin + (end - begin) // 2
-        for (counts, labels), (low, high) in zip(
-            parts, ((begin, middle), (middle, end)), strict=True
-        ):
+        edges = ((begin, middle), (middle, end))
+        for (counts, labels), (low, high) in zip(parts, edges, strict=True):
             found = windows(stream["signal"][low:high])
             counts.extend(found)
             labels.extend([stream["y"][recording]] * len(found))
