@@ -384,6 +384,19 @@ def test_rows_through_rings_equal_the_whole(tmp_path, seed):
     np.testing.assert_array_equal(found, exact(of))
 
 
+@pytest.mark.parametrize("split", [None, "outputs"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(3, 3), (10, 4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_that_reach_over_the_end_of_a_ring(tmp_path, seed, kernel, stride, split):
+    """Of few channels, as first layers have them."""
+    pads = [(0, 0, 1, 1), (1, 1, 1, 1), (0, 0, 0, 0), (2, 1, 0, 2)][seed]
+    at = Geometry(1, (5, 1 + seed), (13, 10 + seed), kernel, (stride, stride), pads=pads)
+    of = layer(seed, at, split=split)
+    found = run_by_rows(of.node, of.graph, of.values, tmp_path, np.random.default_rng(seed))
+    np.testing.assert_array_equal(found, exact(of))
+
+
 @seeds
 def test_depthwise_in_place(tmp_path, seed):
     """y may take the memory of x, at least where its maps are as large; x is saved before."""
