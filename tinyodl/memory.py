@@ -58,10 +58,24 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     """Place every arena tensor of `graph`, whose nodes are in execution order.
 
     Inputs are alive from the upload on; outputs stay alive to the end, so that they can be read
-    after the step.
+    after the step. Where the lower bound is missed, outputs that have room beside their inputs are
+    also tried by themselves: smaller blocks are easier to place.
     """
     lifetimes = tensor_lifetimes(graph)
-    blocks, within = arena_blocks(graph, lifetimes)
+    plan = _placed(graph, lifetimes)
+    if plan.nbytes == plan.lower_bound:
+        return plan
+    live = live_bytes(plan.blocks, len(graph.nodes))
+    apart = _placed(graph, lifetimes, {step: plan.lower_bound - nbytes for step, nbytes in live})
+    return min(plan, apart, key=lambda each: each.nbytes)
+
+
+def _placed(
+    graph: Graph,
+    lifetimes: Mapping[str, tuple[int, int]],
+    room: Mapping[int, int] | None = None,
+) -> ArenaPlan:
+    blocks, within = arena_blocks(graph, lifetimes, room)
     heights = np.zeros((len(blocks), len(graph.nodes) + 2), np.int64)
     for row, block in zip(heights, blocks, strict=True):
         row[block.first - UPLOAD : block.last - UPLOAD + 1] = block.heights
@@ -107,12 +121,15 @@ def live_bytes(blocks: tuple[Block, ...], steps: int) -> list[tuple[int, int]]:
 
 
 def arena_blocks(
-    graph: Graph, lifetimes: Mapping[str, tuple[int, int]]
+    graph: Graph,
+    lifetimes: Mapping[str, tuple[int, int]],
+    room: Mapping[int, int] | None = None,
 ) -> tuple[tuple[Block, ...], Mapping[str, int]]:
     """The blocks in the order of their first steps, and the offset of each tensor within its own.
 
     Inputs lie side by side, each at a multiple of its element's size; views are merged with what
-    they look at, then in-place outputs with the input they take over.
+    they look at, then in-place outputs with the input they take over: all that can, or where `room`
+    gives the bytes that are free at each step only those that do not fit there.
     """
     home: dict[str, str] = {name: name for name in lifetimes}
     members: dict[str, list[str]] = {name: [name] for name in lifetimes}
@@ -141,7 +158,10 @@ def arena_blocks(
         if OPERATORS[node.op].call is None:
             merge(node.inputs[0], node.outputs[0])
     for step, node in enumerate(graph.nodes):
-        for slot in in_place_of(node, graph):
+        slots = in_place_of(node, graph)
+        if slots and room and aligned(graph.tensor(node.outputs[0]).nbytes) <= room[step]:
+            continue
+        for slot in slots:
             taken = node.inputs[slot]
             if taken not in home:
                 continue

@@ -3,9 +3,9 @@
     y[j] = b[j] + sum over k of w[j, k] * x[k]     w = scale * u,  b = u,  u in [-1, 1)
 
 u are the numbers of `hash_values`: a row of them, of even length, for the weights and the bias of
-each output. `scale` is a power of two, so every weight is exactly a float32 number. Input: x (1, K).
-Output: (1, N). It cannot learn. Matsutani and Marculescu: A tiny supervised ODL core with auto data
-pruning for human activity recognition, BSN 2024; the hash is Wellons' lowbias32.
+each output. `scale` is a power of two, so every weight is exactly a float32 number. Input: x
+(1, K). Output: (1, N). It cannot learn. Matsutani and Marculescu: A tiny supervised ODL core with
+auto data pruning for human activity recognition, BSN 2024; the hash is Wellons' lowbias32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tinyodl.ops.shared import Call, Operator, Ref, ShapeTuple, register
 def hash_values(seed: int, count: int) -> NDArray[np.float32]:
     """The first `count` numbers u in [-1, 1) of a seed; multiples of 2^-15."""
     with np.errstate(over="ignore"):
-        x = np.arange((count + 1) // 2, dtype=np.uint32) + np.uint32(seed & 0xFFFFFFFF) * np.uint32(0x9E3779B9)
+        first = np.uint32(seed & 0xFFFFFFFF) * np.uint32(0x9E3779B9)
+        x = np.arange((count + 1) // 2, dtype=np.uint32) + first
         x ^= x >> np.uint32(16)
         x *= np.uint32(0x7FEB352D)
         x ^= x >> np.uint32(15)
