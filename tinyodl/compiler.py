@@ -12,12 +12,10 @@ from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
-from tinyodl.by_channels import by_channels
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.frontend import Changes, Prepared, Start, prepare
-from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
 from tinyodl.manifest import (
@@ -35,11 +33,13 @@ from tinyodl.manifest import (
     QuantizationRecord,
     TensorRecord,
 )
-from tinyodl.memory import ArenaPlan, plan_arena
+from tinyodl.memory.arena import ArenaPlan, plan_arena
+from tinyodl.memory.by_channels import by_channels
+from tinyodl.memory.gradient_sums import sums_in_place
+from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan

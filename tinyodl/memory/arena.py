@@ -3,8 +3,8 @@
 Tensors that share memory form a `Block`: a view and what it looks at, an in-place output with the
 input it takes over, and the inputs of a model that has several, side by side. A block takes as many
 bytes at a step as its tensors that are alive then, so it may shrink. Blocks that are alive at the
-same time must not overlap; `tinyodl.placement` finds their offsets. The lower bound is the peak of
-live bytes: no placement of these blocks can be smaller.
+same time must not overlap; `placement` finds their offsets. The lower bound is the peak of live
+bytes: no placement of these blocks can be smaller.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyodl.graph import Graph, Storage
+from tinyodl.memory.placement import place
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
-from tinyodl.placement import place
 from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads

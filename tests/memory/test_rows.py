@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostnet import HostNet
+from tests.memory.test_arena import assert_sound
 from tests.models import INT8, name, shared_only
 from tests.projects import built, image_model, require_arm_compiler
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
-from tests.test_memory import assert_sound
 from tinyodl.compiler import plan_model
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Storage
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
+from tinyodl.memory.rows import arrival, by_rows, turns, with_rows
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
-from tinyodl.rows import arrival, by_rows, turns, with_rows
 from tinyodl.select import choose
 from tinyodl.stream import Session
 from tinyodl.training import differentiate

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.models import LARGE, SHIPPED, name
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Storage, Tensor
-from tinyodl.memory import UPLOAD, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
+from tinyodl.memory.arena import UPLOAD, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
 from tinyodl.select import choose
