@@ -12,7 +12,7 @@
  *
  * for the `filters` and `columns` of w (qlinear_conv_shape.h; in_channels are those that w reads). Sums
  * are made in the order output row, output column, from 0. Where there is one position (a dense layer)
- * the gradient is (factor * gy) * x instead.
+ * the gradient is (factor * gy) * x instead, which learner_take_inputs_i8() may multiply in fixed point.
  *
  * Part `part` are `count` filters or channels from part * count on; those that there are not in w do
  * not learn.
@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "in_register.h"
 #include "learner_i8.h"
 #include "qlinear_conv_shape.h"
 
@@ -142,7 +143,7 @@ take_sums(const mixed_gradient *m, const learner_i8 *learner, int32_t first, int
 
     for (int32_t i = first; i < first + filters; i++, sums += 4) {
         const float factor = m->factor[m->channel ? m->channel[i] : i];
-        learner_take_row_i8(learner, (m->first + i) * m->columns + c, n, factor, sums, 0.0f);
+        learner_take_row_i8(learner, (m->first + i) * m->columns + c, n, factor, sums);
     }
 }
 
@@ -234,18 +235,27 @@ static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_
 static __attribute__((noinline, unused)) void dense_weight_gradient(const mixed_gradient *m)
 {
     const learner_i8 learner = *m->learner;
+    learner_input_i8 zero = learner_input_zero(m->x_zero_point);
 
+    IN_REGISTER(zero); /* or GCC 12 subtracts first, and then makes ready */
     for (int32_t c = 0; c < m->columns; c += 4 * WHOLE) {
         const int32_t n = m->columns - c < 4 * WHOLE ? m->columns - c : 4 * WHOLE;
-        float x[4 * WHOLE];
+        learner_input_i8 x[4 * WHOLE];
 
-        for (int32_t k = 0; k < n; k++) {
-            x[k] = (float)(m->x[m->order ? m->order[c + k] : c + k] - m->x_zero_point);
+        if (m->order) {
+            for (int32_t k = 0; k < n; k++) {
+                x[k] = learner_input_of(m->x[m->order[c + k]], zero);
+            }
+        } else {
+#pragma GCC unroll 4
+            for (int32_t k = 0; k < n; k++) {
+                x[k] = learner_input_of(m->x[c + k], zero);
+            }
         }
         for (int32_t i = 0; i < m->n; i++) {
             const float factor = m->factor[m->channel ? m->channel[i] : i];
             const float gy = m->gy[m->place ? m->place[i] : i];
-            learner_take_row_i8(&learner, (m->first + i) * m->columns + c, n, factor * gy, x, 255.0f);
+            learner_take_inputs_i8(&learner, (m->first + i) * m->columns + c, n, factor * gy, x);
         }
     }
 }
