@@ -93,6 +93,8 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
+        if prepared.standardized:
+            layers[prepared.standardized] = "statistics"
     rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
     try:
         return UpdatePlan.model_validate({"layers": layers, **rule})
@@ -112,7 +114,9 @@ def _changes(options: Options) -> Changes:
         cut=options.get("cut"),
         taps=tuple(options.get("tap", ())),
         head=options.get("head"),
-        head_at_zero=options.get("optimizer") == "rls",
+        head_at_zero=options.get("optimizer") == "rls" or options.get("learner") == "online",
+        head_standardized=options.get("learner") == "online",
+        head_sigmoid=options.get("activation") == "sigmoid",
         seed=options.get("seed", 0),
         start=path("start"),
         ridge=options.get("ridge", 1.0),

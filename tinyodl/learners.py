@@ -10,7 +10,7 @@ from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
 from tinyodl.update_plan import Loss, Master, Optimizer
 
-Learner = Literal["rls", "elm"]
+Learner = Literal["online", "rls", "elm"]
 HIDDEN = 128  # hashed units, as in the published core
 
 
@@ -24,11 +24,14 @@ class Options(TypedDict, total=False):
     `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
     `calibrate` (.npz with x, or .csv).
 
-    `learner` is a way to learn as a whole: "rls" puts a dense layer in the place of the last one,
-    which learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
+    `learner` is a way to learn as a whole: "online" puts a dense layer in the place of the last one,
+    which learns by gradients behind a running standardisation of what it reads; "rls" one that
+    learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
-    default what the model's last dense layer reads. `ridge` and `forgetting` are `UpdatePlan`'s.
+    default what the model's last dense layer reads. With `max_classes` in the place of `classes`
+    its outputs are free: each new label takes the next. `activation` "sigmoid" is behind the
+    layer of "online". `ridge` and `forgetting` are `UpdatePlan`'s.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -40,6 +43,10 @@ class Options(TypedDict, total=False):
     tap: Sequence[str]
     learner: Learner
     classes: int
+    max_classes: int
+    labels: Sequence[int]
+    unlabelled: bool
+    activation: Literal["linear", "sigmoid"]
     hidden: int
     start: str | Path
     ridge: float
@@ -60,38 +67,66 @@ class Options(TypedDict, total=False):
 
 # What belongs to learners, and to which of them.
 _OF: dict[str, tuple[Learner, ...]] = {
-    "classes": ("rls", "elm"),
+    "classes": ("online", "rls", "elm"),
+    "max_classes": ("online", "rls", "elm"),
+    "activation": ("online",),
     "hidden": ("elm",),
-    "start": ("rls", "elm"),
+    "start": ("online", "rls", "elm"),
 }
-_BROUGHT = ("head", "optimizer")
+_BROUGHT: dict[Learner, tuple[str, ...]] = {
+    "online": ("head",),
+    "rls": ("head", "optimizer"),
+    "elm": ("head", "optimizer"),
+}
 
 
 def as_learner(options: Options) -> Options:
     """The options with those that the learner stands for. Raises UserError where they clash."""
     learner = options.get("learner")
     if learner not in (None, *get_args(Learner)):
-        raise UserError(f"learner {learner}: give {' or '.join(get_args(Learner))}")
+        raise UserError(f"learner {learner}: give {_either(get_args(Learner))}")
     for name, learners in _OF.items():
         if name in options and learner not in learners:
-            raise UserError(f"--{name} is for --learner {' or '.join(learners)}")
-    if options.get("optimizer", "rls" if learner else "sgd") != "rls":
+            raise UserError(f"--{_option(name)} is for --learner {_either(learners)}")
+    if options.get("optimizer", "rls" if learner in ("rls", "elm") else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
-            if name in options:
+            if name in options and (learner != "online" or name == "ridge"):
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
-    for name in _BROUGHT:
+    for name in _BROUGHT[learner]:
         if name in options:
             raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
     if options.get("update", "last") != "last":
         raise UserError(f"--learner {learner} learns its own layer; leave --update away")
-    for name in ("classes", "hidden"):
+    for name in ("classes", "max_classes", "hidden"):
         if options.get(name, 1) < 1:  # type: ignore[operator]
-            raise UserError(f"--{name} {options[name]}: give at least 1")  # type: ignore[literal-required]
-    outputs = str(options.get("classes", "*"))
-    made: Options = {**options, "optimizer": "rls", "head": f"dense:{outputs}"}
+            given = options[name]  # type: ignore[literal-required]
+            raise UserError(f"--{_option(name)} {given}: give at least 1")
+    if "classes" in options and "max_classes" in options:
+        raise UserError("--classes and --max-classes both say how many outputs; give one of them")
+    outputs = str(options.get("max_classes", options.get("classes", "*")))
+    made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
-    made.setdefault("loss", "one-hot")
+    if learner == "online":
+        if made.get("optimizer") == "rls":
+            raise UserError("--learner online learns by gradients; --learner rls by least squares")
+        if "activation" in made and made.get("loss", "cross-entropy") == "cross-entropy":
+            raise UserError("--activation is for --loss one-hot; cross-entropy is of a softmax")
+    else:
+        made["optimizer"] = "rls"
+        made.setdefault("loss", "one-hot")
+    if made.get("loss") != "mse":
+        made.setdefault("unlabelled", True)
+        if "max_classes" in made:
+            made.setdefault("labels", ())
     return made
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(", ".join(words).rsplit(", ", 1))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.update_plan import UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"
@@ -127,7 +127,7 @@ class LayerRecord(_Record):
     output_shape: tuple[int, ...]
     parameters: int  # number of weights and biases
     macs: int  # forward
-    updates: Literal["none", "bias", "weights"]  # "weights" includes the bias
+    updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # where the weights of only some channels learn
 
 

@@ -27,7 +27,6 @@ from tinyodl.device.connect import connect
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
-from tinyodl.graph import Storage
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.linked import linked_firmware
 from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
@@ -327,7 +326,7 @@ class Session:
         parameters = {
             record.name: self.client.read_parameter(record.index)
             for record in self.manifest.parameters
-            if record.storage is Storage.PARAMETER
+            if record.origin is not None
         }
         export_model(self.project, self.manifest, parameters, Path(path))
 

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.least_squares import with_least_squares
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
+from tinyodl.ops.standardize import standardized, with_updates
 from tinyodl.update_plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
@@ -24,6 +27,7 @@ RESERVED = "<"
 TARGET = "<target>"
 LOSS = "<loss>"
 PENDING = "<pending>"
+LABELS = "<labels>"  # of the outputs, -1 where one is free
 ADAM_CORRECTION = "<bias correction>"
 
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
@@ -62,9 +66,10 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
     for name in graph.tensors:
         if name.startswith(RESERVED):
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
-    graph = _mark_parameters(graph, plan)
+    graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
     predicted = graph.outputs[0]
     target: tuple[str, ...] = ()
+    attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
     if plan.loss == "cross-entropy":
         predicted = _logits(graph)
@@ -72,7 +77,10 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
-    loss = Node(kind, "loss", (predicted, *target), (LOSS,), phase=Phase.BACKWARD)
+    if plan.labels is not None:
+        graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
+        attrs = {} if plan.optimizer == "rls" else {"in_use": True}
+    loss = Node(kind, "loss", (predicted, *target), (LOSS,), attrs, Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
@@ -90,6 +98,17 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
     return walk.result()
+
+
+def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
+    """The table of what the outputs stand for."""
+    if len(known) > outputs:
+        raise UserError(
+            f"the plan has {len(known)} labels, and the network {outputs} outputs; give more of "
+            "them with --max-classes"
+        )
+    table = np.array([*known, *[-1] * (outputs - len(known))], np.int32)
+    return Tensor(LABELS, (outputs,), Storage.STATE, "int32", table)
 
 
 def _logits(graph: Graph) -> str:
@@ -121,8 +140,11 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
             continue
         if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
-        learns = OPERATORS[node.op].learns or _whole_tensors
-        changed[name], made = learns(node, graph, update)
+        if update == "statistics":
+            changed[name], made = standardized(node, graph)
+        else:
+            learns = OPERATORS[node.op].learns or _whole_tensors
+            changed[name], made = learns(node, graph, update)
         tensors.update((tensor.name, tensor) for tensor in made)
     return _with_changed(graph, changed, tensors)
 

@@ -18,8 +18,9 @@ from pydantic import (
 
 from tinyodl.errors import UserError
 
-Updates = Literal["none", "bias", "weights"]
+Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal["cross-entropy", "one-hot", "mse"]
+LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 
@@ -71,7 +72,9 @@ class UpdatePlan(BaseModel):
     """Which layers learn (by ONNX node name; a layer not named is frozen), and the training rule.
 
     "weights" updates a layer's weight and bias, "bias" its bias alone, a `ChannelUpdate` its bias
-    and the weights of some channels. `seed` seeds whatever the device draws by itself. `momentum`,
+    and the weights of some channels. "statistics" lets the mean and the variance of a
+    BatchNormalization of one row follow the samples, of which it has seen `seen` already, and
+    forget by the factor `forgetting` a sample. `seed` seeds whatever the device draws by itself. `momentum`,
     `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update rules.
 
     Losses: "cross-entropy" of a class label, "one-hot", the mean squared error against the label as
@@ -80,6 +83,11 @@ class UpdatePlan(BaseModel):
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
     loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
     `forgetting` a sample (1: never).
+
+    With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
+    and the weights learn nothing. `labels` are those that the first outputs stand for; the others
+    are free, and a label that has none takes the next of them when the device is to learn it.
+    Without `labels` the outputs stand for the labels 0, 1, 2, ...
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
@@ -99,6 +107,9 @@ class UpdatePlan(BaseModel):
     epsilon: float = Field(default=1e-8, gt=0)
     ridge: float = Field(default=1.0, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
+    seen: int = Field(default=0, ge=0, le=1 << 24)
+    unlabelled: bool = False
+    labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
@@ -109,6 +120,14 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
+        return self
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.loss not in LABELLED and (self.unlabelled or self.labels is not None):
+            raise ValueError(f"loss {self.loss} has no labels: leave unlabelled and labels away")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels has one of them twice")
         return self
 
     def learns(self, layer: str) -> bool:
@@ -152,6 +171,14 @@ def dump_plan(plan: UpdatePlan) -> str:
         ]
     if plan.optimizer == "rls":
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
+    elif "statistics" in plan.layers.values():
+        lines += [f"forgetting = {plan.forgetting!r}"]
+    if plan.unlabelled:
+        lines += ["unlabelled = true"]
+    if plan.labels is not None:
+        lines += [f"labels = {list(plan.labels)}"]
+    if plan.seen:
+        lines += [f"seen = {plan.seen}"]
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

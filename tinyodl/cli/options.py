@@ -50,21 +50,27 @@ _LEARNING = (
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
                  "are put side by side."),
-    click.option("--learner", type=click.Choice(["rls", "elm"]),
-                 help="A way to learn that brings its own last layer: rls, recursive least "
-                 "squares; elm, the same behind a hidden layer of hashed weights."),
+    click.option("--learner", type=click.Choice(["online", "rls", "elm"]),
+                 help="A way to learn that brings its own last layer: online, gradients behind a "
+                 "running standardisation; rls, recursive least squares; elm, the same behind a "
+                 "hidden layer of hashed weights."),
     click.option("--classes", type=int, metavar="N",
                  help="Outputs of the learner's layer.  [default: as many as the model's]"),
+    click.option("--max-classes", type=int, metavar="N",
+                 help="Outputs of the learner's layer that are free at first: any label takes the "
+                 "next one when it first comes."),
+    click.option("--activation", type=click.Choice(["linear", "sigmoid"]),
+                 help="Of the outputs of online with --loss one-hot.  [default: linear]"),
     click.option("--hidden", type=int, metavar="N",
                  help="Hidden units of elm.  [default: 128]"),
     click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
-                 help="Begin rls or elm as if they had learned from these labelled samples.  "
+                 help="Begin as if the learner had learned from these labelled samples.  "
                  "[default: begin at zero]"),
     click.option("--ridge", type=float,
                  help="How sure rls and elm are of zero weights at first.  [default: 1]"),
     click.option("--forgetting", type=float, metavar="F",
-                 help="What rls and elm keep of the past at each sample, e.g. 0.999.  "
-                 "[default: 1, all]"),
+                 help="What rls, elm and the statistics of online keep of the past at each sample, "
+                 "e.g. 0.999.  [default: 1, all]"),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
     click.option("--precision", type=click.Choice(["float32", "int8"]),

@@ -34,6 +34,7 @@ from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import (
     FRACTION,
+    LABELS,
     LOSS,
     PENDING,
     STATES,
@@ -105,6 +106,8 @@ def render_network(
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
         "loss": LOSS,
+        "labels": LABELS if LABELS in graph.tensors else None,
+        "follows": any(call["learning"] for call in sections["forward"]),
         "pending": PENDING if PENDING in graph.tensors else None,
         **sections,
     }
@@ -245,6 +248,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
                 "parts": [part for call in calls for part in _parts(call, names, step)],
                 "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
+                "learning": section == "forward" and node.phase is Phase.UPDATE,
             }
         )
     return found

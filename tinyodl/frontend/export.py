@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 from tinyodl.ops.quantized_import import FORMS
+from tinyodl.ops.standardize import standardized
 
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
@@ -59,6 +61,7 @@ def export_model(
     several = len(model.graph.output) > 1
     output = manifest.model.output_name if several else None
     imported = import_checked(model, str(path), output, manifest.plan.learns)
+    imported = replace(imported, graph=_with_statistics(imported.graph, manifest))
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)
@@ -67,6 +70,17 @@ def export_model(
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     _write_file(out, data)
+
+
+def _with_statistics(graph: Graph, manifest: Manifest) -> Graph:
+    """With the means and variances that the device keeps as constants that know their place."""
+    for name, update in manifest.plan.layers.items():
+        if update == "statistics":
+            [node] = [node for node in graph.nodes if node.name == name]
+            made, tensors = standardized(node, graph)
+            nodes = [made if each is node else each for each in graph.nodes]
+            graph = graph.with_tensors(tensors).with_nodes(nodes)
+    return graph
 
 
 def _changed(

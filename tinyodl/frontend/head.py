@@ -48,23 +48,31 @@ class Head:
     """What to put there: the units of each layer, the last None for as many as the model has.
 
     `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
+    `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
+    `sigmoid`: behind the last layer is one.
     """
 
     sizes: tuple[int | None, ...]
     hashed: bool = False
     zero: bool = False
+    standardized: bool = False
+    sigmoid: bool = False
 
 
 @dataclass(frozen=True)
 class Headed:
-    """A model with a fresh head: its dense layers that can learn, and the one that cannot."""
+    """A model with a fresh head: its dense layers that can learn, and the one that cannot.
+
+    `standardized` is the BatchNormalization in front of the last of them.
+    """
 
     model: onnx.ModelProto
     layers: tuple[str, ...]
     hashed: str | None = None
+    standardized: str | None = None
 
 
-def parse_head(spec: str, *, zero: bool = False) -> Head:
+def parse_head(spec: str) -> Head:
     """What `spec` asks for. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
     sizes = (
@@ -75,7 +83,7 @@ def parse_head(spec: str, *, zero: bool = False) -> Head:
             f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10, or of "
             "a hashed hidden layer and of the output, as elm:128,10"
         )
-    return Head(sizes, found[1] == "elm", zero)
+    return Head(sizes, found[1] == "elm")
 
 
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
@@ -148,11 +156,14 @@ def with_head(
     names = {node.name for node in graph.node}
     x = flattened(graph, real_value(graph, on), shape, names)
     layers = []
+    standardized = None
     random = np.random.default_rng(seed)
     for index, units in enumerate(sizes):
         last = index == len(sizes) - 1
         hashed = head.hashed and index == 0
         bias = np.zeros(units, np.float32)
+        if last and head.standardized:
+            standardized, x = _standardized(graph, x, features, names)
         if hashed:
             weight, bias = hashed_weights(seed, units, features)
         elif last and head.zero:
@@ -173,9 +184,30 @@ def with_head(
             graph.node.append(onnx.helper.make_node(op, [y], [x], name=name))
         layers.append(layer)
         features = units
+    if head.sigmoid:
+        x, y = y, fresh_name(graph, "head.probabilities")
+        name = unused("head.sigmoid", names)
+        graph.node.append(onnx.helper.make_node("Sigmoid", [x], [y], name=name))
     _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
     drop_unused(graph)
-    return Headed(made, tuple(layers[head.hashed :]), layers[0] if head.hashed else None)
+    hashed = layers[0] if head.hashed else None
+    return Headed(made, tuple(layers[head.hashed :]), hashed, standardized)
+
+
+def _standardized(
+    graph: onnx.GraphProto, x: str, features: int, names: set[str]
+) -> tuple[str, str]:
+    """A BatchNormalization of mean 0 and variance 1 behind x: its name and its output."""
+    name = unused("head.standardize", names)
+    constants = {"scale": 1, "bias": 0, "mean": 0, "variance": 1}
+    operands = [x]
+    for kind, value in constants.items():
+        operands.append(fresh_name(graph, f"{name}.{kind}"))
+        array = np.full(features, value, np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, operands[-1]))
+    y = fresh_name(graph, f"{name}.output")
+    graph.node.append(onnx.helper.make_node("BatchNormalization", operands, [y], name=name))
+    return name, y
 
 
 def _drawn(random: np.random.Generator, outputs: int, inputs: int, last: bool) -> Array:

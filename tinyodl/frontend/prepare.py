@@ -17,7 +17,7 @@ import onnx
 from tinyodl.errors import UserError
 from tinyodl.frontend.build import chosen_output, import_checked
 from tinyodl.frontend.cut import cut_model, ending_at
-from tinyodl.frontend.head import Headed, classifier_input, parse_head, with_head
+from tinyodl.frontend.head import Head, Headed, classifier_input, parse_head, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.frontend.passes import with_hashed_layer
 from tinyodl.frontend.tap import shape_of, tapped
@@ -37,6 +37,8 @@ class Changes:
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: str | None = None
     head_at_zero: bool = False  # its last layer
+    head_standardized: bool = False  # what that layer reads
+    head_sigmoid: bool = False  # what it makes
     seed: int = 0  # of the head's weights
     start: Path | None = None  # samples that the head's last layer has learned from
     ridge: float = 1.0  # by least squares with that much certainty of zero
@@ -61,6 +63,7 @@ class Prepared:
     head: tuple[str, ...] = ()
     calibration: CalibrationRecord | None = None
     hashed: str | None = None
+    standardized: str | None = None  # the BatchNormalization whose statistics follow the samples
     seed: int = 0
     correlation: Array | None = None  # of --start: P of recursive least squares
 
@@ -86,7 +89,7 @@ def prepare(path: Path, changes: Changes) -> Prepared:
         return Prepared(path, model_bytes(path), changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
-    head = parse_head(changes.head, zero=changes.head_at_zero) if changes.head else None
+    head = _head(changes)
     original = model = read_model(path)
     output = changes.output
     classes = _classes(model, output, source) if head and None in head.sizes else 0
@@ -124,9 +127,20 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     return made if headed is None else _with_head(made, headed, changes)
 
 
+def _head(changes: Changes) -> Head | None:
+    if changes.head is None:
+        return None
+    return replace(
+        parse_head(changes.head),
+        zero=changes.head_at_zero,
+        standardized=changes.head_standardized,
+        sigmoid=changes.head_sigmoid,
+    )
+
+
 def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared:
     """What is prepared, with what is special about its fresh head."""
-    made = replace(prepared, head=headed.layers)
+    made = replace(prepared, head=headed.layers, standardized=headed.standardized)
     if changes.start:
         from tinyodl.frontend.start import started  # onnxruntime loads slowly
 
