@@ -10,6 +10,8 @@ the other; or there is one array for each input, under its name.
 in the last column (for loss mse: the target's values in the last columns). A first row that is not
 numbers is a header.
 
+Projects that take samples without a label know them by the class number -1.
+
 Where no labels are needed, to calibrate, both kinds of file may do without them.
 """
 
@@ -30,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
 from tinyodl.graph import Quantization
-from tinyodl.manifest import Manifest, ModelRecord
+from tinyodl.manifest import ANY_LABEL, Manifest, ModelRecord
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,15 @@ def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArr
                 "one target for each sample of x, shaped like the model's output"
             )
         return _finite(_real_numbers(array, f"{source}: y"), f"{source}: y")
-    return _check_classes(array, count, prod(manifest.model.output_shape), source)
+    classes = manifest.classes
+    assert classes is not None
+    least = -1 if manifest.plan.unlabelled else 0
+    return _check_classes(array, count, classes, source, least=least)
 
 
-def _check_classes(array: NDArray[Any], count: int, classes: int, source: str) -> NDArray[Any]:
+def _check_classes(
+    array: NDArray[Any], count: int, classes: int, source: str, *, least: int = 0
+) -> NDArray[Any]:
     if array.shape != (count,):
         raise DataError(
             f"{source}: y has shape {_shape(array.shape)}, needed is {_shape((count,))}: "
@@ -170,11 +177,13 @@ def _check_classes(array: NDArray[Any], count: int, classes: int, source: str) -
             f"{source}: y has type {array.dtype}, class numbers must be integers; "
             "convert it with y.astype(int)"
         )
-    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    wrong = np.flatnonzero((array < least) | (array >= classes))
     if wrong.size:
+        none = ", or -1 for no label" if least < 0 else ""
+        there = "labels are" if classes == ANY_LABEL else "the model has classes"
         raise DataError(
-            f"{source}: y[{wrong[0]}] is {array[wrong[0]]}, the model has classes 0 to "
-            f"{classes - 1}; {wrong.size} of {count} labels are out of range"
+            f"{source}: y[{wrong[0]}] is {array[wrong[0]]}, {there} 0 to "
+            f"{classes - 1}{none}; {wrong.size} of {count} labels are out of range"
         )
     return array.astype(np.int64)
 

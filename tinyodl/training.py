@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.kept import LABELS
 from tinyodl.least_squares import with_least_squares
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
@@ -27,7 +28,6 @@ RESERVED = "<"
 TARGET = "<target>"
 LOSS = "<loss>"
 PENDING = "<pending>"
-LABELS = "<labels>"  # of the outputs, -1 where one is free
 ADAM_CORRECTION = "<bias correction>"
 
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.

@@ -14,6 +14,7 @@ from jinja2 import Environment
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.kept import LABELS
 from tinyodl.memory import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
@@ -34,7 +35,6 @@ from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
 from tinyodl.training import (
     FRACTION,
-    LABELS,
     LOSS,
     PENDING,
     STATES,

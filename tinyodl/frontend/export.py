@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.dequantized import with_real_weights
 from tinyodl.frontend.integers import write_integers
 from tinyodl.frontend.load import load_model, read_model
+from tinyodl.frontend.labels import keep_outputs
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
@@ -35,13 +36,19 @@ INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph
 
 
 def export_model(
-    project: Path, manifest: Manifest, parameters: Mapping[str, Array], out: Path
+    project: Path,
+    manifest: Manifest,
+    parameters: Mapping[str, Array],
+    out: Path,
+    labels: Sequence[int] | None = None,
 ) -> None:
     """Write the project's model with learned values to `out`, all of it or nothing.
 
     `parameters` maps names of `manifest.parameters` to values as the board has them, in the IR's
     layout: float32, int8 weights, or the int16 change of a bias. Those that are missing, or equal
     to the original, leave their initializers untouched. Where nothing learned, the file is a copy.
+    Of outputs that labels take as they come, `labels` are those that are taken: the others are left
+    out, and the metadata "tinyodl.labels" says what those there stand for.
     Raises ModelError when the project's model.onnx is not the one that was compiled, or a value
     does not fit or is not finite, UserError when `out` cannot be written.
     """
@@ -67,6 +74,8 @@ def export_model(
         model = read_model(path)
         write_back(model.graph, imported, changed)
         model.ir_version = max(model.ir_version, INITIALIZERS_BY_THEMSELVES)
+        if labels:
+            keep_outputs(model, labels)
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     _write_file(out, data)
