@@ -96,6 +96,9 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
         if prepared.standardized:
             layers[prepared.standardized] = "statistics"
     rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
+    rule |= {"seen": prepared.seen}
+    if rule.get("labels") == ():
+        rule["labels"] = prepared.labels
     try:
         return UpdatePlan.model_validate({"layers": layers, **rule})
     except ValidationError as error:
@@ -115,7 +118,11 @@ def _changes(options: Options) -> Changes:
         taps=tuple(options.get("tap", ())),
         head=options.get("head"),
         head_at_zero=options.get("optimizer") == "rls" or options.get("learner") == "online",
-        head_standardized=options.get("learner") == "online",
+        head_standardized=options.get("learner") == "online" and not options.get("grow"),
+        grow=options.get("grow", False),
+        any_label="labels" in options,
+        softmax=options.get("learner") == "online"
+        and options.get("loss", "cross-entropy") == "cross-entropy",
         head_sigmoid=options.get("activation") == "sigmoid",
         seed=options.get("seed", 0),
         start=path("start"),

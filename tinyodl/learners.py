@@ -30,7 +30,8 @@ class Options(TypedDict, total=False):
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
     default what the model's last dense layer reads. With `max_classes` in the place of `classes`
-    its outputs are free: each new label takes the next. `activation` "sigmoid" is behind the
+    its outputs are free: each new label takes the next. With `grow` the first of them are those of
+    the model's own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the
     layer of "online". `ridge` and `forgetting` are `UpdatePlan`'s.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     max_classes: int
     labels: Sequence[int]
     unlabelled: bool
+    grow: bool
     activation: Literal["linear", "sigmoid"]
     hidden: int
     start: str | Path
@@ -70,6 +72,7 @@ _OF: dict[str, tuple[Learner, ...]] = {
     "classes": ("online", "rls", "elm"),
     "max_classes": ("online", "rls", "elm"),
     "activation": ("online",),
+    "grow": ("online",),
     "hidden": ("elm",),
     "start": ("online", "rls", "elm"),
 }
@@ -90,7 +93,8 @@ def as_learner(options: Options) -> Options:
             raise UserError(f"--{_option(name)} is for --learner {_either(learners)}")
     if options.get("optimizer", "rls" if learner in ("rls", "elm") else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
-            if name in options and (learner != "online" or name == "ridge"):
+            of_online = name == "forgetting" or "start" in options
+            if name in options and not (learner == "online" and of_online):
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
@@ -109,6 +113,14 @@ def as_learner(options: Options) -> Options:
     made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
+    if options.get("grow"):
+        if "max_classes" not in options:
+            raise UserError("--grow leaves outputs free for new labels; give --max-classes N too")
+        for name in ("start", "tap", "activation"):
+            if name in options:
+                raise UserError(f"--grow begins with the model's last layer; leave --{name} away")
+    if "start" in options and options.get("activation") == "sigmoid":
+        raise UserError("--start fits a linear layer or a softmax; leave --activation away")
     if learner == "online":
         if made.get("optimizer") == "rls":
             raise UserError("--learner online learns by gradients; --learner rls by least squares")

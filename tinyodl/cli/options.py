@@ -59,6 +59,9 @@ _LEARNING = (
     click.option("--max-classes", type=int, metavar="N",
                  help="Outputs of the learner's layer that are free at first: any label takes the "
                  "next one when it first comes."),
+    click.option("--grow", is_flag=True,
+                 help="With online and --max-classes: begin with the weights and classes of the "
+                 "model's own last layer, and leave the rest free."),
     click.option("--activation", type=click.Choice(["linear", "sigmoid"]),
                  help="Of the outputs of online with --loss one-hot.  [default: linear]"),
     click.option("--hidden", type=int, metavar="N",

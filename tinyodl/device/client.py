@@ -260,9 +260,16 @@ class Client:
         else:
             body = protocol.label_body(self._label(label))
             self.upload(x)
-        return protocol.parse_step(
-            self._request(command, body, seconds=self._compute_seconds(macs))
-        )
+        try:
+            reply = self._request(command, body, seconds=self._compute_seconds(macs))
+        except RefusedError as error:
+            if error.status is Status.RANGE and self._manifest.plan.labels is not None:
+                raise DataError(
+                    f"label {label} is new, and all {error.detail} outputs of the network stand "
+                    "for others; nothing has changed. Compile with a larger --max-classes"
+                ) from error
+            raise
+        return protocol.parse_step(reply)
 
     def _label(self, label: int | Array) -> int:
         value = np.asarray(label)

@@ -49,7 +49,8 @@ class Head:
 
     `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
-    `sigmoid`: behind the last layer is one.
+    `sigmoid`: behind the last layer is one. `begun`: weight and bias of its first outputs; those
+    of the others are zero.
     """
 
     sizes: tuple[int | None, ...]
@@ -57,6 +58,7 @@ class Head:
     zero: bool = False
     standardized: bool = False
     sigmoid: bool = False
+    begun: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ def with_head(
             standardized, x = _standardized(graph, x, features, names)
         if hashed:
             weight, bias = hashed_weights(seed, units, features)
+        elif last and head.begun:
+            weight, bias = _grown(head.begun, units, features, source)
         elif last and head.zero:
             weight = np.zeros((units, features), np.float32)
         else:
@@ -208,6 +212,24 @@ def _standardized(
     y = fresh_name(graph, f"{name}.output")
     graph.node.append(onnx.helper.make_node("BatchNormalization", operands, [y], name=name))
     return name, y
+
+
+def _grown(
+    begun: tuple[Array, Array], outputs: int, inputs: int, source: str
+) -> tuple[Array, Array]:
+    """The weight and the bias of a layer with more outputs, whose new ones are zero."""
+    known, features = begun[0].shape
+    if features != inputs:
+        raise ModelError(
+            f"{source}: its last dense layer has {features} inputs, what it reads has {inputs}"
+        )
+    if known > outputs:
+        raise UserError(
+            f"--max-classes {outputs}: {source} has {known} classes already; give more than that"
+        )
+    weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
+    weight[:known], bias[:known] = begun
+    return weight, bias
 
 
 def _drawn(random: np.random.Generator, outputs: int, inputs: int, last: bool) -> Array:

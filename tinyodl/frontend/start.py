@@ -17,40 +17,94 @@ import numpy as np
 import onnx
 
 from tinyodl.data import load_labelled
+from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array, Graph
+from tinyodl.manifest import ANY_LABEL
+
+EPSILON = 1e-5  # of a BatchNormalization that says nothing else
+STEPS = 300
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What begins: a Gemm, and the BatchNormalization in front of it; see `started`."""
+
+    dense: str
+    standardized: str | None = None
+    softmax: bool = False
+    any_label: bool = False  # whether the outputs stand for labels as they come
 
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, and P."""
+    """The model with the layer's weights, P, and what the samples were.
+
+    `labels` are those that the first outputs stand for, where the outputs stand for any.
+    """
 
     model: onnx.ModelProto
     correlation: Array
+    seen: int
+    labels: tuple[int, ...]
 
 
 def started(
-    model: onnx.ModelProto, graph: Graph, layer: str, samples: Path, ridge: float, source: str
+    model: onnx.ModelProto, graph: Graph, layers: Layers, samples: Path, ridge: float, source: str
 ) -> Started:
-    """The model whose Gemm of that name, its last layer, has learned from the samples.
+    """The model whose last layers have learned from the samples.
 
     `graph` is the imported model. Raises DataError for samples that do not fit.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    [gemm] = [node for node in made.graph.node if node.name == layer]
+    nodes = {node.name: node for node in made.graph.node}
+    gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
-    inputs, labels = load_labelled(samples, shapes, classes)
-    features = _features(ending_at(model, gemm.input[0], source), inputs, len(labels))
-    x = np.column_stack((features, np.ones(len(features)))).astype(np.float64)
+    inputs, y = load_labelled(samples, shapes, ANY_LABEL if layers.any_label else classes)
+    labels = tuple(np.unique(y).tolist()) if layers.any_label else ()
+    if len(labels) > classes:
+        raise UserError(
+            f"{samples} has {len(labels)} labels; give --max-classes {len(labels)} or more"
+        )
+    of = np.searchsorted(labels, y) if layers.any_label else y
+    reads = norm.input[0] if norm else gemm.input[0]
+    features = _features(ending_at(model, reads, source), inputs, len(y)).astype(np.float64)
+    if norm:
+        mean, variance = features.mean(axis=0), features.var(axis=0)
+        write_constant(made.graph, [(norm, 3)], mean.astype(np.float32))
+        write_constant(made.graph, [(norm, 4)], variance.astype(np.float32))
+        features = (features - mean) / np.sqrt(variance + EPSILON)
+    x = np.column_stack((features, np.ones(len(features))))
     p = np.linalg.inv(x.T @ x + ridge * np.eye(x.shape[1]))
-    fitted = p @ x.T @ np.eye(classes)[labels]
+    targets = np.eye(classes)[of]
+    if layers.softmax:
+        fitted = _softmax_fit(x, targets, len(labels) or classes, ridge)
+    else:
+        fitted = p @ x.T @ targets
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
-    return Started(made, p)
+    return Started(made, p, len(y), labels)
+
+
+def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:
+    """The weights (inputs + 1, outputs), of which those of outputs without a label stay zero."""
+    count = len(x)
+    penalty = np.full((x.shape[1], 1), ridge / count)
+    penalty[-1] = 0.0
+    rate = 1 / (0.5 * np.linalg.eigvalsh(x.T @ x / count)[-1] + ridge / count)
+    w = ahead = np.zeros((x.shape[1], in_use))
+    for step in range(STEPS):
+        z = x @ ahead
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        next_w = ahead - rate * (x.T @ (p - targets[:, :in_use]) / count + penalty * ahead)
+        ahead = next_w + step / (step + 3) * (next_w - w)
+        w = next_w
+    return np.pad(w, ((0, 0), (0, targets.shape[1] - in_use)))
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:
