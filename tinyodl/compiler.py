@@ -121,6 +121,7 @@ def _changes(options: Options) -> Changes:
         head_standardized=options.get("learner") == "online" and not options.get("grow"),
         grow=options.get("grow", False),
         any_label="labels" in options,
+        reconstructs=options.get("loss") == "reconstruction",
         softmax=options.get("learner") == "online"
         and options.get("loss", "cross-entropy") == "cross-entropy",
         head_sigmoid=options.get("activation") == "sigmoid",
@@ -142,7 +143,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)

@@ -10,7 +10,8 @@ the other; or there is one array for each input, under its name.
 in the last column (for loss mse: the target's values in the last columns). A first row that is not
 numbers is a header.
 
-Projects that take samples without a label know them by the class number -1.
+Projects that take samples without a label know them by the class number -1; where `y` is missing,
+all are. For loss reconstruction the class is 0 for what is normal and 1 for an anomaly.
 
 Where no labels are needed, to calibrate, both kinds of file may do without them.
 """
@@ -53,10 +54,8 @@ class Samples:
 def load(path: Path, manifest: Manifest) -> Samples:
     """The samples of a file, checked against the model; DataError says what does not fit."""
     if path.suffix.lower() == ".csv":
-        x, y = _read_csv(path, manifest)
-    else:
-        x, y = _read_npz(path, manifest)
-    return check(x, y, manifest, str(path))
+        return check(*_read_csv(path, manifest), manifest, str(path))
+    return check(*_read_npz(path, manifest), manifest, str(path))
 
 
 def load_inputs(
@@ -100,7 +99,7 @@ def load_labelled(
     return x, _check_classes(np.asarray(y), count, classes, str(path))
 
 
-def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the data") -> Samples:
+def check(x: ArrayLike, y: ArrayLike | None, manifest: Manifest, source: str = "the data") -> Samples:
     """Samples from arrays; `source` is what the message of a DataError begins with."""
     inputs = check_x(x, manifest, source)
     return Samples(inputs, _check_y(y, len(inputs), manifest, source), source)
@@ -148,7 +147,9 @@ def encoded(x: NDArray[np.float32], model: ModelRecord) -> bytes:
     return raw
 
 
-def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArray[Any]:
+def _check_y(y: ArrayLike | None, count: int, manifest: Manifest, source: str) -> NDArray[Any]:
+    if y is None and manifest.plan.may_be_unlabelled:
+        y = np.full(count, -1)
     array = np.asarray(y)
     if manifest.plan.loss == "mse":
         expected = (count, *manifest.model.output_shape[1:])
@@ -160,7 +161,7 @@ def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArr
         return _finite(_real_numbers(array, f"{source}: y"), f"{source}: y")
     classes = manifest.classes
     assert classes is not None
-    least = -1 if manifest.plan.unlabelled else 0
+    least = -1 if manifest.plan.may_be_unlabelled else 0
     return _check_classes(array, count, classes, source, least=least)
 
 
@@ -215,8 +216,10 @@ def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any] | None]:
     with _npz(path) as archive:
+        if manifest.plan.may_be_unlabelled and "y" not in archive.files:
+            return _inputs_in(archive, manifest.model.inputs, path), None
         return _inputs_in(archive, manifest.model.inputs, path), _member(archive, "y", path)
 
 

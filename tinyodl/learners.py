@@ -32,7 +32,8 @@ class Options(TypedDict, total=False):
     default what the model's last dense layer reads. With `max_classes` in the place of `classes`
     its outputs are free: each new label takes the next. With `grow` the first of them are those of
     the model's own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the
-    layer of "online". `ridge` and `forgetting` are `UpdatePlan`'s.
+    layer of "online". With loss "reconstruction" the layers of the model itself learn, as `update`
+    says, and `start` is what the device shall know the errors of. `ridge` and `forgetting` are `UpdatePlan`'s.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -59,6 +60,9 @@ class Options(TypedDict, total=False):
     check: bool
     update: str
     loss: Loss
+    metrics: bool
+    fading: float
+    threshold: str
     optimizer: Optimizer
     learning_rate: float
     batch: int
@@ -86,6 +90,13 @@ _BROUGHT: dict[Learner, tuple[str, ...]] = {
 def as_learner(options: Options) -> Options:
     """The options with those that the learner stands for. Raises UserError where they clash."""
     learner = options.get("learner")
+    reconstructs = options.get("loss") == "reconstruction"
+    if "threshold" in options and not reconstructs:
+        raise UserError("--threshold is of the error of --loss reconstruction; give both")
+    if "fading" in options and not options.get("metrics"):
+        raise UserError("--fading is of --metrics; give both")
+    if reconstructs:
+        return _reconstructing(options)
     if learner not in (None, *get_args(Learner)):
         raise UserError(f"learner {learner}: give {_either(get_args(Learner))}")
     for name, learners in _OF.items():
@@ -133,6 +144,18 @@ def as_learner(options: Options) -> Options:
         made.setdefault("unlabelled", True)
         if "max_classes" in made:
             made.setdefault("labels", ())
+    return made
+
+
+def _reconstructing(options: Options) -> Options:
+    """An autoencoder learns with layers of its own, so `learner` "online" adds nothing."""
+    if options.get("learner", "online") != "online":
+        raise UserError("--loss reconstruction is for --learner online, or for none")
+    for name in (*_OF, *(("ridge",) if options.get("optimizer") != "rls" else ()), "metrics"):
+        if name in options and name != "start":
+            raise UserError(f"--loss reconstruction has no classes; leave --{_option(name)} away")
+    made: Options = {**options}
+    made.pop("learner", None)
     return made
 
 

@@ -174,7 +174,12 @@ class Manifest(_Record):
 
     @property
     def classes(self) -> int | None:
-        """Labels are below it: as many as there are outputs, or any; None for loss mse."""
+        """Labels are below it: as many as there are outputs, or any; None for loss mse.
+
+        For loss reconstruction 0 is normal and 1 an anomaly.
+        """
+        if self.plan.loss == "reconstruction":
+            return 2
         if self.plan.loss not in LABELLED:
             return None
         return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL

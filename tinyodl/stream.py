@@ -32,6 +32,7 @@ from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
 from tinyodl.linked import linked_firmware
 from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
+from tinyodl.update_plan import LABELLED
 
 Stage = Literal["before", "learning", "after"]
 
@@ -127,6 +128,7 @@ class Session:
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
     ) -> Evaluation:
         known = self.labels()
+        of_all = known is None or self.manifest.plan.loss == "reconstruction"
         names = None if known is None else sorted({*known, *samples.y[samples.y >= 0].tolist()})
         place = {label: index for index, label in enumerate(names or ())}
         confusion = np.zeros((len(place), len(place)), dtype=int)
@@ -136,7 +138,7 @@ class Session:
             wish.check()
             reply = self.client.evaluate(samples.x[index], self._target(samples, index))
             label = None if known is None else int(samples.y[index])
-            if known is None or label in known:
+            if of_all or (known is not None and label in known):
                 losses.append(reply.loss)
             if label is not None and label >= 0:
                 judged += 1
@@ -283,7 +285,7 @@ class Session:
                 f"step {place.step + 1} of {total} (sample {place.sample} of {samples.source}): "
                 f"{error}"
             ) from error
-        unlabelled = not self._mse and int(samples.y[place.sample]) < 0
+        nameless = not self._mse and int(samples.y[place.sample]) < 0
         now = self._instructions()
         cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
         spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
@@ -291,8 +293,8 @@ class Session:
             step=place.step,
             epoch=place.epoch,
             sample=place.sample,
-            label=None if self._mse or unlabelled else int(samples.y[place.sample]),
-            unlabelled=unlabelled,
+            label=None if self._mse or nameless else int(samples.y[place.sample]),
+            unlabelled=nameless and self.manifest.plan.loss in LABELLED,
             predicted=None if self._mse else reply.predicted,
             loss=_finite(reply.loss),
             cycles=cycles,
@@ -357,7 +359,7 @@ class Session:
         if self._mse:
             return None
         if self.manifest.plan.labels is None:
-            return tuple(range(math.prod(self.manifest.model.output_shape)))
+            return tuple(range(self.manifest.classes or 0))
         return tuple(int(label) for label in self._kept(LABELS) if label >= 0)
 
     def _kept(self, name: str) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyodl.counting import with_counts
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
@@ -53,13 +54,17 @@ _LOSSES = {
     "cross-entropy": "CrossEntropy",
     "one-hot": "OneHotSquaredError",
     "mse": "MeanSquaredError",
+    "reconstruction": "MeanSquaredError",
 }
 
 
-def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = None) -> Graph:
+def differentiate(
+    graph: Graph, plan: UpdatePlan, correlation: Array | None = None, errors: Array | None = None
+) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge.
+    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge, `errors` those
+    of reconstructions that the device shall have seen.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -77,12 +82,15 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
+    elif plan.loss == "reconstruction":
+        target = (_sample_to_reconstruct(graph),)
     if plan.labels is not None:
         graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
         attrs = {} if plan.optimizer == "rls" else {"in_use": True}
     loss = Node(kind, "loss", (predicted, *target), (LOSS,), attrs, Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
+    graph = with_counts(graph, plan, LOSS, errors)
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
         return graph
     if plan.optimizer == "rls":
@@ -98,6 +106,19 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
     return walk.result()
+
+
+def _sample_to_reconstruct(graph: Graph) -> str:
+    """The input, which is the target too. Raises UserError where it cannot be."""
+    names, output = sample_inputs(graph), graph.tensor(graph.outputs[0])
+    given = graph.tensor(names[0])
+    if len(names) > 1 or given.size != output.size or given.dtype != "float32":
+        shapes = ", ".join(f"{graph.shape(name)} {graph.tensor(name).dtype}" for name in names)
+        raise UserError(
+            "loss reconstruction compares the output with the input, one float32 tensor of as many "
+            f"values; the output is {output.shape}, the input {shapes}"
+        )
+    return names[0]
 
 
 def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
@@ -255,8 +276,9 @@ class _Walk:
         self.nodes.append(Node("AdamTick", "adam", (ADAM_CORRECTION,), (), phase=Phase.UPDATE))
 
     def backward(self) -> None:
-        """Visit the forward nodes in reverse order, the loss left out."""
-        for node in reversed(self.graph.nodes[:-1]):
+        """Visit the forward nodes in reverse order, the loss and what is counted left out."""
+        end = next(i for i, node in enumerate(self.graph.nodes) if node.outputs == (LOSS,))
+        for node in reversed(self.graph.nodes[:end]):
             if not self.needing.intersection(node.inputs):
                 continue
             gradients = tuple(self._sum(name) for name in node.outputs)

@@ -19,7 +19,7 @@ from pydantic import (
 from tinyodl.errors import UserError
 
 Updates = Literal["none", "bias", "weights", "statistics"]
-Loss = Literal["cross-entropy", "one-hot", "mse"]
+Loss = Literal["cross-entropy", "one-hot", "mse", "reconstruction"]
 LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
@@ -89,6 +89,12 @@ class UpdatePlan(BaseModel):
     are free, and a label that has none takes the next of them when the device is to learn it.
     Without `labels` the outputs stand for the labels 0, 1, 2, ...
 
+    "reconstruction" is the mean squared error against the sample itself, of an autoencoder: what is
+    above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is not learned.
+    "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of them
+    are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by label,
+    and the share of right ones, of which each counts `fading` times less with the next.
+
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
     `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
@@ -109,6 +115,9 @@ class UpdatePlan(BaseModel):
     forgetting: float = Field(default=1.0, gt=0, le=1)
     seen: int = Field(default=0, ge=0, le=1 << 24)
     unlabelled: bool = False
+    metrics: bool = False
+    fading: float = Field(default=0.99, gt=0, le=1)
+    threshold: str = "gaussian:3"
     labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     master: Master = "int16"
     scaling: bool = True
@@ -129,6 +138,29 @@ class UpdatePlan(BaseModel):
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             raise ValueError("labels has one of them twice")
         return self
+
+    @model_validator(mode="after")
+    def _thresholded(self) -> Self:
+        kind, value = self.threshold_rule
+        if kind not in ("gaussian", "percentile", "fixed") or not value >= 0:
+            raise ValueError("threshold is gaussian:Z, percentile:P or fixed:T, of a number above 0")
+        if kind == "percentile" and value > 100:
+            raise ValueError(f"threshold percentile:{value:g}: give at most 100")
+        return self
+
+    @property
+    def threshold_rule(self) -> tuple[str, float]:
+        """The kind of threshold and its number, which is negative where there is none."""
+        kind, _, number = self.threshold.partition(":")
+        try:
+            return kind, float(number)
+        except ValueError:
+            return kind, -1.0
+
+    @property
+    def may_be_unlabelled(self) -> bool:
+        """Whether the label -1 may be sent."""
+        return self.unlabelled or self.loss == "reconstruction"
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
@@ -171,8 +203,12 @@ def dump_plan(plan: UpdatePlan) -> str:
         ]
     if plan.optimizer == "rls":
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
-    elif "statistics" in plan.layers.values():
+    elif "statistics" in plan.layers.values() or plan.loss == "reconstruction":
         lines += [f"forgetting = {plan.forgetting!r}"]
+    if plan.metrics:
+        lines += ["metrics = true", f"fading = {plan.fading!r}"]
+    if plan.loss == "reconstruction":
+        lines += [f'threshold = "{plan.threshold}"']
     if plan.unlabelled:
         lines += ["unlabelled = true"]
     if plan.labels is not None:

@@ -236,7 +236,7 @@ static command_status train(command_exchange *exchange)
         return status;
     float loss = net_train(label);
     session.trained++;
-    session.steps += !NET_UNLABELLED || label >= 0;
+    session.steps += label != NET_SKIPPED;
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;

@@ -88,9 +88,18 @@ _LEARNING = (
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
                  "file says (with its own training rule)."),
-    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse"]),
+    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse", "reconstruction"]),
                  help="Of labels: cross-entropy, or the squared error against one-hot; mse of "
-                 "target vectors.  [default: cross-entropy; one-hot for rls and elm]"),
+                 "target vectors; reconstruction: mse of the sample itself, of an autoencoder.  "
+                 "[default: cross-entropy; one-hot for rls and elm]"),
+    click.option("--metrics", is_flag=True,
+                 help="Let the device count its predictions by label, and the share of right ones."),
+    click.option("--fading", type=float,
+                 help="How much less a prediction counts in that share with the next.  "
+                 "[default: 0.99]"),
+    click.option("--threshold", metavar="gaussian:Z|percentile:P|fixed:T",
+                 help="With --loss reconstruction: the error above which a sample is an anomaly.  "
+                 "[default: gaussian:3]"),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
@@ -112,6 +121,7 @@ _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting"),
+    *("metrics", "fading", "threshold"),
 )
 
 

@@ -276,7 +276,7 @@ class Client:
         plan, classes = self._manifest.plan, self._greeted().classes
         if plan.labels is not None:
             classes = ANY_LABEL
-        least = -1 if plan.unlabelled else 0
+        least = -1 if plan.may_be_unlabelled else 0
         if value.size != 1 or value.dtype.kind not in "iu" or not least <= value.item() < classes:
             raise DataError(f"label {label!r} is not a class from {least} to {classes - 1}")
         return int(value.item())

@@ -45,6 +45,7 @@ class Changes:
     seed: int = 0  # of the head's weights
     start: Path | None = None  # samples that the head's last layer has learned from
     ridge: float = 1.0  # with that much certainty of zero
+    reconstructs: bool = False  # an autoencoder: of --start the errors are wanted
     softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
@@ -71,6 +72,7 @@ class Prepared:
     seen: int = 0  # samples that those are of
     labels: tuple[int, ...] = ()  # that the first outputs stand for, where they come as they like
     seed: int = 0
+    errors: Array | None = None  # of --start: of an autoencoder's reconstructions
     correlation: Array | None = None  # of --start: P of recursive least squares
 
     def under(self, plan: UpdatePlan) -> Graph:
@@ -86,6 +88,16 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     Without changes the data is the file's own. Raises ModelError; UserError for a node, output or
     head that cannot be.
     """
+    made = _prepared(path, changes)
+    if not (changes.reconstructs and changes.start):
+        return made
+    from tinyodl.frontend.start import reconstruction_errors  # onnxruntime loads slowly
+
+    errors = reconstruction_errors(made.data, made.graph, changes.start, str(path))
+    return replace(made, errors=errors)
+
+
+def _prepared(path: Path, changes: Changes) -> Prepared:
     source = str(path)
     samples = _samples(changes)
     if changes.taps and not changes.head:

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tinyodl.data import load_labelled
+from tinyodl.data import load_inputs, load_labelled
 from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
+from tinyodl.frontend.load import read_model
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import ANY_LABEL
@@ -88,6 +89,23 @@ def started(
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
     return Started(made, p, len(y), labels)
+
+
+def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:
+    """The mean squared error of each reconstruction of an autoencoder, of samples without labels."""
+    shapes = {name: graph.shape(name) for name in graph.inputs}
+    inputs = load_inputs(samples, shapes, (1, 1))
+    model = ending_at(read_model(Path(source), data), graph.outputs[0], source)
+    [x] = inputs.values()
+    made = _features(model, inputs, len(x)).astype(np.float64)
+    given = x.reshape(len(x), -1).astype(np.float64)
+    if made.shape != given.shape:
+        raise UserError(
+            f"{source}: its output has {made.shape[1]} values and its input {given.shape[1]}; loss "
+            "reconstruction compares one with the other"
+        )
+    errors: Array = ((made - given) ** 2).mean(axis=1)
+    return errors
 
 
 def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:

@@ -34,7 +34,7 @@ enum {
     NET_PARAMETERS = 4, /* weight, bias, gradient sum, samples in it */
     NET_STATE_BYTES = NET_CLASSES * (2 * FAKE_INPUTS + 1) * 4 + 4,
     NET_BATCH = 2,
-    NET_UNLABELLED = 0,
+    NET_SKIPPED = -2,
 };
 
 static const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
