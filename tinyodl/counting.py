@@ -8,8 +8,18 @@ import numpy as np
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.kept import ANOMALIES, CONFUSION, HISTOGRAM, MOMENTS, RECENT, THRESHOLD
-from tinyodl.ops.metrics import BINS, MINIMUM, bin_edges, bins_of
+from tinyodl.kept import (
+    ANOMALIES,
+    BINS,
+    CONFUSION,
+    HISTOGRAM,
+    MOMENTS,
+    RECENT,
+    THRESHOLD,
+    bin_edges,
+    bins_of,
+)
+from tinyodl.ops.metrics import MINIMUM
 from tinyodl.update_plan import LABELLED, UpdatePlan
 
 NO_THRESHOLD = np.finfo(np.float32).max  # nothing is above it

@@ -99,7 +99,9 @@ def load_labelled(
     return x, _check_classes(np.asarray(y), count, classes, str(path))
 
 
-def check(x: ArrayLike, y: ArrayLike | None, manifest: Manifest, source: str = "the data") -> Samples:
+def check(
+    x: ArrayLike, y: ArrayLike | None, manifest: Manifest, source: str = "the data"
+) -> Samples:
     """Samples from arrays; `source` is what the message of a DataError begins with."""
     inputs = check_x(x, manifest, source)
     return Samples(inputs, _check_y(y, len(inputs), manifest, source), source)
@@ -276,12 +278,15 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: {key} cannot be read ({error})") from error
 
 
-def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any] | None]:
     size = _flat_size(path, manifest.model.input_shape[1:])
     mse = manifest.plan.loss == "mse"
     targets = prod(manifest.model.output_shape) if mse else 1
-    rows = _csv_rows(path, {size + targets})
+    widths = {size, size + targets} if manifest.plan.may_be_unlabelled else {size + targets}
+    rows = _csv_rows(path, widths)
     x, y = rows[:, :size], rows[:, size:]
+    if not y.shape[1]:
+        return x, None
     if mse:
         return x, y.reshape(-1, *manifest.model.output_shape[1:])
     return x, _whole_numbers(y[:, 0], path)

@@ -24,16 +24,17 @@ class Options(TypedDict, total=False):
     `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
     `calibrate` (.npz with x, or .csv).
 
-    `learner` is a way to learn as a whole: "online" puts a dense layer in the place of the last one,
-    which learns by gradients behind a running standardisation of what it reads; "rls" one that
-    learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
+    `learner` is a way to learn as a whole: "online" puts a dense layer in the place of the last
+    one, which learns by gradients behind a running standardisation of what it reads; "rls" one
+    that learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
     default what the model's last dense layer reads. With `max_classes` in the place of `classes`
     its outputs are free: each new label takes the next. With `grow` the first of them are those of
-    the model's own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the
-    layer of "online". With loss "reconstruction" the layers of the model itself learn, as `update`
-    says, and `start` is what the device shall know the errors of. `ridge` and `forgetting` are `UpdatePlan`'s.
+    the model's own last layer, whose weights the layer begins with. `activation` "sigmoid" is
+    behind the layer of "online". With loss "reconstruction" the layers of the model itself learn,
+    as `update` says, and `start` is what the device shall know the errors of. `ridge` and
+    `forgetting` are `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl import manifest as manifest_file
 from tinyodl.errors import TinyodlError, UserError
 from tinyodl.manifest import Manifest
+from tinyodl.metrics import Metrics
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
@@ -104,6 +105,7 @@ class RunRecord(_Record):
     linked: Linked | None
     before: Evaluation | None = None
     after: Evaluation | None = None
+    metrics: Metrics | None = None  # that the board itself had counted at the end
     stack_used: int | None = None
     saved: bool = False  # the learned weights are in the board's store
 

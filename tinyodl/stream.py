@@ -31,6 +31,7 @@ from tinyodl.graph import Array
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
 from tinyodl.linked import linked_firmware
+from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
 from tinyodl.update_plan import LABELLED
 
@@ -162,7 +163,7 @@ class Session:
     def train(
         self,
         x: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None,
         *,
         epochs: int = 1,
         limit: int | None = None,
@@ -176,11 +177,12 @@ class Session:
     ) -> RunSummary:
         """Stream labelled samples to the board, one training step each, and log every step.
 
-        x: (N, *input). y: (N,) class numbers, or (N, *output) for loss mse. Samples go in the
-        order given, or with `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new
-        permutation each epoch; `limit` ends each epoch after so many samples. `learning_rate`
-        replaces the compiled one for this run. With `eval` = (x, y) the board is evaluated on
-        those before and after.
+        x: (N, *input). y: (N,) class numbers, -1 for none where the plan takes that, or None for
+        all of them; (N, *output) for loss mse. Samples go in the order given, or with
+        `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new permutation each epoch;
+        `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled one for
+        this run. With `eval` = (x, y) the board is evaluated on those before and
+        after.
 
         At the end the weights are saved in the board's store. The run is logged in the folder
         `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
@@ -271,6 +273,7 @@ class Session:
                 accuracy = right / judged if judged else None
                 progress(Progress("learning", place.step + 1, len(order), accuracy))
         self.client.flush()
+        log.update(metrics=self.metrics())
         log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
@@ -361,6 +364,13 @@ class Session:
         if self.manifest.plan.labels is None:
             return tuple(range(self.manifest.classes or 0))
         return tuple(int(label) for label in self._kept(LABELS) if label >= 0)
+
+    def metrics(self) -> Metrics | None:
+        """What the board has counted of its own predictions since the last reset.
+
+        None where it counts nothing.
+        """
+        return read_metrics(self.manifest, self.labels(), self._kept)
 
     def _kept(self, name: str) -> Array:
         """A tensor that the board keeps, by its name."""

@@ -161,10 +161,10 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
             continue
         if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
+        learns = OPERATORS[node.op].learns or _whole_tensors
         if update == "statistics":
             changed[name], made = standardized(node, graph)
         else:
-            learns = OPERATORS[node.op].learns or _whole_tensors
             changed[name], made = learns(node, graph, update)
         tensors.update((tensor.name, tensor) for tensor in made)
     return _with_changed(graph, changed, tensors)

@@ -74,8 +74,9 @@ class UpdatePlan(BaseModel):
     "weights" updates a layer's weight and bias, "bias" its bias alone, a `ChannelUpdate` its bias
     and the weights of some channels. "statistics" lets the mean and the variance of a
     BatchNormalization of one row follow the samples, of which it has seen `seen` already, and
-    forget by the factor `forgetting` a sample. `seed` seeds whatever the device draws by itself. `momentum`,
-    `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update rules.
+    forget by the factor `forgetting` a sample. `seed` seeds whatever the device draws by itself.
+    `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update
+    rules.
 
     Losses: "cross-entropy" of a class label, "one-hot", the mean squared error against the label as
     a vector of one 1, and "mse", that against a target vector which is sent with the sample.
@@ -91,9 +92,9 @@ class UpdatePlan(BaseModel):
 
     "reconstruction" is the mean squared error against the sample itself, of an autoencoder: what is
     above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is not learned.
-    "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of them
-    are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by label,
-    and the share of right ones, of which each counts `fading` times less with the next.
+    "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
+    them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
+    label, and the share of right ones, of which each counts `fading` times less with the next.
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
@@ -143,7 +144,9 @@ class UpdatePlan(BaseModel):
     def _thresholded(self) -> Self:
         kind, value = self.threshold_rule
         if kind not in ("gaussian", "percentile", "fixed") or not value >= 0:
-            raise ValueError("threshold is gaussian:Z, percentile:P or fixed:T, of a number above 0")
+            raise ValueError(
+                "threshold is gaussian:Z, percentile:P or fixed:T, of a number above 0"
+            )
         if kind == "percentile" and value > 100:
             raise ValueError(f"threshold percentile:{value:g}: give at most 100")
         return self

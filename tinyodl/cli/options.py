@@ -93,7 +93,7 @@ _LEARNING = (
                  "target vectors; reconstruction: mse of the sample itself, of an autoencoder.  "
                  "[default: cross-entropy; one-hot for rls and elm]"),
     click.option("--metrics", is_flag=True,
-                 help="Let the device count its predictions by label, and the share of right ones."),
+                 help="Let the device count by label what it predicts, and how often right."),
     click.option("--fading", type=float,
                  help="How much less a prediction counts in that share with the next.  "
                  "[default: 0.99]"),

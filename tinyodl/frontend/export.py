@@ -23,8 +23,8 @@ from tinyodl.frontend import edit
 from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.dequantized import with_real_weights
 from tinyodl.frontend.integers import write_integers
-from tinyodl.frontend.load import load_model, read_model
 from tinyodl.frontend.labels import keep_outputs
+from tinyodl.frontend.load import load_model, read_model
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord

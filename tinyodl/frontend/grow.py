@@ -42,7 +42,9 @@ def last_layer(path: Path, output: str | None) -> LastLayer:
     said = {each.key: each.value for each in model.metadata_props}.get(KEY)
     labels = tuple(json.loads(said)) if said else tuple(range(outputs))
     if len(labels) != outputs:
-        raise ModelError(f"{path}: its metadata {KEY} has {len(labels)} labels for {outputs} outputs")
+        raise ModelError(
+            f"{path}: its metadata {KEY} has {len(labels)} labels for {outputs} outputs"
+        )
     rows = values.reshape(outputs, -1).astype(np.float32)
     return LastLayer(rows, bias.astype(np.float32), labels)
 

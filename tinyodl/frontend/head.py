@@ -194,8 +194,8 @@ def with_head(
         graph.node.append(onnx.helper.make_node("Sigmoid", [x], [y], name=name))
     _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
     drop_unused(graph)
-    hashed = layers[0] if head.hashed else None
-    return Headed(made, tuple(layers[head.hashed :]), hashed, standardized)
+    first = layers[0] if head.hashed else None
+    return Headed(made, tuple(layers[head.hashed :]), first, standardized)
 
 
 def _standardized(

@@ -92,7 +92,7 @@ def started(
 
 
 def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:
-    """The mean squared error of each reconstruction of an autoencoder, of samples without labels."""
+    """The mean squared error of each sample's reconstruction by an autoencoder; without labels."""
     shapes = {name: graph.shape(name) for name in graph.inputs}
     inputs = load_inputs(samples, shapes, (1, 1))
     model = ending_at(read_model(Path(source), data), graph.outputs[0], source)

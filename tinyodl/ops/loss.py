@@ -4,8 +4,8 @@
     MeanSquaredError    loss = mean (y - t)^2                gy = 2 (y - t) / n
     OneHotSquaredError  the same with t = onehot(label)
 
-With the attribute `in_use` only the outputs that have a label take part, the first `in_use` of them;
-the gradient of the others is 0.
+With the attribute `in_use` only the outputs that have a label take part, the first of them; the
+gradient of the others is 0.
 
 The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
 """

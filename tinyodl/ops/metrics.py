@@ -2,8 +2,8 @@
 
 CountConfusion    confusion[label][predicted] += 1; of the latest predictions, each of which counts
                   `fading` times less with every one that follows, those that were right and all
-CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 2 in the place of -1,
-                  not known
+CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 2 in the place of
+                  -1, not known
 ErrorStatistics   mean and variance of the error of what is reconstructed, its histogram, and from
                   these the threshold above which an error is flagged
 
@@ -24,33 +24,19 @@ algorithms, 2013.
 
 from __future__ import annotations
 
-import numpy as np
+from tinyodl.graph import Graph, Node
+from tinyodl.kept import BINS
+from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
 
-from tinyodl.graph import Array, Graph, Node
-from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
-
-BINS = 96
-FIRST = -16  # the exponent of the first bin's lower edge
 MINIMUM = 16
 COUNTERS = frozenset({"CountConfusion", "CountAnomaly", "ErrorStatistics"})
 KINDS = ("gaussian", "percentile", "fixed")
 
 
-def bin_edges() -> Array:
-    """The edges of the histogram's bins, float32 (BINS + 1)."""
-    return ((np.arange(BINS + 1, dtype=np.uint32) + (FIRST + 127) * 4) << 21).view(np.float32)
-
-
-def bins_of(errors: Array) -> Array:
-    """The bin of each error."""
-    bits = np.asarray(errors, np.float32).view(np.uint32) >> 21
-    return np.clip(bits.astype(np.int64) - (FIRST + 127) * 4, 0, BINS - 1)
-
-
 def _confusion(node: Node, graph: Graph) -> Call:
     y, confusion, recent = node.inputs
     outputs = graph.tensor(y).size
-    among = Symbol("choices") if node.attrs["choices"] else outputs
+    among: Argument = Symbol("choices") if node.attrs["choices"] else outputs
     operands = (Symbol("label"), Ref(y), Ref(confusion), Ref(recent))
     return Call("count_confusion", (outputs, among, node.attrs["fading"], *operands))
 
@@ -62,14 +48,18 @@ def _anomaly(node: Node, graph: Graph) -> Call:
 def _statistics(node: Node, graph: Graph) -> Call:
     attrs = node.attrs
     forgetting, value = float(attrs["forgetting"]), float(attrs["value"])
-    operands = (Symbol("label"), forgetting, value, *map(Ref, node.inputs))
-    return Call(f"error_statistics_{attrs['kind']}", operands)
+    operands = map(Ref, node.inputs)
+    function = f"error_statistics_{attrs['kind']}"
+    return Call(function, (Symbol("label"), forgetting, value, *operands))
 
 
 register(Operator("CountConfusion", _confusion, "metrics_f32.h"))
 register(Operator("CountAnomaly", _anomaly, "metrics_f32.h"))
 register(
     Operator(
-        "ErrorStatistics", _statistics, "metrics_f32.h", macs=lambda n, g: BINS if n.attrs["forgetting"] < 1 else 2
+        "ErrorStatistics",
+        _statistics,
+        "metrics_f32.h",
+        macs=lambda n, g: BINS if n.attrs["forgetting"] < 1 else 2,
     )
 )

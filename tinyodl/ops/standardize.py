@@ -3,8 +3,8 @@
     y = (x - mean) / sqrt(variance + epsilon) * scale + bias
 
 Inputs: x (1, K); scale and bias (K), absent where they are 1 and 0; mean and variance (K), which
-the device keeps. Output: (1, K). A plan says "statistics" of the layer. They are taken for constants
-in the gradient, as in inference.
+the device keeps. Output: (1, K). A plan says "statistics" of the layer. The gradient takes them for
+constants, as in inference.
 
 StandardizeUpdate (x, mean, variance, count) has no output and runs at every TRAIN before the node
 itself, so that what is standardised is in its own statistics: no element of n samples is then
@@ -26,26 +26,27 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops.shared import Backward, Call, Operator, Ref, register, same_shape
+from tinyodl.ops.shared.operator import Rewrite
 
 _KERNEL = "standardize_f32.h"
 
 
-def standardized(node: Node, graph: Graph) -> tuple[Node, list[Tensor]]:
+def standardized(node: Node, graph: Graph) -> Rewrite:
     """A BatchNormalization as `Standardize`, with the mean and the variance that the device keeps.
 
     They know their place in the ONNX file, so `export` writes them back. Raises UserError.
     """
     if node.op != "BatchNormalization":
         raise UserError(
-            f"the plan lets layer {node.name!r} learn its statistics; only a BatchNormalization has "
-            f"any, and this is {node.op}: plan 'weights', 'bias' or 'none'"
+            f"the plan lets layer {node.name!r} learn its statistics; only a BatchNormalization "
+            f"has any, and this is {node.op}: plan 'weights', 'bias' or 'none'"
         )
     x, scale, bias, mean, _ = node.inputs
     shape = graph.shape(x)
     if len(shape) != 2 or shape[0] != 1:
         raise UserError(
-            f"the plan lets BatchNormalization {node.name!r} learn its statistics, on maps of shape "
-            f"{shape}; they can be learned of a row of features (1, K)"
+            f"the plan lets BatchNormalization {node.name!r} learn its statistics, on a map of "
+            f"shape {shape}; they can be learned of a row of features (1, K)"
         )
     held, origin = graph.tensor(mean), graph.tensor(mean).origin
     assert origin is not None
@@ -122,16 +123,8 @@ def _macs(node: Node, graph: Graph) -> int:
     return graph.tensor(node.inputs[0]).size
 
 
+register(Operator("Standardize", _call, _KERNEL, same_shape, _macs, _gradient, in_place=(0,)))
+register(Operator("StandardizeUpdate", _update_call, _KERNEL, macs=lambda n, g: 3 * _macs(n, g)))
 register(
-    Operator(
-        "Standardize", _call, _KERNEL, same_shape, _macs, _gradient, in_place=(0,)
-    )
-)
-register(
-    Operator("StandardizeUpdate", _update_call, _KERNEL, macs=lambda n, g: 3 * _macs(n, g))
-)
-register(
-    Operator(
-        "StandardizeInputGradient", _input_gradient_call, _KERNEL, macs=_macs, in_place=(0,)
-    )
+    Operator("StandardizeInputGradient", _input_gradient_call, _KERNEL, macs=_macs, in_place=(0,))
 )
