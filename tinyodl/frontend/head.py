@@ -15,7 +15,7 @@ of the last layer are zero where that is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 
@@ -140,10 +140,12 @@ def with_head(
     outputs: int,
     seed: int,
     source: str,
+    before: onnx.ModelProto,
 ) -> Headed:
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
-    `outputs` is how many the model has now. Raises ModelError when the head would be beyond all
+    `outputs` is how many the model has now. No value is called as one is that computes something
+    else in the model `before` all changes. Raises ModelError when the head would be beyond all
     measure.
     """
     features = prod(shape)
@@ -156,6 +158,15 @@ def with_head(
     made = ending_at(model, on, source)
     graph = made.graph
     names = {node.name for node in graph.node}
+    others = {value for node in before.graph.node for value in node.output}
+
+    def fresh(name: str) -> str:
+        free, count = fresh_name(graph, name), 1
+        while free in others:
+            count += 1
+            free = fresh_name(graph, f"{name}_{count}")
+        return free
+
     x = flattened(graph, real_value(graph, on), shape, names)
     layers = []
     standardized = None
@@ -165,7 +176,7 @@ def with_head(
         hashed = head.hashed and index == 0
         bias = np.zeros(units, np.float32)
         if last and head.standardized:
-            standardized, x = _standardized(graph, x, features, names)
+            standardized, x = _standardized(graph, x, features, names, fresh)
         if hashed:
             weight, bias = hashed_weights(seed, units, features)
         elif last and head.begun:
@@ -175,21 +186,21 @@ def with_head(
         else:
             weight = _drawn(random, units, features, last)
         layer = unused(f"head.dense{index + 1}", names)
-        w, b = fresh_name(graph, f"{layer}.weight"), fresh_name(graph, f"{layer}.bias")
+        w, b = fresh(f"{layer}.weight"), fresh(f"{layer}.bias")
         graph.initializer.extend(
             (onnx.numpy_helper.from_array(weight, w), onnx.numpy_helper.from_array(bias, b))
         )
-        y = fresh_name(graph, "head.scores" if last else f"{layer}.output")
+        y = fresh("head.scores" if last else f"{layer}.output")
         graph.node.append(onnx.helper.make_node("Gemm", [x, w, b], [y], name=layer, transB=1))
         if not last:
             op = "Sigmoid" if hashed else "Relu"
             bent = op.lower()
-            name, x = unused(f"head.{bent}{index + 1}", names), fresh_name(graph, f"{layer}.{bent}")
+            name, x = unused(f"head.{bent}{index + 1}", names), fresh(f"{layer}.{bent}")
             graph.node.append(onnx.helper.make_node(op, [y], [x], name=name))
         layers.append(layer)
         features = units
     if head.sigmoid:
-        x, y = y, fresh_name(graph, "head.probabilities")
+        x, y = y, fresh("head.probabilities")
         name = unused("head.sigmoid", names)
         graph.node.append(onnx.helper.make_node("Sigmoid", [x], [y], name=name))
     _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
@@ -199,17 +210,17 @@ def with_head(
 
 
 def _standardized(
-    graph: onnx.GraphProto, x: str, features: int, names: set[str]
+    graph: onnx.GraphProto, x: str, features: int, names: set[str], fresh: Callable[[str], str]
 ) -> tuple[str, str]:
     """A BatchNormalization of mean 0 and variance 1 behind x: its name and its output."""
     name = unused("head.standardize", names)
     constants = {"scale": 1, "bias": 0, "mean": 0, "variance": 1}
     operands = [x]
     for kind, value in constants.items():
-        operands.append(fresh_name(graph, f"{name}.{kind}"))
+        operands.append(fresh(f"{name}.{kind}"))
         array = np.full(features, value, np.float32)
         graph.initializer.append(onnx.numpy_helper.from_array(array, operands[-1]))
-    y = fresh_name(graph, f"{name}.output")
+    y = fresh(f"{name}.output")
     graph.node.append(onnx.helper.make_node("BatchNormalization", operands, [y], name=name))
     return name, y
 

@@ -135,7 +135,7 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
     headed = None
     if head:
         shape = shape_of(model, on, source)
-        headed = with_head(model, on, shape, head, classes, changes.seed, source)
+        headed = with_head(model, on, shape, head, classes, changes.seed, source, original)
         model, output = headed.model, None
     data = model.SerializeToString(deterministic=True)
     loaded = load_model(path, data)
