@@ -222,13 +222,13 @@ class TestMetrics:
         assert "Counted by the device" in page and f"macro-F1 {100 * np.mean(f1):.1f}" in page
 
 
-def autoencoder(folder):
+def autoencoder(folder, opset=17):
     layers = [("x", "u", "a", "first"), ("r", "v", "c", "last")]
     nodes = [onnx.helper.make_node("Gemm", [x, w, b], [f"{w}.y"], name=name, transB=1)
              for x, w, b, name in layers]  # fmt: skip
     nodes.insert(1, node("Relu", ["u.y"], "r"))
     constants = {"u": weights(4, 8), "a": weights(4), "v": weights(8, 4), "c": weights(8)}
-    return saved(model(nodes, ["N", 8], constants, output="v.y"), folder)
+    return saved(model(nodes, ["N", 8], constants, opset, output="v.y"), folder)
 
 
 def normal(count, seed=0):
@@ -324,6 +324,26 @@ class TestAutoencoder:
         assert samples.y.tolist() == [-1] * 5 and samples.x.shape == (5, 8)
 
 
+@pytest.mark.parametrize("opset", [17, 18])
+def test_the_error_of_an_autoencoder_is_a_feature(tmp_path, opset):
+    """A few labels on top of it: how large the error is tells the classes apart."""
+    path = autoencoder(tmp_path, opset)
+    options = {"learner": "online", "classes": 2, "learning_rate": 0.1}
+    taps = ["first", "reconstruction-error"]
+    folder = flashed(path, tmp_path / "taps", tap=taps, **options)
+    x, y = normal(300), np.arange(300) % 2
+    x[y == 1] *= 3
+    with Session(folder, port="host") as session:
+        session.train(x[:200], y[:200], run=tmp_path / "run")
+        assert session.evaluate(x[200:], y[200:]).accuracy > 0.8
+        session.export(tmp_path / "learned.onnx")
+        found = session.infer(x[:5])
+        mean = session._kept("head.standardize.mean")
+    np.testing.assert_allclose(outputs(tmp_path / "learned.onnx", x[:5]), found, atol=1e-4)
+    errors = ((outputs(path, x[:200]) - x[:200]) ** 2).mean(axis=1)
+    assert mean[-1] == pytest.approx(errors.mean(), rel=1e-4)
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -352,6 +372,7 @@ class TestMistakes:
         [
             ({"learner": "online", "grow": True, "max_classes": 5}, "has 7 classes already"),
             ({"loss": "reconstruction"}, "compares the output with the input"),
+            ({"learner": "rls", "tap": ["reconstruction-error"]}, "their shapes are"),
             ({"loss": "mse", "metrics": True}, "metrics are of class labels"),
             ({"learner": "online", "forgetting": 0.0}, "forgetting = 0.0"),
         ],

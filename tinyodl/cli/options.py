@@ -49,7 +49,7 @@ _LEARNING = (
                  "last dense layer, or on an embedding. With it, `--update last` is the head."),
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
-                 "are put side by side."),
+                 "are put side by side. reconstruction-error is that of an autoencoder."),
     click.option("--learner", type=click.Choice(["online", "rls", "elm"]),
                  help="A way to learn that brings its own last layer: online, gradients behind a "
                  "running standardisation; rls, recursive least squares; elm, the same behind a "
@@ -134,7 +134,10 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
-    named = {name: value for name, value in given.items() if value not in (None, False, ())}
+    absent = (None, False, ())
+    named = {
+        name: value for name, value in given.items() if not any(value is none for none in absent)
+    }
     options = {_NAMES.get(name, name): value for name, value in named.items()}
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):
