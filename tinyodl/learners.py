@@ -29,12 +29,13 @@ class Options(TypedDict, total=False):
     that learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
-    default what the model's last dense layer reads. With `max_classes` in the place of `classes`
-    its outputs are free: each new label takes the next. With `grow` the first of them are those of
-    the model's own last layer, whose weights the layer begins with. `activation` "sigmoid" is
-    behind the layer of "online". With loss "reconstruction" the layers of the model itself learn,
-    as `update` says, and `start` is what the device shall know the errors of. `ridge` and
-    `forgetting` are `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
+    default what the model's last dense layer reads. Each of the samples it starts from counts as
+    much as `start_weight` of the stream's. With `max_classes` in the place of `classes` the outputs
+    are free: each new label takes the next. With `grow` the first of them are those of the model's
+    own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the layer
+    of "online". With loss "reconstruction" the layers of the model itself learn, as `update` says,
+    and `start` is what the device shall know the errors of. `ridge` and `forgetting` are
+    `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -53,6 +54,7 @@ class Options(TypedDict, total=False):
     activation: Literal["linear", "sigmoid"]
     hidden: int
     start: str | Path
+    start_weight: float
     ridge: float
     forgetting: float
     simplify: bool
@@ -80,12 +82,17 @@ _OF: dict[str, tuple[Learner, ...]] = {
     "grow": ("online",),
     "hidden": ("elm",),
     "start": ("online", "rls", "elm"),
+    "start_weight": ("online", "rls", "elm"),
 }
 _BROUGHT: dict[Learner, tuple[str, ...]] = {
     "online": ("head",),
     "rls": ("head", "optimizer"),
     "elm": ("head", "optimizer"),
 }
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def as_learner(options: Options) -> Options:
@@ -102,7 +109,7 @@ def as_learner(options: Options) -> Options:
         raise UserError(f"learner {learner}: give {_either(get_args(Learner))}")
     for name, learners in _OF.items():
         if name in options and learner not in learners:
-            raise UserError(f"--{_option(name)} is for --learner {_either(learners)}")
+            raise UserError(f"{_option(name)} is for --learner {_either(learners)}")
     if options.get("optimizer", "rls" if learner in ("rls", "elm") else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
             of_online = name == "forgetting" or "start" in options
@@ -118,9 +125,13 @@ def as_learner(options: Options) -> Options:
     for name in ("classes", "max_classes", "hidden"):
         if options.get(name, 1) < 1:  # type: ignore[operator]
             given = options[name]  # type: ignore[literal-required]
-            raise UserError(f"--{_option(name)} {given}: give at least 1")
+            raise UserError(f"{_option(name)} {given}: give at least 1")
     if "classes" in options and "max_classes" in options:
         raise UserError("--classes and --max-classes both say how many outputs; give one of them")
+    if "start_weight" in options and "start" not in options:
+        raise UserError("--start-weight is for --start: give both")
+    if not options.get("start_weight", 1) > 0:
+        raise UserError(f"--start-weight {options['start_weight']}: give more than 0")
     outputs = str(options.get("max_classes", options.get("classes", "*")))
     made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
@@ -154,14 +165,10 @@ def _reconstructing(options: Options) -> Options:
         raise UserError("--loss reconstruction is for --learner online, or for none")
     for name in (*_OF, *(("ridge",) if options.get("optimizer") != "rls" else ()), "metrics"):
         if name in options and name != "start":
-            raise UserError(f"--loss reconstruction has no classes; leave --{_option(name)} away")
+            raise UserError(f"--loss reconstruction has no classes; leave {_option(name)} away")
     made: Options = {**options}
     made.pop("learner", None)
     return made
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _either(words: Sequence[str]) -> str:

@@ -69,6 +69,8 @@ _LEARNING = (
     click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
                  help="Begin as if the learner had learned from these labelled samples.  "
                  "[default: begin at zero]"),
+    click.option("--start-weight", type=float, metavar="W",
+                 help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
                  help="How sure rls and elm are of zero weights at first.  [default: 1]"),
     click.option("--forgetting", type=float, metavar="F",

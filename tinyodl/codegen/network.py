@@ -15,7 +15,7 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
-from tinyodl.memory import ArenaPlan
+from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
     Argument,

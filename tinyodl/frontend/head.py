@@ -2,7 +2,7 @@
 
 `dense:10` is one dense layer with 10 outputs, `dense:64,10` is 64 units, Relu, then 10 outputs:
 Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units whose
-weights are those of `HashedGemm` and never learn, Sigmoid, then 10 outputs. `*` stands for as many
+weights are those of `HashedGemm` and never learn, Tanh, then 10 outputs. `*` stands for as many
 outputs as the model has. Biases are zero. Weights are drawn uniformly from +-bound:
 
     He      bound = sqrt(6 / fan_in)               layers before a Relu   (He et al. 2015)
@@ -193,7 +193,7 @@ def with_head(
         y = fresh("head.scores" if last else f"{layer}.output")
         graph.node.append(onnx.helper.make_node("Gemm", [x, w, b], [y], name=layer, transB=1))
         if not last:
-            op = "Sigmoid" if hashed else "Relu"
+            op = "Tanh" if hashed else "Relu"
             bent = op.lower()
             name, x = unused(f"head.{bent}{index + 1}", names), fresh(f"{layer}.{bent}")
             graph.node.append(onnx.helper.make_node(op, [y], [x], name=name))

@@ -21,6 +21,7 @@ from tinyodl.frontend.grow import LastLayer, last_layer
 from tinyodl.frontend.head import Head, Headed, classifier_input, parse_head, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.frontend.passes import with_hashed_layer
+from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
@@ -43,9 +44,8 @@ class Changes:
     grow: bool = False  # begin with the weights of the model's last layer
     any_label: bool = False  # the outputs stand for labels as they come
     seed: int = 0  # of the head's weights
-    start: Path | None = None  # samples that the head's last layer has learned from
-    ridge: float = 1.0  # with that much certainty of zero
-    reconstructs: bool = False  # an autoencoder: of --start the errors are wanted
+    start: Start | None = None  # what the head's last layer has learned from
+    reconstructs: bool = False  # an autoencoder: of the samples to start from the errors are wanted
     softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
@@ -91,9 +91,8 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     made = _prepared(path, changes)
     if not (changes.reconstructs and changes.start):
         return made
-    from tinyodl.frontend.start import reconstruction_errors  # onnxruntime loads slowly
-
-    errors = reconstruction_errors(made.data, made.graph, changes.start, str(path))
+    samples = changes.start.samples
+    errors = reconstruction_errors(made.data, made.graph, samples, str(path))
     return replace(made, errors=errors)
 
 
@@ -164,15 +163,13 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
     """What is prepared, with what is special about its fresh head."""
     made = replace(prepared, head=headed.layers, standardized=headed.standardized)
     if changes.start:
-        from tinyodl.frontend.start import Layers, started  # onnxruntime loads slowly
-
         source = str(made.path)
         layers = Layers(made.head[-1], headed.standardized, changes.softmax, changes.any_label)
-        fit = started(headed.model, made.graph, layers, changes.start, changes.ridge, source)
+        fit = started(headed.model, made.graph, layers, changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
         made = replace(made, data=data, graph=graph, correlation=fit.correlation)
-        made = replace(made, seen=fit.seen, labels=fit.labels)
+        made = replace(made, seen=fit.seen if headed.standardized else 0, labels=fit.labels)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)
         made = replace(made, graph=graph, hashed=headed.hashed, seed=changes.seed)

@@ -2,10 +2,18 @@
 
 What the layer reads is computed by onnxruntime, the rest in float64:
 
-    P = (X~' X~ + ridge I)^-1        (w, b) = P X~' T
+    P = (weight X~' X~ + ridge I)^-1        (w, b) = weight P X~' T
 
 X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. So the
-device begins as if it had learned from all of them by recursive least squares.
+device begins as if it had learned from all of them by recursive least squares, each counting as
+much as `weight` samples of the stream.
+
+A standardisation in front of the layer begins with the mean and the variance of the samples, and X~
+are then standardised. With a softmax behind it (w, b) are where
+
+    weight * the sum over the samples of the cross-entropy + ridge / 2 |w|^2
+
+is least: 300 steps of Nesterov's gradient method from zero, at the rate 1 / L.
 """
 
 from __future__ import annotations
@@ -21,12 +29,12 @@ from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
-from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import ANY_LABEL
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
 STEPS = 300
+MOST_SEEN = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,17 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The samples to begin from (.npz or .csv), what each counts, and how sure zero is without."""
+
+    samples: Path
+    weight: float = 0.1
+    ridge: float = 1.0
+
+
+@dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, P, and what the samples were.
+    """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
 
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
@@ -53,7 +70,7 @@ class Started:
 
 
 def started(
-    model: onnx.ModelProto, graph: Graph, layers: Layers, samples: Path, ridge: float, source: str
+    model: onnx.ModelProto, graph: Graph, layers: Layers, start: Start, source: str
 ) -> Started:
     """The model whose last layers have learned from the samples.
 
@@ -65,11 +82,11 @@ def started(
     gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
-    inputs, y = load_labelled(samples, shapes, ANY_LABEL if layers.any_label else classes)
+    inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if layers.any_label else classes)
     labels = tuple(np.unique(y).tolist()) if layers.any_label else ()
     if len(labels) > classes:
         raise UserError(
-            f"{samples} has {len(labels)} labels; give --max-classes {len(labels)} or more"
+            f"{start.samples} has {len(labels)} labels; give --max-classes {len(labels)} or more"
         )
     of = np.searchsorted(labels, y) if layers.any_label else y
     reads = norm.input[0] if norm else gemm.input[0]
@@ -80,15 +97,16 @@ def started(
         write_constant(made.graph, [(norm, 4)], variance.astype(np.float32))
         features = (features - mean) / np.sqrt(variance + EPSILON)
     x = np.column_stack((features, np.ones(len(features))))
-    p = np.linalg.inv(x.T @ x + ridge * np.eye(x.shape[1]))
+    p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
     targets = np.eye(classes)[of]
     if layers.softmax:
-        fitted = _softmax_fit(x, targets, len(labels) or classes, ridge)
+        fitted = _softmax_fit(x, targets, len(labels) or classes, start.ridge / start.weight)
     else:
-        fitted = p @ x.T @ targets
+        fitted = start.weight * p @ x.T @ targets
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
-    return Started(made, p, len(y), labels)
+    seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
+    return Started(made, p, seen, labels)
 
 
 def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:
@@ -127,6 +145,8 @@ def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:
     """(N, features), each sample by itself: a file may know only batch 1."""
+    from tinyodl.frontend.runtime import session  # onnxruntime loads slowly
+
     runtime = session(model)
     rows = []
     for index in range(count):

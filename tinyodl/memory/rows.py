@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.memory import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
+from tinyodl.memory.arena import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import ByRows
 from tinyodl.ops.shared.rows import height
