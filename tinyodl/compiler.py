@@ -93,7 +93,12 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
+        if prepared.standardized:
+            layers[prepared.standardized] = "statistics"
     rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
+    rule |= {"seen": prepared.seen}
+    if rule.get("labels") == ():
+        rule["labels"] = prepared.labels
     try:
         return UpdatePlan.model_validate({"layers": layers, **rule})
     except ValidationError as error:
@@ -109,7 +114,14 @@ def _changes(options: Options) -> Changes:
         cut=options.get("cut"),
         taps=tuple(options.get("tap", ())),
         head=options.get("head"),
-        head_at_zero=options.get("optimizer") == "rls",
+        head_at_zero=options.get("optimizer") == "rls" or options.get("learner") == "online",
+        head_standardized=options.get("learner") == "online" and not options.get("grow"),
+        grow=options.get("grow", False),
+        any_label="labels" in options,
+        reconstructs=options.get("loss") == "reconstruction",
+        softmax=options.get("learner") == "online"
+        and options.get("loss", "cross-entropy") == "cross-entropy",
+        head_sigmoid=options.get("activation") == "sigmoid",
         seed=options.get("seed", 0),
         start=_start(options),
         simplify=options.get("simplify", False),
@@ -139,7 +151,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)

@@ -177,10 +177,9 @@ static int is_missing(uint32_t buffer)
 }
 
 /* Is there a sample, with what this loss compares its output with? */
-static command_status check_labelled(command_exchange *exchange)
+static command_status check_labelled(command_exchange *exchange, int to_learn)
 {
-    uint32_t label = get_u32(exchange->body); /* negative ones become large */
-    if (NET_TARGET_BYTES == 0 && label >= (uint32_t)NET_CLASSES)
+    if (NET_TARGET_BYTES == 0 && !net_takes((int32_t)get_u32(exchange->body), to_learn))
         return fail(exchange, STATUS_RANGE, NET_CLASSES);
     if (is_missing(NET_BUFFER_INPUT))
         return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
@@ -219,7 +218,7 @@ static command_status infer(command_exchange *exchange)
 
 static command_status evaluate(command_exchange *exchange)
 {
-    command_status status = check_labelled(exchange);
+    command_status status = check_labelled(exchange, 0);
     if (status != STATUS_OK)
         return status;
     float loss = net_evaluate((int32_t)get_u32(exchange->body));
@@ -231,12 +230,13 @@ static command_status evaluate(command_exchange *exchange)
 
 static command_status train(command_exchange *exchange)
 {
-    command_status status = check_labelled(exchange);
+    int32_t label = (int32_t)get_u32(exchange->body);
+    command_status status = check_labelled(exchange, 1);
     if (status != STATUS_OK)
         return status;
-    float loss = net_train((int32_t)get_u32(exchange->body));
+    float loss = net_train(label);
     session.trained++;
-    session.steps++;
+    session.steps += label != NET_SKIPPED;
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;

@@ -14,6 +14,7 @@ from jinja2 import Environment
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.kept import LABELS, THRESHOLD
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
@@ -29,6 +30,7 @@ from tinyodl.ops import (
     kernels_of,
     single_calls,
 )
+from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
@@ -105,6 +107,10 @@ def render_network(
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
         "loss": LOSS,
+        "labels": LABELS if LABELS in graph.tensors else None,
+        "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
+        "skipped": 1 if plan.loss == "reconstruction" else -1 if plan.unlabelled else -2,
+        "follows": any(call["learning"] for call in sections["forward"]),
         "pending": PENDING if PENDING in graph.tensors else None,
         **sections,
     }
@@ -215,6 +221,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {
         "forward": [],
         "loss_calls": [],
+        "counts": [],
         "backward": [],
         "apply": [],
     }
@@ -233,6 +240,8 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
             section = "loss_calls"
         elif before_loss:
             section = "forward"
+        elif node.op in COUNTERS:
+            section = "counts"
         else:
             section = "apply" if at_end else "backward"
         mark = section == "backward" and node.phase is not previous
@@ -245,6 +254,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
                 "parts": [part for call in calls for part in _parts(call, names, step)],
                 "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
+                "learning": section == "forward" and node.phase is Phase.UPDATE,
             }
         )
     return found
