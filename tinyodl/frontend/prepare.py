@@ -24,6 +24,7 @@ from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
 from tinyodl.update_plan import UpdatePlan
+from tinyodl.watching import Seen
 
 Precision = Literal["float32", "int8"]
 
@@ -63,6 +64,7 @@ class Prepared:
     hashed: str | None = None
     seed: int = 0
     correlation: Array | None = None  # of --start: P of recursive least squares
+    seen: Seen | None = None  # the samples of --start
 
     def under(self, plan: UpdatePlan) -> Graph:
         """The graph in which layers absorb those behind them that the plan does not let learn."""
@@ -134,7 +136,9 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
         fit = started(headed.model, made.graph, made.head[-1], changes.start, changes.ridge, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
-        made = replace(made, data=data, graph=graph, correlation=fit.correlation)
+        made = replace(
+            made, data=data, graph=graph, correlation=fit.correlation, seen=fit.seen
+        )
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)
         made = replace(made, graph=graph, hashed=headed.hashed, seed=changes.seed)

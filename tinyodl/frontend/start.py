@@ -21,14 +21,16 @@ from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array, Graph
+from tinyodl.watching import Seen
 
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, and P."""
+    """The model with the layer's weights, P, and what the layer has seen."""
 
     model: onnx.ModelProto
     correlation: Array
+    seen: Seen
 
 
 def started(
@@ -50,7 +52,7 @@ def started(
     fitted = p @ x.T @ np.eye(classes)[labels]
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
-    return Started(made, p)
+    return Started(made, p, Seen(features, labels))
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:

@@ -1,0 +1,85 @@
+/* Drift by centroids: where the samples of each class lay that were learned, and where they lie now.
+ *
+ * x: a sample's features (f); c: its class among n, as predicted or as labelled.
+ *
+ *   recent[c]  += (x - recent[c]) / min(count of c, window)       every sample, c predicted
+ *   distance    = sqrt(mean of (recent[c] - trained[c])^2)
+ *   trained[c] += (x - trained[c]) / count of c                   labelled samples, c the label
+ *
+ * Drift: distance > mean + z * sd of the distances at labelled samples, once those are `warmup` and
+ * c was the label of `window` of them. Then the centroids that were learned are forgotten.
+ *
+ * counts (2, n): of recent and of trained. spread: number, mean and sum of squared deviations of the
+ * distances (Welford 1962).
+ */
+#ifndef TINYODL_DRIFT_F32_H
+#define TINYODL_DRIFT_F32_H
+
+#include <stdint.h>
+
+#include "flags.h"
+#include "query_f32.h"
+
+static inline void centroid_move_f32(int32_t f, float count, const float *restrict x,
+                                     float *restrict centroid)
+{
+    for (int32_t i = 0; i < f; i++) {
+        centroid[i] += (x[i] - centroid[i]) / count;
+    }
+}
+
+static inline float centroid_distance_f32(int32_t f, const float *a, const float *b)
+{
+    float sum = 0.0f;
+    for (int32_t i = 0; i < f; i++) {
+        const float difference = a[i] - b[i];
+        sum += difference * difference;
+    }
+    return __builtin_sqrtf(sum / (float)f);
+}
+
+/* seen[0] becomes 1 where a drift is found, else 0; seen[1] the distance. */
+static inline void drift_look_f32(int32_t n, int32_t f, float active, float window, float warmup,
+                                  float z, const float *y, const float *x, const float *trained,
+                                  float *recent, float *counts, float *spread, float *seen,
+                                  uint32_t *flags)
+{
+    const int32_t c = largest_f32(n, y);
+    float *learned = counts + n;
+
+    counts[c] += counts[c] < window ? 1.0f : 0.0f;
+    centroid_move_f32(f, counts[c] < window ? counts[c] : window, x, recent + c * f);
+    seen[0] = 0.0f;
+    seen[1] = centroid_distance_f32(f, recent + c * f, trained + c * f);
+    if (active == 0.0f || learned[c] < window || spread[0] < warmup) {
+        return;
+    }
+    if (seen[1] > spread[1] + z * __builtin_sqrtf(spread[2] / spread[0])) {
+        seen[0] = 1.0f;
+        *flags |= FLAG_DRIFT;
+        for (int32_t i = 0; i < n; i++) {
+            learned[i] = 0.0f;
+        }
+        for (int32_t i = 0; i < 3; i++) {
+            spread[i] = 0.0f;
+        }
+    }
+}
+
+static inline void drift_learn_f32(int32_t n, int32_t f, int32_t label, const float *y,
+                                   const float *x, float *trained, float *counts, float *spread,
+                                   const float *seen)
+{
+    float *learned = counts + n + label;
+
+    if (learned[0] > 0.0f && largest_f32(n, y) == label) {
+        const float deviation = seen[1] - spread[1];
+        spread[0] += 1.0f;
+        spread[1] += deviation / spread[0];
+        spread[2] += deviation * (seen[1] - spread[1]);
+    }
+    learned[0] += 1.0f;
+    centroid_move_f32(f, learned[0], x, trained + label * f);
+}
+
+#endif
