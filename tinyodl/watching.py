@@ -125,7 +125,7 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     [loss] = [node for node in graph.nodes if node.outputs == (LOSS,)]
     if plan.drift:
         tensors += _drift_tensors(graph, plan, seen)
-        kept = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
+        kept: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
         look.append(_node("DriftLook", kept, (DRIFT,), Phase.FORWARD))
         note.append(_node("DriftLearn", (*kept, DRIFT), (), Phase.BACKWARD))
     if plan.query:
@@ -188,8 +188,7 @@ def _query_tensors(plan: UpdatePlan, softmax: bool, trained: int) -> Iterable[Te
 def thresholds(softmax: bool) -> Array:
     """The grid: sixteenths, and of probabilities, which crowd below 1, 1 - 2^(-t / 2)."""
     t = np.arange(THRESHOLDS)
-    made: Array = np.float32(1 - 2 ** (-t / 2) if softmax else t / THRESHOLDS)
-    return made
+    return np.asarray(1 - 2 ** (-t / 2) if softmax else t / THRESHOLDS, np.float32)
 
 
 def _drift_tensors(graph: Graph, plan: UpdatePlan, seen: Seen | None) -> Iterable[Tensor]:
@@ -253,11 +252,10 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
     """What the guard's functions in net.c are written with; `c` gives the tensors' C names."""
     layer = last_layer(graph)
     classes, slots, size = graph.shape(MEMORY)
-    copied, at = [], {}
+    at: dict[str, int] = {}
     words = 0
     for tensor in guarded(graph):
         at[tensor.name] = words
-        copied.append({"tensor": tensor, "at": words})
         words += -(-tensor.nbytes // 4)
 
     def place(name: str, where: str) -> str:
@@ -280,8 +278,7 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         "counts": c[HELD_COUNTS],
         "best": c[BEST],
         "held": c[HELD],
-        "copied": copied,
-        "names": {each["tensor"].name for each in copied},
+        "copied": at,
         "now": [place(name, "now") for name in weights],
         "kept": [place(name, "kept") for name in weights],
         "compiled": [place(name, "compiled") for name in weights],

@@ -160,13 +160,15 @@ class Client:
 
     # Labels on request
 
-    def ask(self, x: Array) -> Asked:
+    def ask(self, x: Array | None = None) -> Asked:
         """Prediction and margin of a sample, and whether the board wants its label.
 
-        `learn` answers, as long as nothing else is done with the board; another sample says that
-        there is no answer. The project was compiled with `query`.
+        Without `x` it is the sample that was uploaded. `learn` answers, as long as nothing else is
+        done with the board; another sample says that there is no answer. The project was compiled
+        with `query`.
         """
-        self.upload(x)
+        if x is not None:
+            self.upload(x)
         seconds = self._compute_seconds(self._manifest.macs.forward)
         return protocol.parse_asked(self._request(Command.ASK, seconds=seconds))
 

@@ -100,6 +100,9 @@ class Flag(IntFlag):
     RETURNED = 128  # the parameters had become worse, and are what was kept
 
 
+NO_FLAGS = Flag(0)
+
+
 @dataclass(frozen=True)
 class Reply:
     """A message from the device. `command` is the request's, 0 where that did not arrive."""
@@ -191,7 +194,7 @@ class StepReply:
     cycles_forward: int
     cycles_backward: int
     cycles_update: int
-    flags: Flag = Flag(0)
+    flags: Flag = NO_FLAGS
 
 
 @dataclass(frozen=True)
@@ -262,8 +265,8 @@ def parse_hello(body: bytes) -> Hello:
 
 def parse_step(body: bytes) -> StepReply:
     if len(body) == _STEP_FLAGS.size:
-        *step, flags = _STEP_FLAGS.unpack(body)
-        return StepReply(*step, Flag(flags))
+        predicted, loss, forward, backward, update, flags = _STEP_FLAGS.unpack(body)
+        return StepReply(predicted, loss, forward, backward, update, Flag(flags))
     return StepReply(*_unpack(_STEP, body))
 
 

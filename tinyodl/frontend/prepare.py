@@ -136,9 +136,7 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
         fit = started(headed.model, made.graph, made.head[-1], changes.start, changes.ridge, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
-        made = replace(
-            made, data=data, graph=graph, correlation=fit.correlation, seen=fit.seen
-        )
+        made = replace(made, data=data, graph=graph, correlation=fit.correlation, seen=fit.seen)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)
         made = replace(made, graph=graph, hashed=headed.hashed, seed=changes.seed)

@@ -30,9 +30,7 @@ def _macs(node: Node, graph: Graph) -> int:
 def _look_call(node: Node, graph: Graph) -> Call:
     rule = map(setting, ("drift", "drift_window", "drift_warmup", "drift_z"))
     kept = map(Ref, node.inputs)
-    return Call(
-        "drift_look_f32", (*_sizes(node, graph), *rule, *kept, Ref(node.outputs[0]), FLAGS)
-    )
+    return Call("drift_look_f32", (*_sizes(node, graph), *rule, *kept, Ref(node.outputs[0]), FLAGS))
 
 
 def _learn_call(node: Node, graph: Graph) -> Call:

@@ -65,7 +65,7 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_int8(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
@@ -89,6 +89,20 @@ def _rule(plan: UpdatePlan) -> str:
         past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
         return f"optimizer rls, ridge {plan.ridge:g}{past}"
     return f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, batch {plan.batch}"
+
+
+def _of_watching(manifest: Manifest) -> str:
+    """What is computed beside the learning."""
+    plan = manifest.plan
+    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
+    parts = [
+        f"asks for labels: {plan.query}{budget}" if plan.query else "",
+        "watches for drift" if plan.drift else "",
+        f"guard {plan.guard}" if plan.guard else "",
+    ]
+    named = "; ".join(part for part in parts if part)
+    settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
+    return f"The board {named}. Settings: {settings}.\n" if named else ""
 
 
 def _of_parts(manifest: Manifest) -> str:
@@ -273,6 +287,7 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             f"{mean_percent([spread.before[0]])} before, "
             f"{mean_percent(list(spread.after))} after (± standard deviation)."
         )
+    _print_watching(console, runs)
     _print_steps(console, runs)
     for run in runs:
         if run.steps and not run.record.saved:
@@ -282,6 +297,36 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             )
         if run.record.error:
             console.print(Text(f"{run.folder}: {run.record.error}", "red"))
+
+
+def _print_watching(console: Console, runs: Sequence[Run]) -> None:
+    """Labels on request and what they cost on the line, drifts, and what the guard did."""
+    for run, name in zip(runs, groups.names(runs), strict=True):
+        summary = run.summary
+        if summary.query is not None and summary.asked is not None and summary.samples:
+            query = summary.query
+            console.print(
+                f"{name}: the board wanted {count(summary.asked)} of {count(summary.samples)} "
+                f"labels ({percent(1 - summary.asked / summary.samples)} saved), "
+                f"{query.answered_by} gave {count(summary.answered or 0)}. Bytes to and from the "
+                + "board: "
+                + ", ".join(
+                    f"{part} {count(to)} and {count(back)}"
+                    for part, (to, back) in (
+                        ("samples", query.samples),
+                        ("asking", query.asks),
+                        ("labels", query.labels),
+                    )
+                )
+                + "."
+            )
+        for event, what in (("drift", "drift found"), ("returned", "guard: back to better ones")):
+            at = [str(e.step + 1) for e in summary.events if e.name == event]
+            if at:
+                console.print(f"{name}: {what} at step {', '.join(at)}.")
+        if run.record.settled:
+            how = {"kept": "the last parameters are the best", "returned": "back to better ones"}
+            console.print(f"{name}: guard, at the end: {how[run.record.settled]}.")
 
 
 def _print_steps(console: Console, runs: Sequence[Run]) -> None:
