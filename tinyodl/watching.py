@@ -19,7 +19,7 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS
-from tinyodl.ops.query import SUMS, THRESHOLDS
+from tinyodl.ops.query import THRESHOLDS
 from tinyodl.training import LOSS
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
 
@@ -47,7 +47,7 @@ GUARD_MARGIN = 0.1
 EXPLORE = 16.0  # of so many samples that are no question, one is asked
 CONFIDENCE = 1.645  # standard normal quantile: 95 % on one side
 LEAST_TRAINED = 50.0
-WINDOW, WARMUP, DRIFT_Z = 32.0, 128.0, 3.0
+WINDOW, WARMUP, DRIFT_Z = 32.0, 32.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ def _classes(graph: Graph) -> int:
 
 def _query_tensors(plan: UpdatePlan, softmax: bool, trained: int) -> Iterable[Tensor]:
     counts = np.array([trained, 0], np.int32)
-    yield Tensor(MARGIN, (2,))
+    yield Tensor(MARGIN, (1,))
     yield Tensor(THRESHOLD, (1,))
     yield Tensor(ASKED, (2,), Storage.STATE, "int32", counts)
     if plan.query == "auto":
-        yield Tensor(RECORD, (THRESHOLDS, SUMS), Storage.STATE)
+        yield Tensor(RECORD, (THRESHOLDS, 2), Storage.STATE)
         yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(softmax))
 
 
@@ -193,7 +193,7 @@ def thresholds(softmax: bool) -> Array:
 
 def _drift_tensors(graph: Graph, plan: UpdatePlan, seen: Seen | None) -> Iterable[Tensor]:
     classes, size = _classes(graph), graph.tensor(_features(graph)).size
-    shapes = {TRAINED: (classes, size), RECENT: (classes, size), COUNTS: (2, classes), SPREAD: (3,)}
+    shapes = {TRAINED: (classes, size), RECENT: (classes, size), COUNTS: (2, classes), SPREAD: (3, classes)}
     begin = reference(seen, classes) if seen else {}
     yield Tensor(DRIFT, (2,))
     for name, shape in shapes.items():
@@ -209,17 +209,17 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
     there = [x[labels == c] for c in range(classes)]
     trained = np.stack([rows.mean(0) if len(rows) else np.zeros(x.shape[1]) for rows in there])
     recent = trained.copy()
-    distances = []
+    distances: list[list[float]] = [[] for _ in range(classes)]
     for row, c in zip(x, labels, strict=True):
         recent[c] += (row - recent[c]) / WINDOW
-        distances.append(np.sqrt(np.mean((recent[c] - trained[c]) ** 2)))
+        distances[c].append(float(np.sqrt(np.mean((recent[c] - trained[c]) ** 2))))
     counts = np.array([len(rows) for rows in there], np.float64)
-    spread = (len(distances), np.mean(distances), len(distances) * np.var(distances))
+    spread = [(len(d), np.mean(d), len(d) * np.var(d)) if d else (0, 0, 0) for d in distances]
     kept = {
         TRAINED: trained,
         RECENT: trained,
         COUNTS: np.stack([np.minimum(counts, WINDOW), counts]),
-        SPREAD: np.array(spread),
+        SPREAD: np.array(spread).T,
     }
     return {name: values.astype(np.float32) for name, values in kept.items()}
 

@@ -6,11 +6,12 @@
  *   distance    = sqrt(mean of (recent[c] - trained[c])^2)
  *   trained[c] += (x - trained[c]) / count of c                   labelled samples, c the label
  *
- * Drift: distance > mean + z * sd of the distances at labelled samples, once those are `warmup` and
- * c was the label of `window` of them. Then the centroids that were learned are forgotten.
+ * Drift: distance > mean + z * sd of the distances of this class at labelled samples that were
+ * predicted right, once there are `warmup` of them, and `window` samples in trained[c]. Then the
+ * centroids that were learned are forgotten, those of all classes.
  *
- * counts (2, n): of recent and of trained. spread: number, mean and sum of squared deviations of the
- * distances (Welford 1962).
+ * counts (2, n): of recent and of trained. spread (3, n): number, mean and sum of squared deviations
+ * of the distances (Welford 1962).
  */
 #ifndef TINYODL_DRIFT_F32_H
 #define TINYODL_DRIFT_F32_H
@@ -51,16 +52,16 @@ static inline void drift_look_f32(int32_t n, int32_t f, float active, float wind
     centroid_move_f32(f, counts[c] < window ? counts[c] : window, x, recent + c * f);
     seen[0] = 0.0f;
     seen[1] = centroid_distance_f32(f, recent + c * f, trained + c * f);
-    if (active == 0.0f || learned[c] < window || spread[0] < warmup) {
+    if (active == 0.0f || learned[c] < window || spread[c] < warmup) {
         return;
     }
-    if (seen[1] > spread[1] + z * __builtin_sqrtf(spread[2] / spread[0])) {
+    if (seen[1] > spread[n + c] + z * __builtin_sqrtf(spread[2 * n + c] / spread[c])) {
         seen[0] = 1.0f;
         *flags |= FLAG_DRIFT;
         for (int32_t i = 0; i < n; i++) {
             learned[i] = 0.0f;
         }
-        for (int32_t i = 0; i < 3; i++) {
+        for (int32_t i = 0; i < 3 * n; i++) {
             spread[i] = 0.0f;
         }
     }
@@ -71,12 +72,13 @@ static inline void drift_learn_f32(int32_t n, int32_t f, int32_t label, const fl
                                    const float *seen)
 {
     float *learned = counts + n + label;
+    float *count = spread + label, *mean = count + n, *squares = mean + n;
 
     if (learned[0] > 0.0f && largest_f32(n, y) == label) {
-        const float deviation = seen[1] - spread[1];
-        spread[0] += 1.0f;
-        spread[1] += deviation / spread[0];
-        spread[2] += deviation * (seen[1] - spread[1]);
+        const float deviation = seen[1] - *mean;
+        *count += 1.0f;
+        *mean += deviation / *count;
+        *squares += deviation * (seen[1] - *mean);
     }
     learned[0] += 1.0f;
     centroid_move_f32(f, learned[0], x, trained + label * f);

@@ -27,7 +27,7 @@ _DEFINED = """
     learning_rate adam_rate adam_root turn next_turn work_on rows receive_sample buffer offset from
     count row channel at taken CHANNELS HELD LINE
     flags sure_from look decide note learn begin keep go_back right guard_check margin held now kept
-    compiled above QUERY_SUMS FLAG_WANTED FLAG_DRIFT FLAG_UNTRAINED FLAG_UNSURE FLAG_CHANCE
+    compiled above FLAG_WANTED FLAG_DRIFT FLAG_UNTRAINED FLAG_UNSURE FLAG_CHANCE
     FLAG_HELD_BACK FLAG_KEPT FLAG_RETURNED
 """
 

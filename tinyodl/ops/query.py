@@ -1,11 +1,11 @@
 """Margin, QueryDecision and QueryCount: which samples are worth asking a label for.
 
-    Margin         z (1, N) -> (margin, weight of the label)
+    Margin         z (1, N) -> the margin
     QueryDecision  -> the threshold that it went by; runs when the host asks
     QueryCount     runs when a label came
 
 QueryDecision and QueryCount read: y (1, N), what Margin made, what DriftLook made or "", the grid
-of thresholds (T), then what is kept: the sums (T, 3) or "" where the threshold is fixed, and counts
+of thresholds (T), then what is kept: the record (T, 2) or "" where the threshold is fixed, and counts
 (2). Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core with
 auto data pruning, BSN 2024; the rule for the threshold is this project's.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
 
-THRESHOLDS, SUMS = 16, 3  # QUERY_THRESHOLDS and QUERY_SUMS of query_f32.h
+THRESHOLDS = 16  # QUERY_THRESHOLDS of query_f32.h
 FLAGS = Symbol("&flags")
 _KERNEL = "query_f32.h"
 
@@ -32,19 +32,19 @@ def _margin_call(node: Node, graph: Graph) -> Call:
 
 
 def _decision_call(node: Node, graph: Graph) -> Call:
-    _, margin, drift, _, sums, state = node.inputs
+    _, margin, drift, _, record, state = node.inputs
     seed = node.attrs["seed"] & 0x7FFFFFFF
-    explore: Symbol | float = setting("explore") if sums else 0.0
+    explore: Symbol | float = setting("explore") if record else 0.0
     rule = (Symbol("sure_from()"), setting("least_trained"), explore)
     return Call(
         "query_decide_f32",
-        (seed, *rule, Ref(drift), Ref(margin), Ref(sums), Ref(state), Ref(node.outputs[0]), FLAGS),
+        (seed, *rule, Ref(drift), Ref(margin), Ref(record), Ref(state), Ref(node.outputs[0]), FLAGS),
     )
 
 
 def _count_call(node: Node, graph: Graph) -> Call:
-    y, margin, drift, grid, sums, state = node.inputs
-    held = (Ref(y), Ref(grid), Ref(drift), Ref(margin), Ref(sums), Ref(state))
+    y, margin, drift, grid, record, state = node.inputs
+    held = (Ref(y), Ref(grid), Ref(drift), Ref(margin), Ref(record), Ref(state))
     return Call("query_count_f32", (graph.tensor(y).size, Symbol("label"), *held))
 
 
