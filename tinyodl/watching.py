@@ -47,7 +47,7 @@ GUARD_MARGIN = 0.1
 EXPLORE = 16.0  # of so many samples that are no question, one is asked
 CONFIDENCE = 1.645  # standard normal quantile: 95 % on one side
 LEAST_TRAINED = 50.0
-WINDOW, WARMUP, DRIFT_Z = 32.0, 32.0, 3.0
+WINDOW, WARMUP, DRIFT_Z = 32.0, 64.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,12 @@ def thresholds(softmax: bool) -> Array:
 
 def _drift_tensors(graph: Graph, plan: UpdatePlan, seen: Seen | None) -> Iterable[Tensor]:
     classes, size = _classes(graph), graph.tensor(_features(graph)).size
-    shapes = {TRAINED: (classes, size), RECENT: (classes, size), COUNTS: (2, classes), SPREAD: (3, classes)}
+    shapes = {
+        TRAINED: (classes, size),
+        RECENT: (classes, size),
+        COUNTS: (2, classes),
+        SPREAD: (3, classes),
+    }
     begin = reference(seen, classes) if seen else {}
     yield Tensor(DRIFT, (2,))
     for name, shape in shapes.items():

@@ -7,8 +7,8 @@
  *   trained[c] += (x - trained[c]) / count of c                   labelled samples, c the label
  *
  * Drift: distance > mean + z * sd of the distances of this class at labelled samples that were
- * predicted right, once there are `warmup` of them, and `window` samples in trained[c]. Then the
- * centroids that were learned are forgotten, those of all classes.
+ * predicted right and came after the first `window` of their class, once there are `warmup` of them.
+ * Then the centroids that were learned are forgotten, those of all classes.
  *
  * counts (2, n): of recent and of trained. spread (3, n): number, mean and sum of squared deviations
  * of the distances (Welford 1962).
@@ -52,7 +52,7 @@ static inline void drift_look_f32(int32_t n, int32_t f, float active, float wind
     centroid_move_f32(f, counts[c] < window ? counts[c] : window, x, recent + c * f);
     seen[0] = 0.0f;
     seen[1] = centroid_distance_f32(f, recent + c * f, trained + c * f);
-    if (active == 0.0f || learned[c] < window || spread[c] < warmup) {
+    if (active == 0.0f || spread[c] < warmup) {
         return;
     }
     if (seen[1] > spread[n + c] + z * __builtin_sqrtf(spread[2 * n + c] / spread[c])) {
@@ -67,14 +67,14 @@ static inline void drift_look_f32(int32_t n, int32_t f, float active, float wind
     }
 }
 
-static inline void drift_learn_f32(int32_t n, int32_t f, int32_t label, const float *y,
-                                   const float *x, float *trained, float *counts, float *spread,
-                                   const float *seen)
+static inline void drift_learn_f32(int32_t n, int32_t f, float window, int32_t label,
+                                   const float *y, const float *x, float *trained, float *counts,
+                                   float *spread, const float *seen)
 {
     float *learned = counts + n + label;
     float *count = spread + label, *mean = count + n, *squares = mean + n;
 
-    if (learned[0] > 0.0f && largest_f32(n, y) == label) {
+    if (learned[0] >= window && largest_f32(n, y) == label) {
         const float deviation = seen[1] - *mean;
         *count += 1.0f;
         *mean += deviation / *count;

@@ -3,10 +3,10 @@
     DriftLook   every sample of a step that may learn -> (drift or not, distance)
     DriftLearn  every labelled one
 
-Both read: y (1, N), the network's output; x, the features of the last layer (F); then what is kept:
-centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the spread of the
-distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the kernel's file. Yamada
-and Matsutani: A lightweight concept drift detection method for on-device learning on
+Both read: y (1, N), the network's output; x, the features of the last layer (F); then what is
+kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the spread of
+the distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the kernel's file.
+Yamada and Matsutani: A lightweight concept drift detection method for on-device learning on
 resource-limited edge devices, IPDPSW 2023, with a running mean for their window.
 """
 
@@ -35,7 +35,7 @@ def _look_call(node: Node, graph: Graph) -> Call:
 
 def _learn_call(node: Node, graph: Graph) -> Call:
     y, x, trained, _, counts, spread, seen = map(Ref, node.inputs)
-    operands = (Symbol("label"), y, x, trained, counts, spread, seen)
+    operands = (setting("drift_window"), Symbol("label"), y, x, trained, counts, spread, seen)
     return Call("drift_learn_f32", (*_sizes(node, graph), *operands))
 
 

@@ -5,9 +5,9 @@
     QueryCount     runs when a label came
 
 QueryDecision and QueryCount read: y (1, N), what Margin made, what DriftLook made or "", the grid
-of thresholds (T), then what is kept: the record (T, 2) or "" where the threshold is fixed, and counts
-(2). Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core with
-auto data pruning, BSN 2024; the rule for the threshold is this project's.
+of thresholds (T), then what is kept: the record (T, 2) or "" where the threshold is fixed, and
+counts (2). Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core
+with auto data pruning, BSN 2024; the rule for the threshold is this project's.
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ def _decision_call(node: Node, graph: Graph) -> Call:
     _, margin, drift, _, record, state = node.inputs
     seed = node.attrs["seed"] & 0x7FFFFFFF
     explore: Symbol | float = setting("explore") if record else 0.0
-    rule = (Symbol("sure_from()"), setting("least_trained"), explore)
-    return Call(
-        "query_decide_f32",
-        (seed, *rule, Ref(drift), Ref(margin), Ref(record), Ref(state), Ref(node.outputs[0]), FLAGS),
-    )
+    rule = (seed, Symbol("sure_from()"), setting("least_trained"), explore)
+    kept = map(Ref, (drift, margin, record, state, node.outputs[0]))
+    return Call("query_decide_f32", (*rule, *kept, FLAGS))
 
 
 def _count_call(node: Node, graph: Graph) -> Call:
