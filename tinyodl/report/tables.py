@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tinyodl.boards import Board, load_board
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
-from tinyodl.report import groups
+from tinyodl.report import groups, watching
 from tinyodl.report.figures import (
     count,
     learns,
@@ -287,7 +287,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             f"{mean_percent([spread.before[0]])} before, "
             f"{mean_percent(list(spread.after))} after (± standard deviation)."
         )
-    _print_watching(console, runs)
+    for sentence in watching.sentences(runs):
+        console.print(sentence)
     _print_steps(console, runs)
     for run in runs:
         if run.steps and not run.record.saved:
@@ -297,36 +298,6 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             )
         if run.record.error:
             console.print(Text(f"{run.folder}: {run.record.error}", "red"))
-
-
-def _print_watching(console: Console, runs: Sequence[Run]) -> None:
-    """Labels on request and what they cost on the line, drifts, and what the guard did."""
-    for run, name in zip(runs, groups.names(runs), strict=True):
-        summary = run.summary
-        if summary.query is not None and summary.asked is not None and summary.samples:
-            query = summary.query
-            console.print(
-                f"{name}: the board wanted {count(summary.asked)} of {count(summary.samples)} "
-                f"labels ({percent(1 - summary.asked / summary.samples)} saved), "
-                f"{query.answered_by} gave {count(summary.answered or 0)}. Bytes to and from the "
-                + "board: "
-                + ", ".join(
-                    f"{part} {count(to)} and {count(back)}"
-                    for part, (to, back) in (
-                        ("samples", query.samples),
-                        ("asking", query.asks),
-                        ("labels", query.labels),
-                    )
-                )
-                + "."
-            )
-        for event, what in (("drift", "drift found"), ("returned", "guard: back to better ones")):
-            at = [str(e.step + 1) for e in summary.events if e.name == event]
-            if at:
-                console.print(f"{name}: {what} at step {', '.join(at)}.")
-        if run.record.settled:
-            how = {"kept": "the last parameters are the best", "returned": "back to better ones"}
-            console.print(f"{name}: guard, at the end: {how[run.record.settled]}.")
 
 
 def _print_steps(console: Console, runs: Sequence[Run]) -> None:
