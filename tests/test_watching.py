@@ -288,6 +288,23 @@ class TestDrift:
         assert at < 40
         assert all(Flag.UNTRAINED in each for each in flags[at:])  # labels are wanted again
 
+    def test_recursive_least_squares_then_begins_anew(self, tmp_path):
+        """P is as fresh; the weights stay."""
+        board, fresh = net(tmp_path / "a", drift=True), net(tmp_path / "b")
+        board.set("drift_z", 5)
+        p = next(t.name for t in fresh.parameters if "correlation" in t.name)
+        for moved, count in ((0.0, 400), (2.0, 100)):
+            for x, label in zip(*self.cluster(count, 0, moved), strict=True):
+                before = board.parameter("w")
+                board.train(x, int(label))
+                if Flag.DRIFT in board.flags:
+                    fresh.train(x, int(label))
+                    assert board.parameter(p).tobytes() == fresh.parameter(p).tobytes()
+                    assert np.abs(before).max() > 0.1
+                    assert np.abs(board.parameter("w") - before).max() < np.abs(before).max()
+                    return
+        raise AssertionError("no drift")
+
     def test_switched_off_it_finds_nothing(self, tmp_path):
         board = net(tmp_path, drift=True)
         board.set("drift", 0)

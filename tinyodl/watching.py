@@ -38,6 +38,7 @@ SECTIONS = {
     "DriftLook": "look",
     "QueryDecision": "decide",
     "QueryCount": "note",
+    "DriftRetrain": "note",
     "DriftLearn": "note",
     "GuardHold": "note",
 }
@@ -77,6 +78,8 @@ def settings_of(plan: UpdatePlan) -> tuple[Setting, ...]:
         found.append(Setting("drift_z", DRIFT_Z, 0.0, 1000.0))
         found.append(Setting("drift_window", WINDOW, 1.0, 65536.0))
         found.append(Setting("drift_warmup", WARMUP, 2.0, 1e6))
+        if plan.optimizer == "rls":
+            found.append(Setting("drift_retrain", 1.0, 0.0, 1.0))
     if plan.guard:
         every, margin = _guard(plan.guard)
         found.append(Setting("guard", 1.0, 0.0, 1.0))
@@ -127,6 +130,10 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         tensors += _drift_tensors(graph, plan, seen)
         kept: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
         look.append(_node("DriftLook", kept, (DRIFT,), Phase.FORWARD))
+        for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
+            p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
+            attrs = {"size": size, "ridge": plan.ridge}
+            note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
         note.append(_node("DriftLearn", (*kept, DRIFT), (), Phase.BACKWARD))
     if plan.query:
         softmax = plan.loss == "cross-entropy"

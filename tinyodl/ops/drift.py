@@ -2,9 +2,10 @@
 
     DriftLook   every sample of a step that may learn -> (drift or not, distance)
     DriftLearn  every labelled one
+    DriftRetrain  before that: recursive least squares begins anew after a drift
 
-Both read: y (1, N), the network's output; x, the features of the last layer (F); then what is
-kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the spread of
+The first two read: y (1, N), the network's output; x, the features of the last layer (F); then
+what is kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the spread of
 the distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the kernel's file.
 Yamada and Matsutani: A lightweight concept drift detection method for on-device learning on
 resource-limited edge devices, IPDPSW 2023, with a running mean for their window.
@@ -39,5 +40,14 @@ def _learn_call(node: Node, graph: Graph) -> Call:
     return Call("drift_learn_f32", (*_sizes(node, graph), *operands))
 
 
+def _retrain_call(node: Node, graph: Graph) -> Call:
+    counts, p = node.inputs
+    _, classes = graph.shape(counts)
+    sizes = (classes, node.attrs["size"])
+    active = setting("drift_retrain")
+    return Call("drift_retrain_f32", (*sizes, active, 1 / node.attrs["ridge"], Ref(counts), Ref(p)))
+
+
+register(Operator("DriftRetrain", call=_retrain_call, kernel=_KERNEL))
 register(Operator("DriftLook", call=_look_call, kernel=_KERNEL, macs=_macs))
 register(Operator("DriftLearn", call=_learn_call, kernel=_KERNEL, macs=_macs))
