@@ -223,8 +223,8 @@ def query_rows(learner: str, folder: Path) -> None:
     after = {key: board.right(test) for key, (_, test) in splits.items()}
     people = ", ".join(f"{p}: {mean(after[p, s] for s in SEEDS)}" for p in DRIFT_PEOPLE)
     print(f"before drift {before:.1f}, after drift {mean(after.values())}, by person {people}")
-    print("| rule | known people: saved, wrong unchecked, drifts | new person: saved | "
-          "wrong unchecked | after learning | known people then | drift found in | after |")  # fmt: skip
+    print("| rule | known people: saved, wrong unchecked, drifts | new person: saved | wrong "
+          "unchecked | after learning | known people then | drift found in | at |")  # fmt: skip
     for rule, budget in rules:
         board = boards["margin:0.5" if rule.startswith("margin") else rule]
         board.c.net_reset()

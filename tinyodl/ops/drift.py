@@ -5,10 +5,10 @@
     DriftRetrain  before that: recursive least squares begins anew after a drift
 
 The first two read: y (1, N), the network's output; x, the features of the last layer (F); then
-what is kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the spread of
-the distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the kernel's file.
-Yamada and Matsutani: A lightweight concept drift detection method for on-device learning on
-resource-limited edge devices, IPDPSW 2023, with a running mean for their window.
+what is kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the
+spread of the distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the
+kernel's file. Yamada and Matsutani: A lightweight concept drift detection method for on-device
+learning on resource-limited edge devices, IPDPSW 2023, with a running mean for their window.
 """
 
 from __future__ import annotations
