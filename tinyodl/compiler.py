@@ -31,6 +31,7 @@ from tinyodl.manifest import (
     OriginRecord,
     ParameterRecord,
     QuantizationRecord,
+    SettingRecord,
     TensorRecord,
 )
 from tinyodl.memory.arena import ArenaPlan, plan_arena
@@ -43,6 +44,7 @@ from tinyodl.ops.shared.body import in_full
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan
+from tinyodl.watching import KEPT, settings_of, watched
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors)
+    training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
@@ -252,9 +255,10 @@ def _manifest(
         plan=plan,
         layers=_layers(graph, plan),
         parameters=_parameters(training),
+        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
-        ram=_ram(training, arena, board),
+        ram=_ram(training, arena, board, len(settings_of(plan))),
         flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],
@@ -356,7 +360,7 @@ def _arena(training: Graph, arena: ArenaPlan) -> ArenaRecord:
     )
 
 
-def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
+def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> MemoryRecord:
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
 
@@ -366,11 +370,13 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board) -> MemoryRecord:
         for name in (state_name(parameter, FRACTION) for parameter in learned)
         if name in training.tensors
     )
+    watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
     parts = {
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
-        "optimizer": held(Storage.STATE) - masters,
+        "optimizer": held(Storage.STATE) - masters - watching,
+        "watching": watching + (4 * settings + 4 if settings else 0),
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),
     }

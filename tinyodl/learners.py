@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
+    `query`, `error_budget`, `drift` and `guard` are `UpdatePlan`'s, and go with every learner.
     """
 
     output: str
@@ -72,6 +73,10 @@ class Options(TypedDict, total=False):
     master: Master
     scaling: bool
     seed: int
+    query: str
+    error_budget: float
+    drift: bool
+    guard: str
 
 
 # What belongs to learners, and to which of them.

@@ -86,6 +86,15 @@ class ParameterRecord(_Record):
     origin: OriginRecord | None  # None for optimiser state
 
 
+class SettingRecord(_Record):
+    """A number that the host may set while the board runs; its place is its number."""
+
+    name: str
+    default: float
+    least: float
+    most: float
+
+
 class TensorRecord(_Record):
     """A tensor in the arena: `bytes` at `offset`, alive from step `first` to step `last`.
 
@@ -166,6 +175,7 @@ class Manifest(_Record):
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
     parameters: tuple[ParameterRecord, ...]
+    settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
     arena: ArenaRecord
     ram: MemoryRecord

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyodl import manifest as manifest_file
+from tinyodl.device.protocol import Flag
 from tinyodl.errors import TinyodlError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
@@ -50,11 +51,30 @@ class Evaluation(_Record):
     labels: tuple[int, ...] | None = None
 
 
+class QueryRecord(_Record):
+    """Labels on request: who answered, and bytes on the line (to the board, from the board)."""
+
+    answered_by: str
+    samples: tuple[int, int]
+    asks: tuple[int, int]
+    labels: tuple[int, int]
+
+
+class Event(_Record):
+    """Something that a board with drift or guard told at a step."""
+
+    step: int
+    name: Literal["drift", "returned"]
+
+
 class Step(_Record):
     """One training step: the prediction and the loss are those before the update.
 
     `cycles` and `instructions` are of forward, backward and update; instructions are known on
-    virtual boards only.
+    virtual boards only. `flags` are `tinyodl.device.protocol.Flag`.
+
+    Where labels go on request: `asked` whether the board wanted this one, `answer` the label that
+    it got; without an answer it learned nothing.
     """
 
     step: int
@@ -68,6 +88,16 @@ class Step(_Record):
     instructions: tuple[int, int, int] | None
     ms: float
     mj: float | None
+    flags: int = 0
+    asked: bool | None = None
+    answer: int | None = None
+    margin: float | None = None
+    threshold: float | None = None  # None: above all margins
+
+    @property
+    def learned(self) -> bool:
+        """Whether the board had a label to learn from."""
+        return self.asked is None or self.answer is not None
 
 
 class Linked(_Record):
@@ -107,6 +137,9 @@ class RunRecord(_Record):
     after: Evaluation | None = None
     metrics: Metrics | None = None  # that the board itself had counted at the end
     stack_used: int | None = None
+    settings: dict[str, float] = {}  # that the user set
+    query: QueryRecord | None = None
+    settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
     saved: bool = False  # the learned weights are in the board's store
 
 
@@ -135,6 +168,11 @@ class RunSummary(_Record):
     board: str
     port: str
     saved: bool
+    asked: int | None = None  # samples whose label the board wanted; None: all went with it
+    answered: int | None = None
+    query: QueryRecord | None = None
+    held_back: int = 0  # by the guard
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -256,7 +294,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
 def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
-    losses = [step.loss for step in steps if not step.unlabelled]
+    losses = [step.loss for step in steps if step.learned and not step.unlabelled]
     energies = [step.mj for step in steps]
     return RunSummary(
         run=str(folder),
@@ -278,6 +316,25 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         board=record.board,
         port=record.port,
         saved=record.saved,
+        asked=sum(bool(step.asked) for step in steps) if record.query else None,
+        answered=sum(step.answer is not None for step in steps) if record.query else None,
+        query=record.query,
+        held_back=sum(Flag.HELD_BACK in Flag(step.flags) for step in steps),
+        events=events(steps),
+    )
+
+
+def events(steps: Sequence[Step]) -> tuple[Event, ...]:
+    """Drifts, and returns to kept parameters, in their order."""
+    names: dict[Flag, Literal["drift", "returned"]] = {
+        Flag.DRIFT: "drift",
+        Flag.RETURNED: "returned",
+    }
+    return tuple(
+        Event(step=step.step, name=name)
+        for step in steps
+        for flag, name in names.items()
+        if flag in Flag(step.flags)
     )
 
 

@@ -9,7 +9,7 @@ with Session("build/watch", port="virtual") as session:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl import __version__, data, runlog
 from tinyodl import manifest as manifest_file
+from tinyodl.asking import Answers, Asking, Exchange, FromData, Nobody, Teacher
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.protocol import Flag, RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Array
@@ -169,6 +170,10 @@ class Session:
         limit: int | None = None,
         shuffle: int | None = None,
         learning_rate: float | None = None,
+        settings: Mapping[str, float] | None = None,
+        query: bool = False,
+        teacher: str | Path | None = None,
+        silent: bool = False,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -182,7 +187,10 @@ class Session:
         `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new permutation each epoch;
         `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled one for
         this run. With `eval` = (x, y) the board is evaluated on those before and
-        after.
+        after. `settings` are set first, and stay until the board restarts.
+
+        With `query` the board is asked about each sample, and gets a label only where it wants one:
+        from y, or from the ONNX file `teacher` in onnxruntime, or with `silent` never.
 
         At the end the weights are saved in the board's store. The run is logged in the folder
         `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
@@ -199,6 +207,8 @@ class Session:
                 raise UserError(f"{name} is {value}, needed is at least 1")
         if shuffle is not None and shuffle < 0:
             raise UserError(f"shuffle is {shuffle}, a seed is not negative")
+        answers = self._answers(query, teacher, silent)
+        chosen = {name: self.client.setting(name, v) for name, v in (settings or {}).items()}
         folder = runlog.claim(Path(run) if run else runlog.default_folder(self.project))
         rate = self.client.learning_rate(
             self.manifest.plan.learning_rate if learning_rate is None else learning_rate
@@ -218,6 +228,7 @@ class Session:
             limit=limit,
             shuffle=shuffle,
             learning_rate=rate,
+            settings=chosen,
             steps_before=self.client.statistics().steps,
             clock_hz=self.meter.clock_hz,
             time_source=self.meter.time_source,
@@ -227,9 +238,10 @@ class Session:
         order = list(_order(len(samples), epochs, limit, shuffle))
         self._check_room(samples, order)
         log = RunLog(folder, record, self.manifest)
+        asking = Asking(self.client, answers) if answers else None
         try:
             with interruptible() as wish:
-                self._run(log, samples, order, tested, wish, progress)
+                self._run(log, samples, order, tested, wish, progress, asking)
         except Interrupted:
             log.update(status="interrupted", saved=bool(log.steps) and self.save())
         except RunLogError as error:
@@ -257,32 +269,62 @@ class Session:
         tested: Samples | None,
         wish: Wish,
         progress: OnProgress | None,
+        asking: Asking | None,
     ) -> None:
         if tested is not None:
             log.update(before=self._evaluate(tested, "before", wish, progress))
         right, judged = 0, 0
         for place in order:
             wish.check()
-            step = self._learn(samples, place, len(order))
+            step = self._learn(samples, place, len(order), asking)
             log.step(step)
-            if step.loss is None and not step.unlabelled:
+            if step.loss is None and step.learned and not step.unlabelled:
                 raise self._diverged(place.step)
             judged += step.label is not None
             right += step.label is not None and step.predicted == step.label
             if progress:
                 accuracy = right / judged if judged else None
                 progress(Progress("learning", place.step + 1, len(order), accuracy))
-        self.client.flush()
+        settled = self.client.settle()
         log.update(metrics=self.metrics())
+        if asking is not None:
+            log.update(query=asking.record())
+        if settled:
+            log.update(settled="returned" if Flag.RETURNED in settled else "kept")
         log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
         log.update(status="done")
 
-    def _learn(self, samples: Samples, place: _Place, total: int) -> Step:
+    def _answers(self, query: bool, teacher: str | Path | None, silent: bool) -> Answers | None:
+        """Who answers the board's questions. Raises UserError."""
+        if not query:
+            if teacher is not None or silent:
+                raise UserError("a teacher, or silence, is for labels on request: give --query")
+            return None
+        if self.manifest.plan.query is None:
+            raise UserError(
+                "this firmware does not ask for labels; compile it with --query auto, always or "
+                "margin:T"
+            )
+        if teacher is not None and silent:
+            raise UserError("--teacher answers and --silent does not: give one of them")
+        if teacher is not None:
+            return Teacher(Path(teacher), self.manifest)
+        return Nobody() if silent else FromData()
+
+    def _learn(
+        self, samples: Samples, place: _Place, total: int, asking: Asking | None = None
+    ) -> Step:
         counted = self._instructions()
+        exchange: Exchange | None = None
         try:
-            reply = self.client.train(samples.x[place.sample], self._target(samples, place.sample))
+            if asking is not None:
+                exchange = asking.step(samples, place.sample)
+                reply = exchange.reply
+            else:
+                target = self._target(samples, place.sample)
+                reply = self.client.train(samples.x[place.sample], target)
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {total} (sample {place.sample} of {samples.source}): "
@@ -304,6 +346,8 @@ class Session:
             instructions=cast("tuple[int, int, int] | None", spent),
             ms=self.meter.ms(sum(cycles)),
             mj=self.meter.mj(sum(cycles)),
+            flags=int(reply.flags),
+            **({} if exchange is None else exchange.logged()),
         )
 
     def _check_room(self, samples: Samples, order: list[_Place]) -> None:

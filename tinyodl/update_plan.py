@@ -24,6 +24,9 @@ LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 
+QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
+GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
+
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
@@ -99,6 +102,11 @@ class UpdatePlan(BaseModel):
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
     `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
+
+    Beside what learns: `query` is when the board wants a label ("auto", "always", "margin:T"), and
+    `error_budget` the share of its unchecked answers that "auto" lets be wrong; `drift` watches for
+    samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
+    sample back, and undoes what makes the layer worse on those by more than the margin.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +131,15 @@ class UpdatePlan(BaseModel):
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
+    query: str | None = Field(default=None, pattern=f"^(?:{QUERY})$")
+    error_budget: float = Field(default=0.01, gt=0, lt=1)
+    drift: bool = False
+    guard: str | None = Field(default=None, pattern=f"^(?:{GUARD})$")
+
+    @property
+    def watches(self) -> bool:
+        """Whether anything beside the learning itself is computed."""
+        return bool(self.query or self.drift or self.guard)
 
     @model_validator(mode="after")
     def _squared(self) -> Self:
@@ -130,6 +147,10 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
+        if self.watches and self.loss not in LABELLED:
+            raise ValueError(f"query, drift and guard are for class labels: not for {self.loss}")
+        if self.watches and self.labels is not None:
+            raise ValueError("query, drift and guard are not there with --max-classes and --grow")
         return self
 
     @model_validator(mode="after")
@@ -218,6 +239,14 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines += [f"labels = {list(plan.labels)}"]
     if plan.seen:
         lines += [f"seen = {plan.seen}"]
+    if plan.query:
+        lines.append(f'query = "{plan.query}"')
+    if plan.query == "auto":
+        lines.append(f"error_budget = {plan.error_budget!r}")
+    if plan.drift:
+        lines.append("drift = true")
+    if plan.guard:
+        lines.append(f'guard = "{plan.guard}"')
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

@@ -16,6 +16,7 @@ static struct {
     uint32_t trained, evaluated, inferred; /* since boot */
     uint8_t restored;                     /* the weights go back to a state from the store */
     uint8_t output_valid;
+    uint8_t asked; /* the sample of the last ASK is there to learn from */
 } session;
 
 /// Bodies ///
@@ -69,6 +70,7 @@ static command_status hello(command_exchange *exchange)
     if (memcmp(exchange->body, magic, sizeof magic) != 0)
         return fail(exchange, STATUS_RANGE, 0);
     memset(session.received, 0, sizeof session.received); /* a new host knows of no sample */
+    session.asked = 0;
 
     put(exchange, magic, sizeof magic);
     put_u16(exchange, PROTOCOL_VERSION);
@@ -136,6 +138,7 @@ static command_status write_buffer(command_exchange *exchange)
 
     if (buffer == NET_BUFFER_INPUT && offset == 0)
         meter_start(); /* the network may work on a sample as it arrives: that belongs to its step */
+    session.asked = 0;
     net_receive(buffer, offset, exchange->body + 8, count);
     session.received[buffer] = offset + count;
     session.output_valid = 0; /* it may lie where the sample goes */
@@ -193,6 +196,7 @@ static void consume_sample(uint8_t output_valid)
 {
     memset(session.received, 0, sizeof session.received);
     session.output_valid = output_valid;
+    session.asked = 0;
 }
 
 static void put_step(command_exchange *exchange, float loss)
@@ -202,6 +206,22 @@ static void put_step(command_exchange *exchange, float loss)
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
+#ifdef NET_SETTINGS
+    put_u32(exchange, net_flags());
+#endif
+}
+
+/* A sample has been learned from, unless it has no label or the guard holds it back. */
+static void count_trained(int32_t label)
+{
+    session.trained++;
+    if (label == NET_SKIPPED)
+        return;
+#ifdef NET_GUARDS
+    if (net_flags() & FLAG_HELD_BACK)
+        return;
+#endif
+    session.steps++;
 }
 
 static command_status infer(command_exchange *exchange)
@@ -235,18 +255,54 @@ static command_status train(command_exchange *exchange)
     if (status != STATUS_OK)
         return status;
     float loss = net_train(label);
-    session.trained++;
-    session.steps += label != NET_SKIPPED;
+    count_trained(label);
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;
 }
+
+#ifdef NET_ASKS
+static command_status ask(command_exchange *exchange)
+{
+    if (is_missing(NET_BUFFER_INPUT))
+        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
+    float threshold, margin = net_ask(&threshold);
+    session.inferred++;
+    consume_sample(1);
+    session.asked = 1;
+    put_u32(exchange, (uint32_t)net_predicted());
+    put_f32(exchange, margin);
+    put_f32(exchange, threshold);
+    put_u32(exchange, net_flags());
+    put_u32(exchange, meter_step(NET_FORWARD));
+    return STATUS_OK;
+}
+
+/* The answer to ASK: the arena still holds what the rest of the step reads. */
+static command_status learn(command_exchange *exchange)
+{
+    int32_t label = (int32_t)get_u32(exchange->body);
+    if (!net_takes(label, 1))
+        return fail(exchange, STATUS_RANGE, NET_CLASSES);
+    if (!session.asked)
+        return fail(exchange, STATUS_INCOMPLETE, 0);
+    float loss = net_learn(label);
+    count_trained(label);
+    consume_sample(1);
+    put_step(exchange, loss);
+    return STATUS_OK;
+}
+#endif
 
 static command_status flush(command_exchange *exchange)
 {
     meter_start();
     put_u32(exchange, net_flush());
     put_u32(exchange, meter_step(NET_UPDATE));
+#ifdef NET_GUARDS
+    net_settle();
+    put_u32(exchange, net_flags());
+#endif
     consume_sample(0);
     return STATUS_OK;
 }
@@ -293,6 +349,7 @@ static command_status write_parameter(command_exchange *exchange)
     if (to == 0)
         return STATUS_RANGE;
     memcpy(to, exchange->body + 8, count);
+    session.asked = 0;
     return STATUS_OK;
 }
 
@@ -310,9 +367,32 @@ static command_status learning_rate(command_exchange *exchange)
     return STATUS_OK;
 }
 
+static command_status setting(command_exchange *exchange)
+{
+#ifdef NET_SETTINGS
+    uint32_t index = get_u16(exchange->body);
+    if (index >= NET_SETTINGS)
+        return fail(exchange, STATUS_RANGE, NET_SETTINGS);
+    if (exchange->length != 4) {
+        if (exchange->length != 8)
+            return fail(exchange, STATUS_LENGTH, 8);
+        const net_setting_range *range = &net_setting_ranges[index];
+        float value = get_f32(exchange->body + 4);
+        if (!(value >= range->least && value <= range->most)) /* also what is no number */
+            return fail(exchange, STATUS_RANGE, get_u32(exchange->body + 4));
+        net_settings[index] = value;
+    }
+    put_f32(exchange, net_settings[index]);
+    return STATUS_OK;
+#else
+    return fail(exchange, STATUS_RANGE, 0);
+#endif
+}
+
 static command_status reset(void)
 {
     net_reset();
+    session.asked = 0;
     session.steps = 0;
     session.restored = 0;
     return STATUS_OK;
@@ -346,6 +426,7 @@ static command_status restore(command_exchange *exchange)
     command_status status = store_status(exchange, store_restore(&record));
     if (status != STATUS_OK)
         return status;
+    session.asked = 0;
     session.restored = 1;
     session.generation = record.generation;
     session.steps = record.steps;
@@ -384,6 +465,9 @@ static const struct {
     [COMMAND_RESTORE] = {0, 0},
     [COMMAND_RESET] = {0, 0},
     [COMMAND_REBOOT] = {0, 0},
+    [COMMAND_SETTING] = {4, 8},
+    [COMMAND_ASK] = {0, 0},
+    [COMMAND_LEARN] = {4, 4},
 };
 
 command_status command_run(uint8_t command, const link_counts *link, command_exchange *exchange)
@@ -409,6 +493,14 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_RESTORE: return restore(exchange);
     case COMMAND_RESET: return reset();
     case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
+    case COMMAND_SETTING: return setting(exchange);
+#ifdef NET_ASKS
+    case COMMAND_ASK: return ask(exchange);
+    case COMMAND_LEARN: return learn(exchange);
+#else
+    case COMMAND_ASK:
+    case COMMAND_LEARN: break;
+#endif
     }
     return STATUS_UNKNOWN;
 }

@@ -25,6 +25,9 @@ typedef enum {
     COMMAND_RESTORE = 13,
     COMMAND_RESET = 14,
     COMMAND_REBOOT = 15,
+    COMMAND_SETTING = 20,
+    COMMAND_ASK = 21,
+    COMMAND_LEARN = 22,
 } command_code;
 
 typedef enum {

@@ -18,6 +18,7 @@ from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.protocol import Flag
 
 DIGITS = Path(__file__).parent.parent / "data" / "sklearn_digits_8x8.npz"
 STEPS = 200
@@ -205,3 +206,42 @@ def test_boards_compute_what_onnxruntime_computes(tmp_path, path, board, port):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
     finally:
         transport.close()
+
+
+def test_labels_on_request_drift_and_guard_give_the_same_bits_everywhere(tmp_path):
+    """What is asked, what is found, what is undone, and all that is kept."""
+    require_tool("arm-none-eabi-gcc")
+    model = residual_network(tmp_path / "residual.onnx")
+    options = {
+        **{"query": "auto", "error_budget": 0.3, "drift": True, "guard": "5:0.02"},
+        **{"learner": "rls", "forgetting": 0.99},
+    }
+    quick = {"least_trained": 5, "explore": 2, "error_budget": 0.95}
+    quick |= {"drift_window": 4, "drift_warmup": 5, "drift_z": 2}
+    ended = []
+    for machine in MACHINES[:3]:
+        compiler, board, port = machine
+        project = tmp_path / f"{compiler}-{board}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TINYODL_COMPILER", compiler)
+            manifest = tinyodl.compile(model, board, project, **options)
+            pio.build(project, load_board(board))
+        transport = connect(project, port)
+        try:
+            client = Client(transport, manifest)
+            for name, value in quick.items():
+                client.setting(name, value)
+            told = []
+            for x, label in zip(*digits(), strict=True):
+                asked = client.ask(x)
+                told.append((asked.predicted, asked.margin, asked.threshold, asked.flags))
+                if asked.wanted:
+                    learned = client.learn(int(label))
+                    told.append((learned.loss, learned.flags))
+            kept = [client.read_parameter(p.index).tobytes() for p in manifest.parameters]
+            ended.append((told, client.settle(), kept))
+        finally:
+            transport.close()
+    flags = {flag for each in ended[0][0] for flag in each[-1]}
+    assert {Flag.WANTED, Flag.CHANCE, Flag.DRIFT, Flag.HELD_BACK, Flag.RETURNED} <= flags
+    assert ended[0] == ended[1] == ended[2]

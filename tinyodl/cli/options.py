@@ -111,6 +111,17 @@ _LEARNING = (
                  "[default: int16, 8 bits]"),
     click.option("--no-scaling", is_flag=True,
                  help="Without quantisation-aware scaling of int8 gradients."),
+    click.option("--query", metavar="auto|always|margin:T",
+                 help="The board says which labels it wants: all, those of margins below T, or as "
+                 "many as keep to --error-budget.  [default: it is trained with all]"),
+    click.option("--error-budget", type=float, metavar="SHARE",
+                 help="Of --query auto: how many of the answers that nobody checks may be wrong.  "
+                 "[default: 0.01]"),
+    click.option("--drift", is_flag=True,
+                 help="Watch for samples that are other than those learned, class by class."),
+    click.option("--guard", metavar="K[:MARGIN]",
+                 help="Hold every K-th labelled sample back to test on, and undo what makes the "
+                 "last layer worse by more than MARGIN (0.1)."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -124,6 +135,7 @@ _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting"),
     *("metrics", "fading", "threshold"),
+    *("query", "error_budget", "drift", "guard"),
 )
 
 

@@ -40,6 +40,25 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     is_flag=True,
     help="Begin with the weights of the ONNX file, not with those the board has.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A run-time setting of the firmware, e.g. error_budget=0.05; repeat it for several.",
+)
+@click.option(
+    "--query",
+    is_flag=True,
+    help="Send labels only where the board wants them; compile with --query.",
+)
+@click.option(
+    "--teacher",
+    metavar="BIG.onnx",
+    type=type_path,
+    help="With --query: labels are what this network says, not y.",
+)
+@click.option("--silent", is_flag=True, help="With --query: never answer.")
 @port_option
 @click.option(
     "--run",
@@ -58,6 +77,10 @@ def stream_train(
     shuffle: int | None,
     lr: float | None,
     reset: bool,
+    settings: tuple[str, ...],
+    query: bool,
+    teacher: Path | None,
+    silent: bool,
     port: str | None,
     folder: Path | None,
     as_json: bool,
@@ -86,6 +109,10 @@ def stream_train(
             limit=limit,
             shuffle=shuffle,
             learning_rate=lr,
+            settings=dict(map(_setting, settings)),
+            query=query,
+            teacher=teacher,
+            silent=silent,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
             source=samples.source,
@@ -98,3 +125,14 @@ def stream_train(
     tables.print_runs(output.people, [run])
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """(name, value) of "name=value"."""
+    from tinyodl.errors import UserError
+
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise UserError(f"--set {text}: give NAME=VALUE, such as error_budget=0.05") from None

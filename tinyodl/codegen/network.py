@@ -46,6 +46,16 @@ from tinyodl.training import (
     state_name,
 )
 from tinyodl.update_plan import UpdatePlan
+from tinyodl.watching import (
+    GRID,
+    HELD,
+    MARGIN,
+    RECORD,
+    SECTIONS,
+    SURE_FROM,
+    guard_context,
+    settings_of,
+)
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
@@ -115,6 +125,9 @@ def render_network(
         **sections,
     }
     context |= learner_context(plan)
+    context["settings"] = settings_of(plan)
+    context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
+    context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
     jinja = environment()
     files = {
         name: jinja.get_template(f"net/{name}.j2").render(context)
@@ -220,8 +233,11 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
     """The calls of forward, loss, backward and of the update at the end of a batch."""
     found: dict[str, list[dict[str, Any]]] = {
         "forward": [],
+        "look": [],
+        "decide": [],
         "loss_calls": [],
         "counts": [],
+        "note": [],
         "backward": [],
         "apply": [],
     }
@@ -238,6 +254,8 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         at_end = node.op in UPDATES.values() or (batched and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
+        elif node.op in SECTIONS:
+            section = SECTIONS[node.op]
         elif before_loss:
             section = "forward"
         elif node.op in COUNTERS:

@@ -13,8 +13,10 @@ from tinyodl.device import protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import (
     WRITE_OVERHEAD,
+    Asked,
     Buffer,
     Command,
+    Flag,
     Hello,
     RefusedError,
     Reply,
@@ -58,6 +60,7 @@ class Client:
         self._sequence = secrets.randbelow(0x10000) if sequence is None else sequence
         self._hello: Hello | None = None
         self._pending = b""
+        self.sent = self.received = 0  # bytes on the line so far
 
     # Session
 
@@ -70,7 +73,7 @@ class Client:
         frame = encode(protocol.request(Command.HELLO, self._sequence, protocol.hello_body()))
         deadline = time.monotonic() + HELLO_SECONDS
         while True:
-            self._transport.write(b"\0" + frame)
+            self._send(b"\0" + frame)
             reply = self._answer(Command.HELLO, self._sequence, HELLO_PAUSE, hasty=False)
             if reply is not None:
                 break
@@ -151,6 +154,32 @@ class Client:
         seconds = self._compute_seconds(self._manifest.macs.update)
         return protocol.parse_number(self._request(Command.FLUSH, seconds=seconds))
 
+    def settle(self) -> Flag:
+        """`flush`, and what the guard then did: it ends a stream with the best parameters."""
+        seconds = self._compute_seconds(self._manifest.macs.update)
+        return protocol.parse_flush_flags(self._request(Command.FLUSH, seconds=seconds))
+
+    # Labels on request
+
+    def ask(self, x: Array | None = None) -> Asked:
+        """Prediction and margin of a sample, and whether the board wants its label.
+
+        Without `x` it is the sample that was uploaded. `learn` answers, as long as nothing else is
+        done with the board; another sample says that there is no answer. The project was compiled
+        with `query`.
+        """
+        if x is not None:
+            self.upload(x)
+        seconds = self._compute_seconds(self._manifest.macs.forward)
+        return protocol.parse_asked(self._request(Command.ASK, seconds=seconds))
+
+    def learn(self, label: int | Array) -> StepReply:
+        """Learns from the sample of the last `ask`, with the same bits as `train` would."""
+        macs = self._manifest.macs
+        seconds = self._compute_seconds(macs.backward + macs.update)
+        body = protocol.label_body(self._label(label))
+        return protocol.parse_step(self._request(Command.LEARN, body, seconds=seconds))
+
     # Weights
 
     def read_parameter(self, index: int) -> Array:
@@ -183,6 +212,25 @@ class Client:
         body = b"" if rate is None else protocol.rate_body(rate)
         return protocol.parse_rate(self._request(Command.LEARNING_RATE, body))
 
+    def setting(self, name: str, value: float | None = None) -> float:
+        """A setting of the manifest as it is now; sets it first when a value is given.
+
+        It lasts until the board restarts: the store does not keep it. Raises DataError for a name
+        that there is not, and for a value out of its range.
+        """
+        names = [setting.name for setting in self._manifest.settings]
+        if name not in names:
+            known = f"it has {', '.join(names)}" if names else "it has none"
+            raise DataError(f"this firmware has no setting {name!r}; {known}")
+        index = names.index(name)
+        record = self._manifest.settings[index]
+        if value is not None and not record.least <= np.float32(value) <= record.most:
+            raise DataError(
+                f"setting {name} = {value}: give a number from {record.least:g} to {record.most:g}"
+            )
+        body = protocol.setting_body(index, value)
+        return protocol.parse_rate(self._request(Command.SETTING, body))
+
     def save(self) -> int:
         """Saves weights and optimiser state in the board's flash; the state's generation."""
         return protocol.parse_number(self._request(Command.SAVE, seconds=STORE_SECONDS))
@@ -209,13 +257,17 @@ class Client:
         frame = encode(protocol.request(command, self._sequence, body))
         for attempt in range(ATTEMPTS):
             # The zero ends whatever is left of a frame that arrived without its own.
-            self._transport.write(b"\0" + frame if attempt else frame)
+            self._send(b"\0" + frame if attempt else frame)
             reply = self._answer(command, self._sequence, seconds, hasty=True)
             if reply is not None:
                 if reply.status is not Status.OK:
                     raise RefusedError(command, reply)
                 return reply.body
         raise self._silent()
+
+    def _send(self, data: bytes) -> None:
+        self._transport.write(data)
+        self.sent += len(data)
 
     def _answer(
         self, command: Command, sequence: int, seconds: float, *, hasty: bool
@@ -230,6 +282,7 @@ class Client:
             arrived = self._transport.read(left)
             if not arrived:  # the time is over, or an emulated board waits for a request
                 return None
+            self.received += len(arrived)
             frames, self._pending = split(self._pending + arrived)
             damaged = False
             for frame in frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Any
 
@@ -18,9 +18,12 @@ _HEADER = Struct("<BBH")
 _HELLO = Struct("<4sHH8sIBBH12If")
 _STATISTICS = Struct("<3Q10I")
 _STEP = Struct("<ifIII")
+_STEP_FLAGS = Struct("<ifIIII")
+_ASKED = Struct("<iffII")
 _RESTORED = Struct("<II")
 _NUMBER = Struct("<I")
 _RATE = Struct("<f")
+_SETTING = Struct("<HH")
 _WRITE = Struct("<B3xI")
 _READ = Struct("<B3xII")
 _PARAMETER_WRITE = Struct("<HHI")
@@ -47,6 +50,9 @@ class Command(IntEnum):
     RESTORE = 13
     RESET = 14
     REBOOT = 15
+    SETTING = 20
+    ASK = 21
+    LEARN = 22
 
 
 class Status(IntEnum):
@@ -79,6 +85,22 @@ class ClockSource(IntEnum):
     DWT = 0
     TIMER = 1
     HOST = 2
+
+
+class Flag(IntFlag):
+    """What a step has to tell beside its prediction, where the plan has query, drift or guard."""
+
+    WANTED = 1  # the label of this sample
+    DRIFT = 2  # samples are other than those that were learned
+    UNTRAINED = 4  # too few samples since the start or the last drift
+    UNSURE = 8  # the margin is below the threshold
+    CHANCE = 16  # asked to see how often answers that nobody checks are wrong
+    HELD_BACK = 32  # the guard tests with this sample, which is not trained on
+    KEPT = 64  # the parameters are the best so far, and are kept
+    RETURNED = 128  # the parameters had become worse, and are what was kept
+
+
+NO_FLAGS = Flag(0)
 
 
 @dataclass(frozen=True)
@@ -172,6 +194,23 @@ class StepReply:
     cycles_forward: int
     cycles_backward: int
     cycles_update: int
+    flags: Flag = NO_FLAGS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the board thinks of a sample whose label it does not know."""
+
+    predicted: int
+    margin: float
+    threshold: float  # from which on a margin is no question
+    flags: Flag
+    cycles_forward: int
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the label is worth sending."""
+        return Flag.WANTED in self.flags
 
 
 @dataclass(frozen=True)
@@ -225,7 +264,24 @@ def parse_hello(body: bytes) -> Hello:
 
 
 def parse_step(body: bytes) -> StepReply:
+    if len(body) == _STEP_FLAGS.size:
+        predicted, loss, forward, backward, update, flags = _STEP_FLAGS.unpack(body)
+        return StepReply(predicted, loss, forward, backward, update, Flag(flags))
     return StepReply(*_unpack(_STEP, body))
+
+
+def parse_asked(body: bytes) -> Asked:
+    predicted, margin, threshold, flags, cycles = _unpack(_ASKED, body)
+    return Asked(predicted, margin, threshold, Flag(flags), cycles)
+
+
+def parse_flush_flags(body: bytes) -> Flag:
+    """What the guard did at the end of the stream; nothing where there is none."""
+    return Flag(int.from_bytes(body[8:12], "little"))
+
+
+def setting_body(index: int, value: float | None) -> bytes:
+    return _SETTING.pack(index, 0) + (b"" if value is None else _RATE.pack(value))
 
 
 def parse_statistics(body: bytes) -> Statistics:

@@ -31,6 +31,7 @@ from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import ANY_LABEL
+from tinyodl.watching import Seen
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
 STEPS = 300
@@ -58,13 +59,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
+    """The model with the layer's weights, P, and the samples `shown`: `seen`, as they count.
 
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
 
     model: onnx.ModelProto
     correlation: Array
+    shown: Seen
     seen: int
     labels: tuple[int, ...]
 
@@ -106,7 +108,7 @@ def started(
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
     seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
-    return Started(made, p, seen, labels)
+    return Started(made, p, Seen(features, of), seen, labels)
 
 
 def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:

@@ -14,7 +14,7 @@ from tinyodl.boards import Board, board_names, load_board
 from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
-from tinyodl.report import curves, figures, groups, histogram, memory_map
+from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
 
@@ -108,6 +108,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         ],
         costs=groups.step_costs(runs),
         spreads=groups.spreads(runs),
+        sentences=watching.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
         counted=_counted(runs, names),

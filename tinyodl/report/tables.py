@@ -13,7 +13,7 @@ from rich.text import Text
 from tinyodl.boards import Board, load_board
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
-from tinyodl.report import groups
+from tinyodl.report import groups, watching
 from tinyodl.report.figures import (
     count,
     learns,
@@ -66,7 +66,7 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_int8(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
@@ -90,6 +90,20 @@ def _rule(plan: UpdatePlan) -> str:
         past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
         return f"optimizer rls, ridge {plan.ridge:g}{past}"
     return f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, batch {plan.batch}"
+
+
+def _of_watching(manifest: Manifest) -> str:
+    """What is computed beside the learning."""
+    plan = manifest.plan
+    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
+    parts = [
+        f"asks for labels: {plan.query}{budget}" if plan.query else "",
+        "watches for drift" if plan.drift else "",
+        f"guard {plan.guard}" if plan.guard else "",
+    ]
+    named = "; ".join(part for part in parts if part)
+    settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
+    return f"The board {named}. Settings: {settings}.\n" if named else ""
 
 
 def _of_parts(manifest: Manifest) -> str:
@@ -274,6 +288,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             f"{mean_percent([spread.before[0]])} before, "
             f"{mean_percent(list(spread.after))} after (± standard deviation)."
         )
+    for sentence in watching.sentences(runs):
+        console.print(sentence)
     _print_steps(console, runs)
     for run in runs:
         if run.record.metrics:

@@ -1,0 +1,47 @@
+"""What a run tells about labels on request, drift and the guard, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinyodl.report import groups
+from tinyodl.report.figures import count, percent
+from tinyodl.runlog import Run, RunSummary
+
+_SETTLED = {"kept": "the last parameters are the best", "returned": "back to better parameters"}
+_EVENTS = {"drift": "drift found", "returned": "guard: back to better parameters"}
+
+
+def sentences(runs: Sequence[Run]) -> list[str]:
+    """Of all runs, those that have something to tell; each begins with the name of its run."""
+    found = []
+    for run, name in zip(runs, groups.names(runs), strict=True):
+        found += [f"{name}: {sentence}." for sentence in _of(run, run.summary)]
+    return found
+
+
+def _of(run: Run, summary: RunSummary) -> list[str]:
+    made = []
+    query = summary.query
+    if query is not None and summary.asked is not None and summary.samples:
+        parts = {"samples": query.samples, "questions": query.asks, "labels": query.labels}
+        line = ", ".join(
+            f"{part} {count(to)} and {count(back)}" for part, (to, back) in parts.items()
+        )
+        made.append(
+            f"the board wanted {count(summary.asked)} of {count(summary.samples)} labels "
+            f"({percent(1 - summary.asked / summary.samples)} saved), {query.answered_by} gave "
+            f"{count(summary.answered or 0)}; bytes to the board and from it: {line}"
+        )
+    for event, what in _EVENTS.items():
+        at = [str(each.step + 1) for each in summary.events if each.name == event]
+        if at:
+            made.append(f"{what} at step {', '.join(at)}")
+    if summary.held_back:
+        made.append(f"the guard held {count(summary.held_back)} samples back")
+    if run.record.settled:
+        made.append(f"guard, at the end: {_SETTLED[run.record.settled]}")
+    if run.record.settings:
+        chosen = ", ".join(f"{key} {value:g}" for key, value in run.record.settings.items())
+        made.append(f"settings: {chosen}")
+    return made
