@@ -22,6 +22,7 @@ Updates = Literal["none", "bias", "weights"]
 Loss = Literal["cross-entropy", "one-hot", "mse"]
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
+CachePolicy = Literal["ring", "reservoir", "balanced"]
 
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
@@ -81,6 +82,14 @@ class UpdatePlan(BaseModel):
     loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
     `forgetting` a sample (1: never).
 
+    `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
+
+    `cache` is of how many samples the features are kept that the layers which learn read, to learn
+    from them again; `cache_policy` says which of them make room when it is full. With a cache, a
+    training step learns from `replay` samples at once: the one that came, and others drawn from
+    the cache, every class as often; with 0 it only keeps it. `batch` is how many samples an update
+    takes that the device makes from its cache by itself.
+
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
     `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
@@ -99,6 +108,10 @@ class UpdatePlan(BaseModel):
     epsilon: float = Field(default=1e-8, gt=0)
     ridge: float = Field(default=1.0, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    cache: int = Field(default=0, ge=0, le=32767)
+    cache_policy: CachePolicy = "balanced"
+    replay: int = Field(default=1, ge=0)
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
@@ -110,6 +123,22 @@ class UpdatePlan(BaseModel):
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
         return self
+
+    @model_validator(mode="after")
+    def _cached(self) -> Self:
+        if self.cache and (self.loss == "mse" or self.optimizer == "rls"):
+            what = "loss mse" if self.loss == "mse" else "optimizer rls"
+            raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
+        if self.replay != 1 and not self.cache:
+            raise ValueError("replay needs a cache to draw from: give --cache N")
+        if self.weight_decay and self.optimizer in ("adam", "rls"):
+            raise ValueError("weight_decay is for optimizer sgd and momentum")
+        return self
+
+    @property
+    def summed(self) -> bool:
+        """Whether an update takes the gradients of several samples."""
+        return self.batch > 1 or self.replay > 1
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
@@ -152,6 +181,11 @@ def dump_plan(plan: UpdatePlan) -> str:
         ]
     if plan.optimizer == "rls":
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
+    if plan.weight_decay:
+        lines.append(f"weight_decay = {plan.weight_decay!r}")
+    if plan.cache:
+        lines.append(f"cache = {plan.cache}")
+        lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

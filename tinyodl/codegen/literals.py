@@ -26,6 +26,9 @@ _DEFINED = """
     memcpy memset memcmp main arena label pending forward backward measure_loss apply best i
     learning_rate adam_rate adam_root turn next_turn work_on rows receive_sample buffer offset from
     count row channel at taken CHANNELS HELD LINE
+    prefix suffix remember recall slot predicted largest_output learn_again draw loss_before
+    CACHE_HELD CACHE_RANDOM CACHE_DRAWN CACHE_CLASSES CACHE_RESERVOIR CACHE_BALANCED
+    DRAW_UNIFORM DRAW_BALANCED DRAW_ORDERS
 """
 
 # In kernels, at the start of a line: the end of a struct type, an enum, or a function.
