@@ -8,10 +8,15 @@ from typing import Literal, TypedDict, get_args
 
 from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import Loss, Master, Optimizer
+from tinyodl.update_plan import CachePolicy, Loss, Master, Optimizer
 
-Learner = Literal["rls", "elm"]
+Learner = Literal["rls", "elm", "transfer"]
 HIDDEN = 128  # hashed units, as in the published core
+
+# The rule of --learner transfer where nothing else is given; `replay` is then the batch.
+CACHE = 64
+BATCH = 8
+WEIGHT_DECAY = 2e-4  # as published
 
 
 class Options(TypedDict, total=False):
@@ -30,6 +35,8 @@ class Options(TypedDict, total=False):
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
     default what the model's last dense layer reads. Each of the samples it starts from counts as
     much as `start_weight` of the stream's. `ridge` and `forgetting` are `UpdatePlan`'s.
+    "transfer" puts `head`, by default one dense layer, behind frozen layers, and learns by momentum
+    from a `cache` of their features; `cache_policy`, `replay`, `weight_decay` are `UpdatePlan`'s.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -55,6 +62,10 @@ class Options(TypedDict, total=False):
     optimizer: Optimizer
     learning_rate: float
     batch: int
+    weight_decay: float
+    cache: int
+    cache_policy: CachePolicy
+    replay: int
     master: Master
     scaling: bool
     seed: int
@@ -62,7 +73,7 @@ class Options(TypedDict, total=False):
 
 # What belongs to learners, and to which of them.
 _OF: dict[str, tuple[Learner, ...]] = {
-    "classes": ("rls", "elm"),
+    "classes": ("rls", "elm", "transfer"),
     "hidden": ("elm",),
     "start": ("rls", "elm"),
     "start_weight": ("rls", "elm"),
@@ -82,12 +93,14 @@ def as_learner(options: Options) -> Options:
     for name, learners in _OF.items():
         if name in options and learner not in learners:
             raise UserError(f"{_option(name)} is for --learner {' or '.join(learners)}")
-    if options.get("optimizer", "rls" if learner else "sgd") != "rls":
+    if options.get("optimizer", "rls" if learner in ("rls", "elm") else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
             if name in options:
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
+    if learner == "transfer":
+        return _as_transfer(options)
     for name in _BROUGHT:
         if name in options:
             raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
@@ -105,4 +118,27 @@ def as_learner(options: Options) -> Options:
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
     made.setdefault("loss", "one-hot")
+    return made
+
+
+def _as_transfer(options: Options) -> Options:
+    """A head behind frozen layers, which learns from a cache of their features."""
+    if options.get("update", "last") != "last":
+        raise UserError("--learner transfer learns its head; leave --update away")
+    if "classes" in options and "head" in options:
+        raise UserError("--head says how many classes there are; leave --classes away")
+    if options.get("classes", 1) < 1:
+        raise UserError(f"--classes {options['classes']}: give at least 1")
+    if options.get("cache", 1) < 1:
+        raise UserError(f"--cache {options['cache']}: --learner transfer keeps at least 1 sample")
+    made: Options = {
+        "head": f"dense:{options.get('classes', '*')}",
+        "optimizer": "momentum",
+        "batch": BATCH,
+        "cache": CACHE,
+        **options,
+    }
+    if made["optimizer"] in ("sgd", "momentum"):
+        made.setdefault("weight_decay", WEIGHT_DECAY)
+    made.setdefault("replay", made["batch"])
     return made

@@ -171,6 +171,14 @@ class Manifest(_Record):
     macs: MacsRecord
 
     @property
+    def replay_macs(self) -> int:
+        """Of learning from one sample of the cache: the layers behind it, there and back."""
+        ops = [node.op for node in self.schedule]
+        if "RecallFeatures" not in ops:
+            return 0
+        return sum(node.macs for node in self.schedule[ops.index("RecallFeatures") :])
+
+    @property
     def target_bytes(self) -> int:
         """Bytes of a target vector for loss mse; 0 when the target is a class label."""
         if self.plan.loss != "mse":

@@ -65,6 +65,22 @@ class Step(_Record):
     mj: float | None
 
 
+class Replay(_Record):
+    """An epoch that the board learned from its cache by itself. Times and counts are of all of it.
+
+    `loss` is the mean before each update; `held` are the samples in the cache.
+    """
+
+    epoch: int
+    samples: int
+    held: int
+    loss: float | None  # None when it is not a finite number
+    cycles: tuple[int, int, int]
+    instructions: tuple[int, int, int] | None
+    ms: float
+    mj: float | None
+
+
 class Linked(_Record):
     """Bytes that the linked firmware takes, and the compiler that made it."""
 
@@ -98,10 +114,22 @@ class RunRecord(_Record):
     time_source: str
     energy_source: str | None
     linked: Linked | None
+    draw: str | None = None  # the order of replayed epochs
+    replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None
     after: Evaluation | None = None
     stack_used: int | None = None
     saved: bool = False  # the learned weights are in the board's store
+
+
+class ReplaySummary(_Record):
+    """The epochs from the cache in numbers: all samples, the last epoch's loss, all ms and mJ."""
+
+    epochs: int
+    samples: int
+    loss: float | None
+    ms: float
+    mj: float | None
 
 
 class RunSummary(_Record):
@@ -124,6 +152,7 @@ class RunSummary(_Record):
     instructions: dict[str, float] | None
     ms_per_step: float | None
     mj_per_step: float | None
+    replay: ReplaySummary | None
     time_source: str
     energy_source: str | None
     board: str
@@ -267,11 +296,25 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         instructions=_by_phase([step.instructions for step in steps]),
         ms_per_step=_mean([step.ms for step in steps]),
         mj_per_step=_mean(energies),
+        replay=_replayed(record.replays),
         time_source=record.time_source,
         energy_source=record.energy_source,
         board=record.board,
         port=record.port,
         saved=record.saved,
+    )
+
+
+def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:
+    if not replays:
+        return None
+    energies = [replay.mj for replay in replays if replay.mj is not None]
+    return ReplaySummary(
+        epochs=len(replays),
+        samples=sum(replay.samples for replay in replays),
+        loss=replays[-1].loss,
+        ms=sum(replay.ms for replay in replays),
+        mj=sum(energies) if len(energies) == len(replays) else None,
     )
 
 

@@ -50,9 +50,10 @@ _LEARNING = (
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
                  "are put side by side."),
-    click.option("--learner", type=click.Choice(["rls", "elm"]),
+    click.option("--learner", type=click.Choice(["rls", "elm", "transfer"]),
                  help="A way to learn that brings its own last layer: rls, recursive least "
-                 "squares; elm, the same behind a hidden layer of hashed weights."),
+                 "squares; elm, the same behind a hidden layer of hashed weights; transfer, a head "
+                 "behind frozen layers that replays a cache of their features."),
     click.option("--classes", type=int, metavar="N",
                  help="Outputs of the learner's layer.  [default: as many as the model's]"),
     click.option("--hidden", type=int, metavar="N",
@@ -88,6 +89,18 @@ _LEARNING = (
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
     click.option("--batch", type=int, help="Samples per update.  [default: 1]"),
+    click.option("--weight-decay", type=float,
+                 help="What sgd and momentum add of each weight to its gradient.  [default: 0; "
+                 "transfer: 0.0002]"),
+    click.option("--cache", type=int, metavar="N",
+                 help="Keep the features of N samples, in int8, to learn from them again.  "
+                 "[default: 0; transfer: 64]"),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced"]),
+                 help="Which are kept when the cache is full: the latest, any with the same "
+                 "chance, or as many of each class.  [default: balanced]"),
+    click.option("--replay", type=int, metavar="K",
+                 help="Samples in the update of a step: the one that came and K - 1 of the cache; "
+                 "0 only keeps it.  [default: 1; transfer: as --batch]"),
     click.option("--master", type=click.Choice(["none", "int16", "float32"]),
                  help="What is kept below the integer of an int8 weight that learns.  "
                  "[default: int16, 8 bits]"),
@@ -104,7 +117,7 @@ _LEARNING = (
 _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
-    *("ridge", "forgetting"),
+    *("ridge", "forgetting", "weight_decay", "cache", "cache_policy", "replay"),
 )
 
 
@@ -117,7 +130,11 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
-    named = {name: value for name, value in given.items() if value not in (None, False, ())}
+    named = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value != ()
+    }
     options = {_NAMES.get(name, name): value for name, value in named.items()}
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):

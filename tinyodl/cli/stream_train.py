@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from tinyodl.cli.options import json_option, port_option, project_argument, type_path
+
+if TYPE_CHECKING:
+    from tinyodl.stream import Order
 
 
 @click.command("stream-train")
@@ -36,6 +40,14 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
 )
 @click.option("--lr", type=float, help="Learning rate; the compiled one if not given.")
 @click.option(
+    "--draw",
+    type=click.Choice(["epochs", "uniform", "balanced"]),
+    default="epochs",
+    show_default=True,
+    help="Where the project keeps a cache: how the epochs after the first draw from it, all of it "
+    "in turn, or with replacement any sample or any class with the same chance.",
+)
+@click.option(
     "--reset",
     is_flag=True,
     help="Begin with the weights of the ONNX file, not with those the board has.",
@@ -57,6 +69,7 @@ def stream_train(
     limit: int | None,
     shuffle: int | None,
     lr: float | None,
+    draw: Order,
     reset: bool,
     port: str | None,
     folder: Path | None,
@@ -86,6 +99,7 @@ def stream_train(
             limit=limit,
             shuffle=shuffle,
             learning_rate=lr,
+            draw=draw,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
             source=samples.source,

@@ -319,11 +319,14 @@ def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
     place of the upload.
     """
     for end in range(1, lives.forward + 1):
+        if not graph.nodes[end - 1].outputs:
+            continue
         result = graph.nodes[end - 1].outputs[0]
         for first in range(end - 1, -1, -1):
             node = graph.nodes[first]
-            inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
-            if not inside or not _can_run(node, graph):
+            if not _can_run(node, graph):
+                break
+            if first < end - 1 and lives.last_use.get(node.outputs[0], end) >= end:
                 break
             body = graph.nodes[first:end]
             sample = _sample(graph, body) if first == 0 else ""
@@ -349,6 +352,8 @@ def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:
 
 def _can_run(node: Node, graph: Graph) -> bool:
     """Whether a node makes one map, by rows, and whatever else it makes is read by nobody."""
+    if not node.outputs:
+        return False
     made, *others = node.outputs
     unread = not any(graph.consumers[name] for name in others if name)
     return unread and len(graph.shape(made)) == 4 and OPERATORS[node.op].by_rows is not None
