@@ -81,6 +81,15 @@ class Replay(_Record):
     mj: float | None
 
 
+class Radio(_Record):
+    """The radio that the run is compared with: V, mA, bits of user data a second, and from where."""
+
+    supply_v: float
+    ma: float
+    bps: float
+    source: str
+
+
 class Linked(_Record):
     """Bytes that the linked firmware takes, and the compiler that made it."""
 
@@ -114,6 +123,7 @@ class RunRecord(_Record):
     time_source: str
     energy_source: str | None
     linked: Linked | None
+    radio: Radio | None = None
     draw: str | None = None  # the order of replayed epochs
     replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None

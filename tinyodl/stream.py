@@ -30,9 +30,11 @@ from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Storage
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.linked import linked_firmware
+from tinyodl.radio import radio_of
 from tinyodl.runlog import (
     PHASES,
     Evaluation,
+    Radio,
     Replay,
     RunLog,
     RunLogError,
@@ -171,6 +173,7 @@ class Session:
         shuffle: int | None = None,
         learning_rate: float | None = None,
         draw: Order = "epochs",
+        radio: Radio | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -185,7 +188,8 @@ class Session:
         replaces the compiled one for this run. Where the board keeps a cache, samples are streamed
         in the first epoch only, and the others it learns from its cache: `draw` says in which
         order, "epochs" of all that it holds, or "uniform" or "balanced" over classes with
-        replacement. With `eval` = (x, y) the board is evaluated on
+        replacement. `radio` is the one that the report compares the run with, by default the
+        board's. With `eval` = (x, y) the board is evaluated on
         those before and after.
 
         At the end the weights are saved in the board's store. The run is logged in the folder
@@ -226,6 +230,7 @@ class Session:
             limit=limit,
             shuffle=shuffle,
             learning_rate=rate,
+            radio=radio or radio_of(self.board, None, None),
             draw=draw if self.manifest.plan.cache else None,
             steps_before=self.client.statistics().steps,
             clock_hz=self.meter.clock_hz,

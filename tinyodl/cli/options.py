@@ -36,6 +36,14 @@ port_option = click.option(
     help="Serial device or pyserial URL, or a board that needs no hardware. "
     "Without it, the one serial device whose USB ids fit the board.",
 )
+radio_ua_option = click.option(
+    "--radio-ua", type=float, metavar="UA",
+    help="Compare with sending the samples away over a radio that takes so many microamperes, "
+    "with --radio-bps.  [default: the board's, if it has one]",
+)  # fmt: skip
+radio_bps_option = click.option(
+    "--radio-bps", type=float, metavar="BPS", help="Bits of user data a second that it sends."
+)
 project_argument = click.argument("project", metavar="DIR", type=type_path)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from tinyodl.cli.options import json_option, port_option, project_argument, type_path
+from tinyodl.cli.options import (
+    json_option,
+    port_option,
+    project_argument,
+    radio_bps_option,
+    radio_ua_option,
+    type_path,
+)
 
 if TYPE_CHECKING:
     from tinyodl.stream import Order
@@ -52,6 +59,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Begin with the weights of the ONNX file, not with those the board has.",
 )
+@radio_ua_option
+@radio_bps_option
 @port_option
 @click.option(
     "--run",
@@ -71,6 +80,8 @@ def stream_train(
     lr: float | None,
     draw: Order,
     reset: bool,
+    radio_ua: float | None,
+    radio_bps: float | None,
     port: str | None,
     folder: Path | None,
     as_json: bool,
@@ -80,7 +91,9 @@ def stream_train(
     Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
+    from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
+    from tinyodl.radio import radio_of
     from tinyodl.report import tables, write_report
     from tinyodl.stream import Session
 
@@ -89,6 +102,7 @@ def stream_train(
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
     folder = folder or runlog.default_folder(project)
+    radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
     with Session(project, port) as session, output.stages() as progress:
         if reset:
             session.reset()
@@ -100,6 +114,7 @@ def stream_train(
             shuffle=shuffle,
             learning_rate=lr,
             draw=draw,
+            radio=radio,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
             source=samples.source,

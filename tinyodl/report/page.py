@@ -13,6 +13,7 @@ from tinyodl import __version__
 from tinyodl.boards import Board, board_names, load_board
 from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
+from tinyodl.radio import comparison
 from tinyodl.report import curves, figures, groups, memory_map
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
@@ -106,6 +107,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
             for index, (run, name) in enumerate(zip(runs, names, strict=True))
         ],
         costs=groups.step_costs(runs),
+        compared=[(n, c) for r, n in zip(runs, names, strict=True) if (c := comparison(r))],
         spreads=groups.spreads(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),

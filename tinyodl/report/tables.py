@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tinyodl.boards import Board, load_board
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
+from tinyodl.radio import comparison
 from tinyodl.report import groups
 from tinyodl.report.figures import (
     count,
@@ -274,6 +275,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
             f"{mean_percent(list(spread.after))} after (± standard deviation)."
         )
     _print_steps(console, runs)
+    _print_replays(console, runs)
+    _print_radio(console, runs)
     for run in runs:
         if run.steps and not run.record.saved:
             console.print(
@@ -298,6 +301,43 @@ def _print_steps(console: Console, runs: Sequence[Run]) -> None:
         for energy in dict.fromkeys(run.record.energy_source for run in runs):
             if energy:
                 console.print(f"Energy: {energy}.")
+
+
+def _print_replays(console: Console, runs: Sequence[Run]) -> None:
+    """The epochs that boards learned from their caches by themselves."""
+    table = _table("from the cache", "epoch#", "samples#", "loss#", *(f"{p}\ncycles#" for p in PHASES),
+                   "\nms#", "\nmJ#")  # fmt: skip
+    for run, name in zip(runs, groups.names(runs), strict=True):
+        for replay in run.record.replays:
+            first = name if replay is run.record.replays[0] else ""
+            table.add_row(first, count(replay.epoch + 1), count(replay.samples),
+                          significant(replay.loss), *map(count, replay.cycles),
+                          significant(replay.ms), significant(replay.mj))  # fmt: skip
+    if table.row_count:
+        console.print(table)
+
+
+def _print_radio(console: Console, runs: Sequence[Run]) -> None:
+    """Learning on the board beside sending the samples away."""
+    found = [(name, comparison(run)) for run, name in zip(runs, groups.names(runs), strict=True)]
+    compared = [(name, each) for name, each in found if each]
+    table = _table("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#", "\nmJ#",
+                   "mJ sent away /\nmJ on board#")  # fmt: skip
+    for name, each in compared:
+        table.add_row(name, significant(each.compute_ms), significant(each.compute_mj),
+                      count(each.sent_bytes + each.returned_bytes), significant(each.radio_ms),
+                      significant(each.radio_mj), significant(each.radio_mj / each.compute_mj))  # fmt: skip
+    if compared:
+        console.print(table)
+        console.print(
+            "Sent away: the samples, and the learned weights on their way back; a link without "
+            "loss that is there at once, and training elsewhere for nothing."
+        )
+        for radio in {each.radio.model_dump_json(): each.radio for _, each in compared}.values():
+            console.print(
+                f"Radio: {radio.supply_v:g} V x {radio.ma:g} mA, {radio.bps:g} bit/s "
+                f"({radio.source})."
+            )
 
 
 def _gain(before: float | None, after: float | None) -> Text:
