@@ -1,7 +1,7 @@
 """A cache of features between the frozen layers and those that learn.
 
 The frozen layers run once for a sample; what they make of it is kept in int8, and the layers behind
-learn from it as often as is wished, on the device by itself. Everything that is kept is state of the
+learn from it as often as is wished, on the device by itself. All that is kept is state of the
 network, so it is saved, restored and read like what an optimiser keeps.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinyodl.errors import UserError
-from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.ops import OPERATORS
 from tinyodl.update_plan import UpdatePlan
 

@@ -35,8 +35,9 @@ class Options(TypedDict, total=False):
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
     default what the model's last dense layer reads. Each of the samples it starts from counts as
     much as `start_weight` of the stream's. `ridge` and `forgetting` are `UpdatePlan`'s.
-    "transfer" puts `head`, by default one dense layer, behind frozen layers, and learns by momentum
-    from a `cache` of their features; `cache_policy`, `replay`, `weight_decay` are `UpdatePlan`'s.
+    "transfer" learns a `head` behind frozen layers, by momentum from a `cache` of their features;
+    `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head, `cut`, `tap` and
+    `classes` it is the model's own last layer that goes on learning.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -131,14 +132,10 @@ def _as_transfer(options: Options) -> Options:
         raise UserError(f"--classes {options['classes']}: give at least 1")
     if options.get("cache", 1) < 1:
         raise UserError(f"--cache {options['cache']}: --learner transfer keeps at least 1 sample")
-    made: Options = {
-        "head": f"dense:{options.get('classes', '*')}",
-        "optimizer": "momentum",
-        "batch": BATCH,
-        "cache": CACHE,
-        **options,
-    }
-    if made["optimizer"] in ("sgd", "momentum"):
+    made: Options = {"optimizer": "momentum", "batch": BATCH, "cache": CACHE, **options}
+    if any(name in options for name in ("classes", "cut", "tap")):
+        made.setdefault("head", f"dense:{options.get('classes', '*')}")
+    if "head" in made and made["optimizer"] in ("sgd", "momentum"):
         made.setdefault("weight_decay", WEIGHT_DECAY)
     made.setdefault("replay", made["batch"])
     return made

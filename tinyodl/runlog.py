@@ -82,7 +82,7 @@ class Replay(_Record):
 
 
 class Radio(_Record):
-    """The radio that the run is compared with: V, mA, bits of user data a second, and from where."""
+    """The radio that a run is compared with: V, mA, bits of user data a second, and from where."""
 
     supply_v: float
     ma: float

@@ -102,8 +102,8 @@ def _check_decay(graph: Graph, plan: UpdatePlan) -> None:
     for tensor in learning:
         if plan.weight_decay and tensor.dtype != "float32":
             raise UserError(
-                f"weight_decay is for float32 layers, and {tensor.name!r} learns in {tensor.dtype}; "
-                "leave --weight-decay away, or let only a float32 head learn"
+                f"weight_decay is for float32 layers, and {tensor.name!r} learns in "
+                f"{tensor.dtype}; leave --weight-decay away, or let only a float32 head learn"
             )
 
 

@@ -1,4 +1,4 @@
-"""The cache of features in generated C: what is kept, what is drawn, and what is learned from it."""
+"""The cache of features in generated C: what is kept, what is drawn, what is learned from it."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_features_are_kept_within_half_a_step_of_their_largest(tmp_path):
 
 
 class TestRoom:
-    """Which samples are in a full cache. The first input tells where a sample came in the stream."""
+    """Which samples of a stream are in a full cache."""
 
     def kept(self, folder, labels, **rule):
         found = net(folder, replay=0, **rule)

@@ -15,7 +15,13 @@ from tinyodl.cli.options import json_option, radio_bps_option, radio_ua_option, 
 @radio_ua_option
 @radio_bps_option
 @json_option
-def report(folders: tuple[Path, ...], html: Path | None, radio_ua: float | None, radio_bps: float | None, as_json: bool) -> None:
+def report(
+    folders: tuple[Path, ...],
+    html: Path | None,
+    radio_ua: float | None,
+    radio_bps: float | None,
+    as_json: bool,
+) -> None:
     """Show runs side by side, in the terminal and on a page."""
     from tinyodl import runlog
     from tinyodl.cli.output import Output

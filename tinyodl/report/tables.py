@@ -305,13 +305,12 @@ def _print_steps(console: Console, runs: Sequence[Run]) -> None:
 
 def _print_replays(console: Console, runs: Sequence[Run]) -> None:
     """The epochs that boards learned from their caches by themselves."""
-    table = _table("from the cache", "epoch#", "samples#", "loss#", *(f"{p}\ncycles#" for p in PHASES),
-                   "\nms#", "\nmJ#")  # fmt: skip
+    table = _table("from the cache", "epoch#", "samples#", "loss#", "cycles#", "ms#", "mJ#")
     for run, name in zip(runs, groups.names(runs), strict=True):
         for replay in run.record.replays:
             first = name if replay is run.record.replays[0] else ""
             table.add_row(first, count(replay.epoch + 1), count(replay.samples),
-                          significant(replay.loss), *map(count, replay.cycles),
+                          significant(replay.loss), count(sum(replay.cycles)),
                           significant(replay.ms), significant(replay.mj))  # fmt: skip
     if table.row_count:
         console.print(table)
@@ -321,12 +320,13 @@ def _print_radio(console: Console, runs: Sequence[Run]) -> None:
     """Learning on the board beside sending the samples away."""
     found = [(name, comparison(run)) for run, name in zip(runs, groups.names(runs), strict=True)]
     compared = [(name, each) for name, each in found if each]
-    table = _table("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#", "\nmJ#",
-                   "mJ sent away /\nmJ on board#")  # fmt: skip
+    table = _table("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#",
+                   "\nmJ#", "mJ sent away /\nmJ on board#")  # fmt: skip
     for name, each in compared:
         table.add_row(name, significant(each.compute_ms), significant(each.compute_mj),
                       count(each.sent_bytes + each.returned_bytes), significant(each.radio_ms),
-                      significant(each.radio_mj), significant(each.radio_mj / each.compute_mj))  # fmt: skip
+                      significant(each.radio_mj),
+                      significant(each.radio_mj / each.compute_mj))  # fmt: skip
     if compared:
         console.print(table)
         console.print(
