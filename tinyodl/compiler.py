@@ -15,7 +15,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.feature_cache import FEATURES, cache_bytes
+from tinyodl.feature_cache import BOOKS, FEATURES, cache_bytes
 from tinyodl.frontend import Changes, Prepared, Start, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
@@ -191,17 +191,17 @@ def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
 
 def _ram_advice(manifest: Manifest, limit: int) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
-    cache = next((p for p in manifest.parameters if p.name == FEATURES), None)
-    if cache is not None:
-        slots, features = cache.shape
-        each = -(-manifest.ram.parts["cache"] // slots)
-        room = limit - manifest.ram.total + manifest.ram.parts["cache"]
-        fitting = max(room // each, 0)
-        if fitting:
+    kept = {p.name: p for p in manifest.parameters}
+    if FEATURES in kept:
+        slots, features = kept[FEATURES].shape
+        taken = manifest.ram.parts["cache"]
+        each = (taken - kept[BOOKS].bytes) // slots
+        fitting = slots - -(-(manifest.ram.total - limit) // each)
+        if fitting > 0:
             return (
-                f"the cache of {slots:,} samples of {features:,} features takes "
-                f"{manifest.ram.parts['cache']:,} B, and {fitting:,} would fit: give "
-                f"--cache {fitting}, or tap the network where it has fewer features"
+                f"the cache of {slots:,} samples of {features:,} features takes {taken:,} B, and "
+                f"one of {fitting:,} would fit: give --cache {fitting}, or tap the network where "
+                "it has fewer features"
             )
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
