@@ -84,7 +84,7 @@ class TestEpochs:
     def test_a_learning_rate_that_is_too_high_leaves_good_weights(self, tmp_path):
         folder = compiled(tmp_path / "p", **HEAD, cache=20, replay=0)
         with Session(folder, "host") as session:
-            with pytest.raises(UserError, match="the loss in epoch .* is not a finite number"):
+            with pytest.raises(UserError, match=r"the loss in epoch .* is not a finite number"):
                 session.train(
                     *person(8), epochs=90, limit=40, learning_rate=1e30, run=tmp_path / "run"
                 )

@@ -172,11 +172,12 @@ class Manifest(_Record):
 
     @property
     def replay_macs(self) -> int:
-        """Of learning from one sample of the cache: the layers behind it, there and back."""
+        """Of one sample of the cache: the layers behind it, there and back; not of updates."""
         ops = [node.op for node in self.schedule]
         if "RecallFeatures" not in ops:
             return 0
-        return sum(node.macs for node in self.schedule[ops.index("RecallFeatures") :])
+        behind = self.schedule[ops.index("RecallFeatures") :]
+        return sum(node.macs for node in behind if not node.op.startswith("Update"))
 
     @property
     def target_bytes(self) -> int:

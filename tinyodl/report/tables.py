@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
+from tinyodl.feature_cache import FEATURES
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.radio import comparison
 from tinyodl.report import groups
@@ -66,7 +67,7 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_int8(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_cache(manifest)}{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
@@ -89,7 +90,26 @@ def _rule(plan: UpdatePlan) -> str:
     if plan.optimizer == "rls":
         past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
         return f"optimizer rls, ridge {plan.ridge:g}{past}"
-    return f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, batch {plan.batch}"
+    decay = f", weight decay {plan.weight_decay:g}" if plan.weight_decay else ""
+    return (
+        f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}{decay}, "
+        f"batch {plan.batch}"
+    )
+
+
+def _of_cache(manifest: Manifest) -> str:
+    """What is kept of samples, and how a step learns from it."""
+    kept = next((p for p in manifest.parameters if p.name == FEATURES), None)
+    if kept is None:
+        return ""
+    slots, features = kept.shape
+    replay = manifest.plan.replay
+    learns = f"learns from {count(replay)} samples at once" if replay else "only adds a sample"
+    return (
+        f"A cache keeps the {count(features)} features of {count(slots)} samples in int8 "
+        f"({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
+        f"{count(manifest.replay_macs)} MACs behind the cache.\n"
+    )
 
 
 def _of_parts(manifest: Manifest) -> str:
@@ -186,6 +206,11 @@ def print_profile(console: Console, profile: Profile) -> None:
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
     Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
+    if profile.manifest.plan.replay > 1:
+        console.print(
+            f"A step learns from {profile.manifest.plan.replay} samples: nodes behind the cache "
+            "run once for each, and their MACs are those of one."
+        )
     called = f", {sum(shared.values()):,} B in {', '.join(shared)}" if shared else ""
     console.print(
         f"Built by {profile.compiler}; the sample is {profile.sample}. Instructions are exact, "
