@@ -256,7 +256,7 @@ static command_status train(command_exchange *exchange)
         return status;
     float loss = net_train(label);
     count_trained(label);
-    consume_sample(1);
+    consume_sample(NET_CACHE == 0); /* other samples may have followed it */
     put_step(exchange, loss);
     return STATUS_OK;
 }
@@ -293,6 +293,34 @@ static command_status learn(command_exchange *exchange)
     return STATUS_OK;
 }
 #endif
+
+/* From samples that the network keeps: so many updates, or until an epoch ends. */
+static command_status replay(command_exchange *exchange)
+{
+    enum { MOST_BATCHES = 256, ORDERS = 3 };
+    uint32_t batches = get_u16(exchange->body);
+    uint32_t order = exchange->body[2];
+    uint32_t samples;
+
+    if (NET_CACHE == 0)
+        return fail(exchange, STATUS_UNKNOWN, 0);
+    if (batches == 0 || batches > MOST_BATCHES)
+        return fail(exchange, STATUS_RANGE, MOST_BATCHES);
+    if (order >= ORDERS)
+        return fail(exchange, STATUS_RANGE, ORDERS);
+    if (net_cached() == 0)
+        return fail(exchange, STATUS_EMPTY, 0);
+    meter_start();
+    float loss = net_replay(batches, order, &samples);
+    consume_sample(0);
+    put_u32(exchange, samples);
+    put_u32(exchange, net_cached());
+    put_f32(exchange, loss);
+    put_u32(exchange, meter_step(NET_FORWARD));
+    put_u32(exchange, meter_step(NET_BACKWARD));
+    put_u32(exchange, meter_step(NET_UPDATE));
+    return STATUS_OK;
+}
 
 static command_status flush(command_exchange *exchange)
 {
@@ -465,6 +493,7 @@ static const struct {
     [COMMAND_RESTORE] = {0, 0},
     [COMMAND_RESET] = {0, 0},
     [COMMAND_REBOOT] = {0, 0},
+    [COMMAND_REPLAY] = {4, 4},
     [COMMAND_SETTING] = {4, 8},
     [COMMAND_ASK] = {0, 0},
     [COMMAND_LEARN] = {4, 4},
@@ -493,6 +522,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_RESTORE: return restore(exchange);
     case COMMAND_RESET: return reset();
     case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
+    case COMMAND_REPLAY: return replay(exchange);
     case COMMAND_SETTING: return setting(exchange);
 #ifdef NET_ASKS
     case COMMAND_ASK: return ask(exchange);

@@ -29,6 +29,9 @@ _DEFINED = """
     flags sure_from look decide note learn begin keep go_back right guard_check margin held now kept
     compiled above FLAG_WANTED FLAG_DRIFT FLAG_UNTRAINED FLAG_UNSURE FLAG_CHANCE
     FLAG_HELD_BACK FLAG_KEPT FLAG_RETURNED
+    prefix suffix remember recall slot predicted largest_output learn_again draw loss_before
+    CACHE_HELD CACHE_RANDOM CACHE_DRAWN CACHE_CLASSES CACHE_RESERVOIR CACHE_BALANCED
+    DRAW_UNIFORM DRAW_BALANCED DRAW_ORDERS
 """
 
 # In kernels, at the start of a line: the end of a struct type, an enum, or a function.
