@@ -14,7 +14,7 @@ import numpy as np
 from tinyodl.codegen.network import Network, parameters, render_network
 from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Tensor
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving
 from tinyodl.training import differentiate, sample_inputs
 from tinyodl.update_plan import UpdatePlan

@@ -9,7 +9,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from tests.hostnet import HostNet
-from tests.test_memory import assert_sound
+from tests.memory.test_arena import assert_sound
 from tinyodl import data
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation

@@ -33,20 +33,22 @@ def test_the_demo_learns_on_the_virtual_board_and_leaves_a_report(tmp_path: Path
         done = CliRunner().invoke(tinyodl, ["demo", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
     text = " ".join(done.stdout.split())
-    for phrase in ("Shuffled: accuracy", "mean of 2 seeds", "In recorded order", "KiB linked",
+    for phrase in ("Shuffled: accuracy", "mean of 2 seeds", "In recorded order, SGD", "KiB linked",
+                   "recursive least squares, begun at zero",
                    "modelled cycles", "estimated, not measured", "report.html"):  # fmt: skip
         assert phrase in text
     page = (tmp_path / "report.html").read_text()
-    assert "shuffled-0" in page and "recorded-order" in page
-    runs = [runlog.read(tmp_path / "runs" / name) for name in ("shuffled-0", "recorded-order")]
-    assert [len(run.steps) for run in runs] == [16, 16]
+    names = ("sgd-shuffled-0", "sgd-recorded-order", "rls-recorded-order")
+    assert all(name in page for name in names)
+    runs = [runlog.read(tmp_path / "runs" / name) for name in names]
+    assert [len(run.steps) for run in runs] == [16, 16, 16]
     assert runs[0].record.before == runs[1].record.before  # each began with the file's weights
     assert runs[0].record.data == "person8_learn.npz"
 
 
 @pytest.mark.usefixtures("short")
 def test_the_demo_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
-    mine = tmp_path / "runs" / "shuffled-0" / "thesis.txt"
+    mine = tmp_path / "runs" / "sgd-shuffled-0" / "thesis.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("years of work")
     done = CliRunner().invoke(tinyodl, ["demo", "--out", str(tmp_path)])

@@ -21,6 +21,7 @@ from tinyodl.virtual.unicorn_board import UnicornBoard
 
 RATE = np.float32(0.02)
 WEIGHTS = np.arange(-127, 128, 2, dtype=np.int8)
+ZERO_POINT = -128  # of a dense layer's input, so that differences take 9 bits
 
 
 class Kernel:
@@ -46,7 +47,13 @@ class Kernel:
             "void row(int32_t n, float rate, const float *x, int8_t *w, void *fraction)\n"
             "{ learning_rate = rate; (void)fraction;\n"
             f"  const learner_i8 to = {{w{fraction}}};\n"
-            "  learner_take_row_i8(&to, 0, n, 0.75f, x, 0.0f); }\n"
+            "  learner_take_row_i8(&to, 0, n, 0.75f, x); }\n"
+            "void inputs(int32_t n, float factor, const int8_t *x, int8_t *w, void *fraction)\n"
+            "{ learning_rate = 1.0f; (void)fraction; learner_input_i8 ready[256];\n"
+            f"  const learner_i8 to = {{w{fraction}}};\n"
+            "  for (int32_t i = 0; i < n; i++)\n"
+            f"    ready[i] = learner_input_of(x[i], learner_input_zero({ZERO_POINT}));\n"
+            "  learner_take_inputs_i8(&to, 0, n, factor, ready); }\n"
         )
         include = ("-I", folder, "-I", TEMPLATES / "kernels")
         library = folder / "run.so"
@@ -63,6 +70,11 @@ class Kernel:
 
     def row(self, w: np.ndarray, fraction: np.ndarray | None, x: np.ndarray) -> None:
         self.library.row(len(w), ctypes.c_float(RATE), *map(pointer, (x, w, fraction)))
+
+    def inputs(
+        self, w: np.ndarray, fraction: np.ndarray | None, x: np.ndarray, factor: np.float32
+    ) -> None:
+        self.library.inputs(len(w), ctypes.c_float(factor), *map(pointer, (x, w, fraction)))
 
 
 def pointer(array: np.ndarray | None) -> ctypes.c_void_p | None:
@@ -147,6 +159,26 @@ def test_a_row_learns_what_its_elements_would(tmp_path, master):
     assert np.abs(real[0] - WEIGHTS).max() > 1
 
 
+@pytest.mark.parametrize("master", ["none", "int16", "float32"])
+def test_a_dense_row_learns_the_products_of_its_inputs(tmp_path, master):
+    """Within 1/256 of a step of the fraction, where products in fixed point are rounded."""
+    kernel = Kernel(UpdatePlan(master=master), tmp_path)
+    random = np.random.default_rng(5)
+    unit = {"none": 1.0, "int16": 1 / 256, "float32": 2e-5}[master]
+    for factor in np.float32([0.0, 1e-6, 0.003, -0.003, 0.02, -0.4, 0.49, -0.6, 2.0]):
+        start = random.integers(-127, 128, 101).astype(np.int8)
+        w = start.copy()
+        fraction = None if master == "none" else np.zeros(len(w), kernel.fraction)
+        x = random.integers(-128, 128, len(w)).astype(np.int8)
+        kernel.inputs(w, fraction, x, factor)
+        change = np.float64(factor) * (x.astype(np.float64) - ZERO_POINT)
+        if master == "int16" and abs(factor) > 127 / 256:  # steps in 16 bits
+            change = np.clip(change, -128, 127 + 255 / 256)
+        real = np.clip(start - change, -127, 127)
+        kept = 0.0 if fraction is None else fraction / (256.0 if master == "int16" else 1.0)
+        np.testing.assert_allclose(w + kept, real, rtol=0, atol=unit * (0.5 + 1 / 256))
+
+
 ROW = (13, 0.75)  # elements, factor
 IMAGE = """
 #include "registers.h"
@@ -162,9 +194,7 @@ int main(void)
     const learner_i8 to = {value, fraction};
 
     learning_rate = %s;
-    for (int32_t i = 0; i < (int32_t)sizeof value; i += N) {
-        learner_take_row_i8(&to, i, N, 0.75f, (const float *)x + i, 0.0f);
-    }
+%s
     for (uint32_t i = 0; i < sizeof value; i++) {
         learned[0][i] = value[i];
         learned[1][i] = fraction[i];
@@ -172,13 +202,33 @@ int main(void)
     return 0;
 }
 """
+SUMS = """
+    for (int32_t i = 0; i < (int32_t)sizeof value; i += N) {
+        learner_take_row_i8(&to, i, N, 0.75f, (const float *)x + i);
+    }
+"""
+INPUTS = """
+    int32_t n = 0;
+    for (int32_t i = 0, at = 0; i < (int32_t)(sizeof value / N); i++, at += N) {
+        learner_input_i8 ready[N];
+        for (int32_t k = 0; k < N; k++) {
+            ready[k] = learner_input_of(((const int8_t *)x)[at + k], learner_input_zero(%d));
+        }
+        float factor;
+        memcpy(&factor, (const int8_t *)x + sizeof value + 4 * i, sizeof factor);
+        n = n %% N + 1;
+        learner_take_inputs_i8(&to, at, n, factor, ready);
+    }
+"""
 
 
-def rows_on_a_board(folder, value: np.ndarray, fraction: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What rows of weights learn from x on a virtual board; the headers are in `folder`."""
-    numbers = [",".join(map(str, a.ravel().tolist())) for a in (value, fraction, x.view(np.uint32))]
+def rows_on_a_board(
+    folder, value: np.ndarray, fraction: np.ndarray, x: np.ndarray, rate: np.float32, learn: str
+) -> np.ndarray:
+    """What rows of weights learn from the words x on a virtual board, with headers in `folder`."""
+    numbers = [",".join(map(str, a.ravel().tolist())) for a in (value, fraction, x)]
     source, elf = folder / "rows.c", folder / "rows.elf"
-    source.write_text(IMAGE % (*numbers, ROW[0], float_literal(RATE)))
+    source.write_text(IMAGE % (*numbers, value.shape[1], float_literal(rate), learn))
     flags = [flag for flag in FLAGS if flag != "-ffreestanding"] + ["-fno-strict-aliasing"]
     command = [require_tool("arm-none-eabi-gcc"), *flags, "-DNRF52840=1"]
     command += ["-I", FIRMWARE, "-I", folder, "-I", TEMPLATES / "kernels"]
@@ -208,7 +258,32 @@ def test_four_at_a_time_on_a_board_are_as_one_by_one(tmp_path):
     w, fraction = start.copy(), left.copy()
     for i in range(rows):
         kernel.row(w[i], fraction[i], x[i])
-    found = rows_on_a_board(tmp_path, start, left, x)
+    found = rows_on_a_board(tmp_path, start, left, x.view(np.uint32), RATE, SUMS)
+    np.testing.assert_array_equal(found, np.stack([w, fraction]))
+    assert (w != start).any() and (np.abs(w) == 127).sum() > 20
+
+
+def test_dense_rows_on_a_board_are_as_one_by_one(tmp_path):
+    """Rows of 1 to 20 weights, at factors up to where products leave fixed point and beyond."""
+    kernel = Kernel(UpdatePlan(master="int16"), tmp_path)
+    random = np.random.default_rng(4)
+    rows, length = 80, 20
+    x = random.integers(-128, 128, (rows, length)).astype(np.int8)
+    x[::3, :6] = (-128, 127, -128, 127, -127, 126)
+    factors = (random.normal(size=rows) * 10.0 ** random.integers(-6, 3, rows)).astype(np.float32)
+    edge = np.float32(127 / 256)
+    edges = [edge, np.nextafter(edge, np.float32(0)), np.nextafter(edge, np.float32(1)), 0.0]
+    factors[::5] = [np.nan, np.inf, 1e30, -1e30, *edges, *(-f for f in edges), 3e-8, -3e-8, 1, -1]
+    start = random.integers(-127, 128, x.shape).astype(np.int8)
+    left = random.integers(-128, 128, x.shape).astype(np.int8)
+    start[::7, ::2], start[::7, 1::2] = 127, -127
+    left[np.abs(start) == 127] = 0
+    w, fraction = start.copy(), left.copy()
+    for i in range(rows):
+        n = i % length + 1
+        kernel.inputs(w[i, :n], fraction[i, :n], x[i, :n], factors[i])
+    words = np.frombuffer(x.tobytes() + factors.tobytes(), np.uint32)
+    found = rows_on_a_board(tmp_path, start, left, words, np.float32(1), INPUTS % ZERO_POINT)
     np.testing.assert_array_equal(found, np.stack([w, fraction]))
     assert (w != start).any() and (np.abs(w) == 127).sum() > 20
 

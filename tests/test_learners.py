@@ -49,7 +49,9 @@ class TestRls:
         old, new = person(9, "learn"), person(10, "learn")
         np.savez(tmp_path / "old.npz", x=old[0], y=old[1])
         zero = compiled(tmp_path / "zero", learner="rls")
-        started = compiled(tmp_path / "started", learner="rls", start=tmp_path / "old.npz")
+        started = compiled(
+            tmp_path / "started", learner="rls", start=tmp_path / "old.npz", start_weight=1
+        )
         probe = person(10, "test")[0]
         with Session(zero, port="host") as session:
             session.train(*old, run=tmp_path / "run0")
@@ -117,13 +119,16 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"learner": "rsl"}, "learner rsl: give rls or elm"),
+            ({"learner": "rsl"}, "learner rsl: give online, rls or elm"),
             ({"learner": "rls", "head": "dense:4"}, "leave --head away"),
             ({"learner": "rls", "optimizer": "sgd"}, "leave --optimizer away"),
             ({"learner": "rls", "update": "full"}, "leave --update away"),
             ({"learner": "rls", "hidden": 3}, "--hidden is for --learner elm"),
             ({"hidden": 3}, "--hidden is for --learner elm"),
             ({"ridge": 0.1}, "--ridge is for recursive least squares"),
+            ({"start_weight": 0.5}, "--start-weight is for --learner online, rls or elm"),
+            ({"learner": "rls", "start_weight": 0.5}, "--start-weight is for --start"),
+            ({"learner": "rls", "start": "a", "start_weight": 0.0}, "give more than 0"),
             ({"learner": "elm", "classes": 0}, "--classes 0: give at least 1"),
         ],
     )

@@ -21,9 +21,9 @@ from tinyodl.codegen.network import render_network
 from tinyodl.firmware import C_FLAGS
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
+from tinyodl.memory.rows import by_rows
 from tinyodl.ops import layers_of
-from tinyodl.rows import by_rows
 from tinyodl.select import choose
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan

@@ -6,18 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
-from tinyodl.by_channels import by_channels
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.frontend import Changes, Prepared, prepare
-from tinyodl.gradient_sums import sums_in_place
+from tinyodl.frontend import Changes, Prepared, Start, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
 from tinyodl.manifest import (
@@ -36,11 +34,13 @@ from tinyodl.manifest import (
     SettingRecord,
     TensorRecord,
 )
-from tinyodl.memory import ArenaPlan, plan_arena
+from tinyodl.memory.arena import ArenaPlan, plan_arena
+from tinyodl.memory.by_channels import by_channels
+from tinyodl.memory.gradient_sums import sums_in_place
+from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.rows import by_rows
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan
@@ -95,7 +95,12 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
+        if prepared.standardized:
+            layers[prepared.standardized] = "statistics"
     rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
+    rule |= {"seen": prepared.seen}
+    if rule.get("labels") == ():
+        rule["labels"] = prepared.labels
     try:
         return UpdatePlan.model_validate({"layers": layers, **rule})
     except ValidationError as error:
@@ -105,24 +110,39 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
 
 
 def _changes(options: Options) -> Changes:
-    def path(name: Literal["calibrate", "start"]) -> Path | None:
-        given = options.get(name)
-        return Path(given) if given else None
-
+    samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
         cut=options.get("cut"),
         taps=tuple(options.get("tap", ())),
         head=options.get("head"),
-        head_at_zero=options.get("optimizer") == "rls",
+        head_at_zero=options.get("optimizer") == "rls" or options.get("learner") == "online",
+        head_standardized=options.get("learner") == "online" and not options.get("grow"),
+        grow=options.get("grow", False),
+        any_label="labels" in options,
+        reconstructs=options.get("loss") == "reconstruction",
+        softmax=options.get("learner") == "online"
+        and options.get("loss", "cross-entropy") == "cross-entropy",
+        head_sigmoid=options.get("activation") == "sigmoid",
         seed=options.get("seed", 0),
-        start=path("start"),
-        ridge=options.get("ridge", 1.0),
+        start=_start(options),
         simplify=options.get("simplify", False),
         precision=options.get("precision", "float32"),
-        calibrate=path("calibrate"),
+        calibrate=Path(samples) if samples else None,
         check=options.get("check", True),
     )
+
+
+def _start(options: Options) -> Start | None:
+    samples = options.get("start")
+    if not samples:
+        return None
+    given: dict[str, float] = {}
+    if "start_weight" in options:
+        given["weight"] = options["start_weight"]
+    if "ridge" in options:
+        given["ridge"] = options["ridge"]
+    return Start(Path(samples), **given)
 
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
@@ -133,8 +153,8 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation)
-    training = watched(training, plan, prepared.seen)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors)
+    training = watched(training, plan, prepared.met)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
@@ -187,6 +207,11 @@ def _ram_advice(manifest: Manifest) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
+    if manifest.plan.optimizer == "rls":
+        return (
+            "let the learner read fewer features (another --tap, fewer --hidden of elm), whose "
+            "number counts squared, or take a board with more RAM"
+        )
     if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
         return "use --optimizer sgd with --batch 1, or take a board with more RAM"
     return "take a smaller input or model, or a board with more RAM"

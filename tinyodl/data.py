@@ -10,6 +10,9 @@ the other; or there is one array for each input, under its name.
 in the last column (for loss mse: the target's values in the last columns). A first row that is not
 numbers is a header.
 
+Projects that take samples without a label know them by the class number -1; where `y` is missing,
+all are. For loss reconstruction the class is 0 for what is normal and 1 for an anomaly.
+
 Where no labels are needed, to calibrate, both kinds of file may do without them.
 """
 
@@ -30,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
 from tinyodl.graph import Quantization
-from tinyodl.manifest import Manifest, ModelRecord
+from tinyodl.manifest import ANY_LABEL, Manifest, ModelRecord
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,8 @@ class Samples:
 def load(path: Path, manifest: Manifest) -> Samples:
     """The samples of a file, checked against the model; DataError says what does not fit."""
     if path.suffix.lower() == ".csv":
-        x, y = _read_csv(path, manifest)
-    else:
-        x, y = _read_npz(path, manifest)
-    return check(x, y, manifest, str(path))
+        return check(*_read_csv(path, manifest), manifest, str(path))
+    return check(*_read_npz(path, manifest), manifest, str(path))
 
 
 def load_inputs(
@@ -98,7 +99,9 @@ def load_labelled(
     return x, _check_classes(np.asarray(y), count, classes, str(path))
 
 
-def check(x: ArrayLike, y: ArrayLike, manifest: Manifest, source: str = "the data") -> Samples:
+def check(
+    x: ArrayLike, y: ArrayLike | None, manifest: Manifest, source: str = "the data"
+) -> Samples:
     """Samples from arrays; `source` is what the message of a DataError begins with."""
     inputs = check_x(x, manifest, source)
     return Samples(inputs, _check_y(y, len(inputs), manifest, source), source)
@@ -146,7 +149,9 @@ def encoded(x: NDArray[np.float32], model: ModelRecord) -> bytes:
     return raw
 
 
-def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArray[Any]:
+def _check_y(y: ArrayLike | None, count: int, manifest: Manifest, source: str) -> NDArray[Any]:
+    if y is None and manifest.plan.may_be_unlabelled:
+        y = np.full(count, -1)
     array = np.asarray(y)
     if manifest.plan.loss == "mse":
         expected = (count, *manifest.model.output_shape[1:])
@@ -156,10 +161,15 @@ def _check_y(y: ArrayLike, count: int, manifest: Manifest, source: str) -> NDArr
                 "one target for each sample of x, shaped like the model's output"
             )
         return _finite(_real_numbers(array, f"{source}: y"), f"{source}: y")
-    return _check_classes(array, count, prod(manifest.model.output_shape), source)
+    classes = manifest.classes
+    assert classes is not None
+    least = -1 if manifest.plan.may_be_unlabelled else 0
+    return _check_classes(array, count, classes, source, least=least)
 
 
-def _check_classes(array: NDArray[Any], count: int, classes: int, source: str) -> NDArray[Any]:
+def _check_classes(
+    array: NDArray[Any], count: int, classes: int, source: str, *, least: int = 0
+) -> NDArray[Any]:
     if array.shape != (count,):
         raise DataError(
             f"{source}: y has shape {_shape(array.shape)}, needed is {_shape((count,))}: "
@@ -170,11 +180,13 @@ def _check_classes(array: NDArray[Any], count: int, classes: int, source: str) -
             f"{source}: y has type {array.dtype}, class numbers must be integers; "
             "convert it with y.astype(int)"
         )
-    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    wrong = np.flatnonzero((array < least) | (array >= classes))
     if wrong.size:
+        none = ", or -1 for no label" if least < 0 else ""
+        there = "labels are" if classes == ANY_LABEL else "the model has classes"
         raise DataError(
-            f"{source}: y[{wrong[0]}] is {array[wrong[0]]}, the model has classes 0 to "
-            f"{classes - 1}; {wrong.size} of {count} labels are out of range"
+            f"{source}: y[{wrong[0]}] is {array[wrong[0]]}, {there} 0 to "
+            f"{classes - 1}{none}; {wrong.size} of {count} labels are out of range"
         )
     return array.astype(np.int64)
 
@@ -206,8 +218,10 @@ def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npz(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any] | None]:
     with _npz(path) as archive:
+        if manifest.plan.may_be_unlabelled and "y" not in archive.files:
+            return _inputs_in(archive, manifest.model.inputs, path), None
         return _inputs_in(archive, manifest.model.inputs, path), _member(archive, "y", path)
 
 
@@ -264,12 +278,15 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: {key} cannot be read ({error})") from error
 
 
-def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any] | None]:
     size = _flat_size(path, manifest.model.input_shape[1:])
     mse = manifest.plan.loss == "mse"
     targets = prod(manifest.model.output_shape) if mse else 1
-    rows = _csv_rows(path, {size + targets})
+    widths = {size, size + targets} if manifest.plan.may_be_unlabelled else {size + targets}
+    rows = _csv_rows(path, widths)
     x, y = rows[:, :size], rows[:, size:]
+    if not y.shape[1]:
+        return x, None
     if mse:
         return x, y.reshape(-1, *manifest.model.output_shape[1:])
     return x, _whole_numbers(y[:, 0], path)

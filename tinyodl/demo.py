@@ -2,17 +2,18 @@
 
 Compiles the watch example, boots it on a virtual board, and lets it learn from person 8: five
 times with the stream shuffled, each time from the weights of the ONNX file, and once in the order
-of the recording.
+of the recording. Then the same order with another learner, which cannot forget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tinyodl import compile, data
 from tinyodl.errors import UserError
 from tinyodl.flashing import Flashed, flash_project
+from tinyodl.learners import Options
 from tinyodl.manifest import Manifest
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import RECORD_NAME, Run, read
@@ -23,47 +24,52 @@ PERSON = 8
 BOARD = "nrf52840_dk"
 LEARNING_RATE = 0.02
 SEEDS: tuple[int | None, ...] = (0, 1, 2, 3, 4, None)  # None: in recorded order
+SGD: Options = {"update": "last", "learning_rate": LEARNING_RATE}
+RLS: Options = {"learner": "rls"}
 
 
-def compile_watch(out: Path) -> Manifest:
-    """Compile the project `out`/watch, whose last layer learns."""
-    return compile(MODEL, BOARD, out / "watch", update="last", learning_rate=LEARNING_RATE)
+def compile_watch(project: Path, options: Options) -> Manifest:
+    """Compile the watch example into a project."""
+    return compile(MODEL, BOARD, project, **options)
 
 
-def boot_watch(out: Path) -> Flashed:
+def boot_watch(project: Path) -> Flashed:
     """Build its firmware, and boot it on a virtual board to see that it answers."""
-    return flash_project(out / "watch", "virtual")
+    return flash_project(project, "virtual")
 
 
-def learn(out: Path, bar: Callable[[str], OnProgress]) -> list[Run]:
-    """Let it learn once for each of SEEDS, each time from the weights of the ONNX file.
+def learn(
+    project: Path, seeds: Iterable[int | None], runs: Path, bar: Callable[[str], OnProgress]
+) -> list[Run]:
+    """Let it learn once for each of the seeds, each time from the weights of the ONNX file.
 
     `bar` makes the progress callback of a run from its name. Runs of an earlier demonstration in
-    `out`/runs are replaced.
+    the folder `runs` are replaced.
     """
-    with Session(out / "watch", "virtual") as session:
+    with Session(project, "virtual") as session:
         samples, tested = (
             data.load(MODEL.parent / f"person{PERSON}_{part}.npz", session.manifest)
             for part in ("learn", "test")
         )
-        runs = []
-        for seed in SEEDS:
-            name = "recorded-order" if seed is None else f"shuffled-{seed}"
+        found = []
+        for seed in seeds:
+            order = "recorded-order" if seed is None else f"shuffled-{seed}"
+            name = f"{project.name}-{order}"
             session.reset()
             summary = session.train(
                 samples.x,
                 samples.y,
                 shuffle=seed,
                 eval=(tested.x, tested.y),
-                run=_emptied(out / "runs" / name),
+                run=_emptied(runs / name),
                 source=Path(samples.source).name,
                 eval_source=Path(tested.source).name,
                 progress=bar(name),
             )
-            runs.append(read(Path(summary.run)))
+            found.append(read(Path(summary.run)))
             if summary.status == "interrupted":
                 break
-    return runs
+    return found
 
 
 def _emptied(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
 from tinyodl.update_plan import Loss, Master, Optimizer
 
-Learner = Literal["rls", "elm"]
+Learner = Literal["online", "rls", "elm"]
 HIDDEN = 128  # hashed units, as in the published core
 
 
@@ -24,11 +24,18 @@ class Options(TypedDict, total=False):
     `precision` "int8" quantises a float32 model, but no fresh head, with the samples of the file
     `calibrate` (.npz with x, or .csv).
 
-    `learner` is a way to learn as a whole: "rls" puts a dense layer in the place of the last one,
-    which learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
+    `learner` is a way to learn as a whole: "online" puts a dense layer in the place of the last
+    one, which learns by gradients behind a running standardisation of what it reads; "rls" one
+    that learns by recursive least squares; "elm" the same behind `hidden` units of hashed weights.
     They begin at zero, or with `start` as if they had learned from the samples of that file. The
     layer has `classes` outputs, by default as many as the model's, and reads the nodes `tap`, by
-    default what the model's last dense layer reads. `ridge` and `forgetting` are `UpdatePlan`'s.
+    default what the model's last dense layer reads. Each of the samples it starts from counts as
+    much as `start_weight` of the stream's. With `max_classes` in the place of `classes` the outputs
+    are free: each new label takes the next. With `grow` the first of them are those of the model's
+    own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the layer
+    of "online". With loss "reconstruction" the layers of the model itself learn, as `update` says,
+    and `start` is what the device shall know the errors of. `ridge` and `forgetting` are
+    `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -41,8 +48,14 @@ class Options(TypedDict, total=False):
     tap: Sequence[str]
     learner: Learner
     classes: int
+    max_classes: int
+    labels: Sequence[int]
+    unlabelled: bool
+    grow: bool
+    activation: Literal["linear", "sigmoid"]
     hidden: int
     start: str | Path
+    start_weight: float
     ridge: float
     forgetting: float
     simplify: bool
@@ -51,6 +64,9 @@ class Options(TypedDict, total=False):
     check: bool
     update: str
     loss: Loss
+    metrics: bool
+    fading: float
+    threshold: str
     optimizer: Optimizer
     learning_rate: float
     batch: int
@@ -65,38 +81,100 @@ class Options(TypedDict, total=False):
 
 # What belongs to learners, and to which of them.
 _OF: dict[str, tuple[Learner, ...]] = {
-    "classes": ("rls", "elm"),
+    "classes": ("online", "rls", "elm"),
+    "max_classes": ("online", "rls", "elm"),
+    "activation": ("online",),
+    "grow": ("online",),
     "hidden": ("elm",),
-    "start": ("rls", "elm"),
+    "start": ("online", "rls", "elm"),
+    "start_weight": ("online", "rls", "elm"),
 }
-_BROUGHT = ("head", "optimizer")
+_BROUGHT: dict[Learner, tuple[str, ...]] = {
+    "online": ("head",),
+    "rls": ("head", "optimizer"),
+    "elm": ("head", "optimizer"),
+}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def as_learner(options: Options) -> Options:
     """The options with those that the learner stands for. Raises UserError where they clash."""
     learner = options.get("learner")
+    reconstructs = options.get("loss") == "reconstruction"
+    if "threshold" in options and not reconstructs:
+        raise UserError("--threshold is of the error of --loss reconstruction; give both")
+    if "fading" in options and not options.get("metrics"):
+        raise UserError("--fading is of --metrics; give both")
+    if reconstructs:
+        return _reconstructing(options)
     if learner not in (None, *get_args(Learner)):
-        raise UserError(f"learner {learner}: give {' or '.join(get_args(Learner))}")
+        raise UserError(f"learner {learner}: give {_either(get_args(Learner))}")
     for name, learners in _OF.items():
         if name in options and learner not in learners:
-            raise UserError(f"--{name} is for --learner {' or '.join(learners)}")
-    if options.get("optimizer", "rls" if learner else "sgd") != "rls":
+            raise UserError(f"{_option(name)} is for --learner {_either(learners)}")
+    if options.get("optimizer", "rls" if learner in ("rls", "elm") else "sgd") != "rls":
         for name in ("ridge", "forgetting"):
-            if name in options:
+            of_online = name == "forgetting" or "start" in options
+            if name in options and not (learner == "online" and of_online):
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
-    for name in _BROUGHT:
+    for name in _BROUGHT[learner]:
         if name in options:
             raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
     if options.get("update", "last") != "last":
         raise UserError(f"--learner {learner} learns its own layer; leave --update away")
-    for name in ("classes", "hidden"):
+    for name in ("classes", "max_classes", "hidden"):
         if options.get(name, 1) < 1:  # type: ignore[operator]
-            raise UserError(f"--{name} {options[name]}: give at least 1")  # type: ignore[literal-required]
-    outputs = str(options.get("classes", "*"))
-    made: Options = {**options, "optimizer": "rls", "head": f"dense:{outputs}"}
+            given = options[name]  # type: ignore[literal-required]
+            raise UserError(f"{_option(name)} {given}: give at least 1")
+    if "classes" in options and "max_classes" in options:
+        raise UserError("--classes and --max-classes both say how many outputs; give one of them")
+    if "start_weight" in options and "start" not in options:
+        raise UserError("--start-weight is for --start: give both")
+    if not options.get("start_weight", 1) > 0:
+        raise UserError(f"--start-weight {options['start_weight']}: give more than 0")
+    outputs = str(options.get("max_classes", options.get("classes", "*")))
+    made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
-    made.setdefault("loss", "one-hot")
+    if options.get("grow"):
+        if "max_classes" not in options:
+            raise UserError("--grow leaves outputs free for new labels; give --max-classes N too")
+        for name in ("start", "tap", "activation"):
+            if name in options:
+                raise UserError(f"--grow begins with the model's last layer; leave --{name} away")
+    if "start" in options and options.get("activation") == "sigmoid":
+        raise UserError("--start fits a linear layer or a softmax; leave --activation away")
+    if learner == "online":
+        if made.get("optimizer") == "rls":
+            raise UserError("--learner online learns by gradients; --learner rls by least squares")
+        if "activation" in made and made.get("loss", "cross-entropy") == "cross-entropy":
+            raise UserError("--activation is for --loss one-hot; cross-entropy is of a softmax")
+    else:
+        made["optimizer"] = "rls"
+        made.setdefault("loss", "one-hot")
+    if made.get("loss") != "mse":
+        made.setdefault("unlabelled", True)
+        if "max_classes" in made:
+            made.setdefault("labels", ())
     return made
+
+
+def _reconstructing(options: Options) -> Options:
+    """An autoencoder learns with layers of its own, so `learner` "online" adds nothing."""
+    if options.get("learner", "online") != "online":
+        raise UserError("--loss reconstruction is for --learner online, or for none")
+    for name in (*_OF, *(("ridge",) if options.get("optimizer") != "rls" else ()), "metrics"):
+        if name in options and name != "start":
+            raise UserError(f"--loss reconstruction has no classes; leave {_option(name)} away")
+    made: Options = {**options}
+    made.pop("learner", None)
+    return made
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(", ".join(words).rsplit(", ", 1))

@@ -6,6 +6,7 @@ disagree with it. The models are pydantic: a manifest that was edited by hand is
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.update_plan import LABELLED, UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"
 FORMAT = 1
+ANY_LABEL = 1 << 31  # labels are int32, not negative
 
 
 class _Record(BaseModel):
@@ -136,7 +138,7 @@ class LayerRecord(_Record):
     output_shape: tuple[int, ...]
     parameters: int  # number of weights and biases
     macs: int  # forward
-    updates: Literal["none", "bias", "weights"]  # "weights" includes the bias
+    updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # where the weights of only some channels learn
 
 
@@ -179,6 +181,18 @@ class Manifest(_Record):
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
+
+    @property
+    def classes(self) -> int | None:
+        """Labels are below it: as many as there are outputs, or any; None for loss mse.
+
+        For loss reconstruction 0 is normal and 1 an anomaly.
+        """
+        if self.plan.loss == "reconstruction":
+            return 2
+        if self.plan.loss not in LABELLED:
+            return None
+        return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL
 
     @property
     def target_bytes(self) -> int:

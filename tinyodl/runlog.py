@@ -18,6 +18,7 @@ from tinyodl import manifest as manifest_file
 from tinyodl.device.protocol import Flag
 from tinyodl.errors import TinyodlError, UserError
 from tinyodl.manifest import Manifest
+from tinyodl.metrics import Metrics
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
@@ -38,13 +39,16 @@ class _Record(BaseModel):
 class Evaluation(_Record):
     """A pass over samples without learning. `confusion[label][predicted]` counts samples.
 
-    For loss mse there are no classes: accuracy and confusion are None.
+    For loss mse there are no classes: accuracy and confusion are None. `labels` are what the rows
+    and columns stand for where that is not 0, 1, 2, ... Samples without a label count in nothing
+    but `samples`, and the loss is of those whose label the network knows.
     """
 
     samples: int
     loss: float | None  # mean over the samples; None when it is not a finite number
     accuracy: float | None
     confusion: tuple[tuple[int, ...], ...] | None
+    labels: tuple[int, ...] | None = None
 
 
 class QueryRecord(_Record):
@@ -76,7 +80,8 @@ class Step(_Record):
     step: int
     epoch: int
     sample: int  # row of the data file
-    label: int | None  # None for loss mse
+    label: int | None  # None for loss mse, and where there is none
+    unlabelled: bool = False  # the sample has no label: no loss, and the weights learned nothing
     predicted: int | None
     loss: float | None  # None when it is not a finite number
     cycles: tuple[int, int, int]
@@ -130,6 +135,7 @@ class RunRecord(_Record):
     linked: Linked | None
     before: Evaluation | None = None
     after: Evaluation | None = None
+    metrics: Metrics | None = None  # that the board itself had counted at the end
     stack_used: int | None = None
     settings: dict[str, float] = {}  # that the user set
     query: QueryRecord | None = None
@@ -288,7 +294,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
 def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
-    losses = [step.loss for step in steps if step.learned]
+    losses = [step.loss for step in steps if step.learned and not step.unlabelled]
     energies = [step.mj for step in steps]
     return RunSummary(
         run=str(folder),

@@ -28,10 +28,13 @@ from tinyodl.device.connect import connect
 from tinyodl.device.protocol import Flag, RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
-from tinyodl.graph import Storage
+from tinyodl.graph import Array
 from tinyodl.interrupt import Interrupted, Wish, interruptible
+from tinyodl.kept import LABELS
 from tinyodl.linked import linked_firmware
+from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
+from tinyodl.update_plan import LABELLED
 
 Stage = Literal["before", "learning", "after"]
 
@@ -126,24 +129,34 @@ class Session:
     def _evaluate(
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
     ) -> Evaluation:
-        classes = 0 if self._mse else math.prod(self.manifest.model.output_shape)
-        confusion = np.zeros((classes, classes), dtype=int)
-        loss, right = 0.0, 0
+        known = self.labels()
+        of_all = known is None or self.manifest.plan.loss == "reconstruction"
+        names = None if known is None else sorted({*known, *samples.y[samples.y >= 0].tolist()})
+        place = {label: index for index, label in enumerate(names or ())}
+        confusion = np.zeros((len(place), len(place)), dtype=int)
+        losses: list[float] = []
+        right, judged = 0, 0
         for index in range(len(samples)):
             wish.check()
             reply = self.client.evaluate(samples.x[index], self._target(samples, index))
-            loss += reply.loss
-            if classes:
-                confusion[samples.y[index], reply.predicted] += 1
-                right += reply.predicted == samples.y[index]
+            label = None if known is None else int(samples.y[index])
+            if of_all or (known is not None and label in known):
+                losses.append(reply.loss)
+            if label is not None and label >= 0:
+                judged += 1
+                right += label == reply.predicted
+                if reply.predicted in place:
+                    confusion[place[label], place[reply.predicted]] += 1
             if progress:
-                accuracy = right / (index + 1) if classes else None
+                accuracy = right / judged if judged else None
                 progress(Progress(stage, index + 1, len(samples), accuracy))
+        open_ended = self.manifest.plan.labels is not None
         return Evaluation(
             samples=len(samples),
-            loss=_finite(loss / len(samples)),
-            accuracy=right / len(samples) if classes else None,
-            confusion=tuple(map(tuple, confusion.tolist())) if classes else None,
+            loss=_finite(sum(losses) / len(losses)) if losses else None,
+            accuracy=right / judged if judged else None,
+            confusion=tuple(map(tuple, confusion.tolist())) if names is not None else None,
+            labels=tuple(names) if open_ended and names is not None else None,
         )
 
     # Learning
@@ -151,7 +164,7 @@ class Session:
     def train(
         self,
         x: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None,
         *,
         epochs: int = 1,
         limit: int | None = None,
@@ -169,11 +182,13 @@ class Session:
     ) -> RunSummary:
         """Stream labelled samples to the board, one training step each, and log every step.
 
-        x: (N, *input). y: (N,) class numbers, or (N, *output) for loss mse. Samples go in the
-        order given, or with `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new
-        permutation each epoch; `limit` ends each epoch after so many samples. `learning_rate`
-        replaces the compiled one for this run. With `eval` = (x, y) the board is evaluated on
-        those before and after. `settings` are set first, and stay until the board restarts.
+        x: (N, *input). y: (N,) class numbers, -1 for none where the plan takes that, or None for
+        all of them; (N, *output) for loss mse. Samples go in the order given, or with
+        `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new permutation each epoch;
+        `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled one for
+        this run. With `eval` = (x, y) the board is evaluated on those before and
+        after.
+        `settings` are set first, and stay until the board restarts.
 
         With `query` the board is asked about each sample, and gets a label only where it wants one:
         from y, or from the ONNX file `teacher` in onnxruntime, or with `silent` never.
@@ -221,12 +236,13 @@ class Session:
             energy_source=self.meter.energy_source,
             linked=linked_firmware(self.project, self.board),
         )
+        order = list(_order(len(samples), epochs, limit, shuffle))
+        self._check_room(samples, order)
         log = RunLog(folder, record, self.manifest)
-        order = _order(len(samples), epochs, limit, shuffle)
         asking = Asking(self.client, answers) if answers else None
         try:
             with interruptible() as wish:
-                self._run(log, samples, list(order), tested, wish, progress, asking)
+                self._run(log, samples, order, tested, wish, progress, asking)
         except Interrupted:
             log.update(status="interrupted", saved=bool(log.steps) and self.save())
         except RunLogError as error:
@@ -258,22 +274,24 @@ class Session:
     ) -> None:
         if tested is not None:
             log.update(before=self._evaluate(tested, "before", wish, progress))
-        right = 0
+        right, judged = 0, 0
         for place in order:
             wish.check()
             step = self._learn(samples, place, len(order), asking)
             log.step(step)
-            if step.loss is None and step.learned:
+            if step.loss is None and step.learned and not step.unlabelled:
                 raise self._diverged(place.step)
+            judged += step.label is not None
             right += step.label is not None and step.predicted == step.label
             if progress:
-                accuracy = None if self._mse else right / (place.step + 1)
+                accuracy = right / judged if judged else None
                 progress(Progress("learning", place.step + 1, len(order), accuracy))
         settled = self.client.settle()
         if asking is not None:
             log.update(query=asking.record())
         if settled:
             log.update(settled="returned" if Flag.RETURNED in settled else "kept")
+        log.update(metrics=self.metrics())
         log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
@@ -313,6 +331,7 @@ class Session:
                 f"step {place.step + 1} of {total} (sample {place.sample} of {samples.source}): "
                 f"{error}"
             ) from error
+        nameless = not self._mse and int(samples.y[place.sample]) < 0
         now = self._instructions()
         cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
         spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
@@ -320,7 +339,8 @@ class Session:
             step=place.step,
             epoch=place.epoch,
             sample=place.sample,
-            label=None if self._mse else int(samples.y[place.sample]),
+            label=None if self._mse or nameless else int(samples.y[place.sample]),
+            unlabelled=nameless and self.manifest.plan.loss in LABELLED,
             predicted=None if self._mse else reply.predicted,
             loss=_finite(reply.loss),
             cycles=cycles,
@@ -330,6 +350,21 @@ class Session:
             flags=int(reply.flags),
             **({} if exchange is None else exchange.logged()),
         )
+
+    def _check_room(self, samples: Samples, order: list[_Place]) -> None:
+        """Raises UserError where the samples have more labels than there are free outputs."""
+        known = self.labels()
+        if self.manifest.plan.labels is None or known is None:
+            return
+        new = sorted({int(samples.y[place.sample]) for place in order} - {-1, *known})
+        outputs = math.prod(self.manifest.model.output_shape)
+        if len(known) + len(new) > outputs:
+            raise UserError(
+                f"{samples.source} has {len(new)} labels that are new to the board "
+                f"({', '.join(map(str, new[:8]))}{', ...' if len(new) > 8 else ''}), and "
+                f"{outputs - len(known)} of its {outputs} outputs are free; compile with "
+                f"--max-classes {len(known) + len(new)} or more"
+            )
 
     def _diverged(self, step: int) -> UserError:
         """The board must not keep weights that are not numbers: take it back to good ones."""
@@ -364,16 +399,44 @@ class Session:
 
     # What was learned
 
+    def labels(self) -> tuple[int, ...] | None:
+        """What the outputs stand for, in their order; those that are free are left out.
+
+        None for a loss without labels.
+        """
+        if self._mse:
+            return None
+        if self.manifest.plan.labels is None:
+            return tuple(range(self.manifest.classes or 0))
+        return tuple(int(label) for label in self._kept(LABELS) if label >= 0)
+
+    def metrics(self) -> Metrics | None:
+        """What the board has counted of its own predictions since the last reset.
+
+        None where it counts nothing.
+        """
+        return read_metrics(self.manifest, self.labels(), self._kept)
+
+    def _kept(self, name: str) -> Array:
+        """A tensor that the board keeps, by its name."""
+        [index] = [record.index for record in self.manifest.parameters if record.name == name]
+        return self.client.read_parameter(index)
+
     def export(self, path: str | Path) -> None:
-        """Write an ONNX file with the weights as the board has them now."""
+        """Write an ONNX file with the weights as the board has them now.
+
+        Where labels take outputs as they come, it has the outputs that are taken, and its metadata
+        "tinyodl.labels" says what they stand for.
+        """
         from tinyodl.frontend.export import export_model
 
         parameters = {
             record.name: self.client.read_parameter(record.index)
             for record in self.manifest.parameters
-            if record.storage is Storage.PARAMETER
+            if record.origin is not None
         }
-        export_model(self.project, self.manifest, parameters, Path(path))
+        labels = None if self.manifest.plan.labels is None else self.labels()
+        export_model(self.project, self.manifest, parameters, Path(path), labels)
 
     # Details
 

@@ -12,11 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from tinyodl.counting import with_counts
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.kept import LABELS
 from tinyodl.least_squares import with_least_squares
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
+from tinyodl.ops.standardize import standardized, with_updates
 from tinyodl.update_plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
@@ -49,22 +54,27 @@ _LOSSES = {
     "cross-entropy": "CrossEntropy",
     "one-hot": "OneHotSquaredError",
     "mse": "MeanSquaredError",
+    "reconstruction": "MeanSquaredError",
 }
 
 
-def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = None) -> Graph:
+def differentiate(
+    graph: Graph, plan: UpdatePlan, correlation: Array | None = None, errors: Array | None = None
+) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge.
+    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge, `errors` those
+    of reconstructions that the device shall have seen.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
     for name in graph.tensors:
         if name.startswith(RESERVED):
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
-    graph = _mark_parameters(graph, plan)
+    graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
     predicted = graph.outputs[0]
     target: tuple[str, ...] = ()
+    attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
     if plan.loss == "cross-entropy":
         predicted = _logits(graph)
@@ -72,9 +82,15 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
-    loss = Node(kind, "loss", (predicted, *target), (LOSS,), phase=Phase.BACKWARD)
+    elif plan.loss == "reconstruction":
+        target = (_sample_to_reconstruct(graph),)
+    if plan.labels is not None:
+        graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
+        attrs = {} if plan.optimizer == "rls" else {"in_use": True}
+    loss = Node(kind, "loss", (predicted, *target), (LOSS,), attrs, Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
+    graph = with_counts(graph, plan, LOSS, errors)
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
         return graph
     if plan.optimizer == "rls":
@@ -90,6 +106,30 @@ def differentiate(graph: Graph, plan: UpdatePlan, correlation: Array | None = No
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
     return walk.result()
+
+
+def _sample_to_reconstruct(graph: Graph) -> str:
+    """The input, which is the target too. Raises UserError where it cannot be."""
+    names, output = sample_inputs(graph), graph.tensor(graph.outputs[0])
+    given = graph.tensor(names[0])
+    if len(names) > 1 or given.size != output.size or given.dtype != "float32":
+        shapes = ", ".join(f"{graph.shape(name)} {graph.tensor(name).dtype}" for name in names)
+        raise UserError(
+            "loss reconstruction compares the output with the input, one float32 tensor of as many "
+            f"values; the output is {output.shape}, the input {shapes}"
+        )
+    return names[0]
+
+
+def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
+    """The table of what the outputs stand for."""
+    if len(known) > outputs:
+        raise UserError(
+            f"the plan has {len(known)} labels, and the network {outputs} outputs; give more of "
+            "them with --max-classes"
+        )
+    table = np.array([*known, *[-1] * (outputs - len(known))], np.int32)
+    return Tensor(LABELS, (outputs,), Storage.STATE, "int32", table)
 
 
 def _logits(graph: Graph) -> str:
@@ -122,7 +162,10 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
         if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
         learns = OPERATORS[node.op].learns or _whole_tensors
-        changed[name], made = learns(node, graph, update)
+        if update == "statistics":
+            changed[name], made = standardized(node, graph)
+        else:
+            changed[name], made = learns(node, graph, update)
         tensors.update((tensor.name, tensor) for tensor in made)
     return _with_changed(graph, changed, tensors)
 
@@ -233,8 +276,9 @@ class _Walk:
         self.nodes.append(Node("AdamTick", "adam", (ADAM_CORRECTION,), (), phase=Phase.UPDATE))
 
     def backward(self) -> None:
-        """Visit the forward nodes in reverse order, the loss left out."""
-        for node in reversed(self.graph.nodes[:-1]):
+        """Visit the forward nodes in reverse order, the loss and what is counted left out."""
+        end = next(i for i, node in enumerate(self.graph.nodes) if node.outputs == (LOSS,))
+        for node in reversed(self.graph.nodes[:end]):
             if not self.needing.intersection(node.inputs):
                 continue
             gradients = tuple(self._sum(name) for name in node.outputs)

@@ -18,8 +18,9 @@ from pydantic import (
 
 from tinyodl.errors import UserError
 
-Updates = Literal["none", "bias", "weights"]
-Loss = Literal["cross-entropy", "one-hot", "mse"]
+Updates = Literal["none", "bias", "weights", "statistics"]
+Loss = Literal["cross-entropy", "one-hot", "mse", "reconstruction"]
+LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 
@@ -74,8 +75,11 @@ class UpdatePlan(BaseModel):
     """Which layers learn (by ONNX node name; a layer not named is frozen), and the training rule.
 
     "weights" updates a layer's weight and bias, "bias" its bias alone, a `ChannelUpdate` its bias
-    and the weights of some channels. `seed` seeds whatever the device draws by itself. `momentum`,
-    `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update rules.
+    and the weights of some channels. "statistics" lets the mean and the variance of a
+    BatchNormalization of one row follow the samples, of which it has seen `seen` already, and
+    forget by the factor `forgetting` a sample. `seed` seeds whatever the device draws by itself.
+    `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update
+    rules.
 
     Losses: "cross-entropy" of a class label, "one-hot", the mean squared error against the label as
     a vector of one 1, and "mse", that against a target vector which is sent with the sample.
@@ -83,6 +87,17 @@ class UpdatePlan(BaseModel):
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
     loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
     `forgetting` a sample (1: never).
+
+    With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
+    and the weights learn nothing. `labels` are those that the first outputs stand for; the others
+    are free, and a label that has none takes the next of them when the device is to learn it.
+    Without `labels` the outputs stand for the labels 0, 1, 2, ...
+
+    "reconstruction" is the mean squared error against the sample itself, of an autoencoder: what is
+    above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is not learned.
+    "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
+    them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
+    label, and the share of right ones, of which each counts `fading` times less with the next.
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
@@ -107,6 +122,12 @@ class UpdatePlan(BaseModel):
     epsilon: float = Field(default=1e-8, gt=0)
     ridge: float = Field(default=1.0, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
+    seen: int = Field(default=0, ge=0, le=1 << 24)
+    unlabelled: bool = False
+    metrics: bool = False
+    fading: float = Field(default=0.99, gt=0, le=1)
+    threshold: str = "gaussian:3"
+    labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
@@ -128,7 +149,45 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
         if self.watches and self.loss == "mse":
             raise ValueError("query, drift and guard are for class labels: not for loss mse")
+        if self.watches and (self.loss == "reconstruction" or self.labels is not None):
+            raise ValueError(
+                "query, drift and guard are for outputs that stand for one class each: neither for "
+                "loss reconstruction nor for labels that come as they like (--max-classes)"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.loss not in LABELLED and (self.unlabelled or self.labels is not None):
+            raise ValueError(f"loss {self.loss} has no labels: leave unlabelled and labels away")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels has one of them twice")
+        return self
+
+    @model_validator(mode="after")
+    def _thresholded(self) -> Self:
+        kind, value = self.threshold_rule
+        if kind not in ("gaussian", "percentile", "fixed") or not value >= 0:
+            raise ValueError(
+                "threshold is gaussian:Z, percentile:P or fixed:T, of a number above 0"
+            )
+        if kind == "percentile" and value > 100:
+            raise ValueError(f"threshold percentile:{value:g}: give at most 100")
+        return self
+
+    @property
+    def threshold_rule(self) -> tuple[str, float]:
+        """The kind of threshold and its number, which is negative where there is none."""
+        kind, _, number = self.threshold.partition(":")
+        try:
+            return kind, float(number)
+        except ValueError:
+            return kind, -1.0
+
+    @property
+    def may_be_unlabelled(self) -> bool:
+        """Whether the label -1 may be sent."""
+        return self.unlabelled or self.loss == "reconstruction"
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
@@ -171,6 +230,18 @@ def dump_plan(plan: UpdatePlan) -> str:
         ]
     if plan.optimizer == "rls":
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
+    elif "statistics" in plan.layers.values() or plan.loss == "reconstruction":
+        lines += [f"forgetting = {plan.forgetting!r}"]
+    if plan.metrics:
+        lines += ["metrics = true", f"fading = {plan.fading!r}"]
+    if plan.loss == "reconstruction":
+        lines += [f'threshold = "{plan.threshold}"']
+    if plan.unlabelled:
+        lines += ["unlabelled = true"]
+    if plan.labels is not None:
+        lines += [f"labels = {list(plan.labels)}"]
+    if plan.seen:
+        lines += [f"seen = {plan.seen}"]
     if plan.query:
         lines.append(f'query = "{plan.query}"')
     if plan.query == "auto":

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ HERE = Path(__file__).parent
 PERSONS = (8, 9, 10)
 WINDOW = 100  # samples at 50 Hz
 STEP = 50
+Samples = tuple[NDArray[np.float32], NDArray[np.uint8]]
 SIGNIFICANT_BITS = 16
 
 
@@ -44,30 +46,34 @@ def rounded(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return (bits & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)).view(np.float32)
 
 
-def cut(source: Path) -> None:
-    """Write the six files beside this script."""
+def halves(source: Path, persons: Iterable[int]) -> list[Samples]:
+    """Windows (N, 6, 1, 100) and labels of the first halves of recordings, and of the second."""
     stream = np.load(source, allow_pickle=False)
     card = json.loads((HERE / "normalisation.json").read_text())
     mean, std = (np.array(card[key]).reshape(6, 1) for key in ("mean", "std"))
     scale = stream["scale"].reshape(6, 1)
+    parts: list[tuple[list[NDArray[np.int16]], list[int]]] = [([], []), ([], [])]
+    for recording in np.flatnonzero(np.isin(stream["subject"], list(persons))):
+        begin, end = stream["rec_start"][recording : recording + 2]
+        middle = begin + (end - begin) // 2
+        edges = ((begin, middle), (middle, end))
+        for (counts, labels), (low, high) in zip(parts, edges, strict=True):
+            found = windows(stream["signal"][low:high])
+            counts.extend(found)
+            labels.extend([stream["y"][recording]] * len(found))
+    made = []
+    for counts, labels in parts:
+        x = ((np.stack(counts) * scale - mean) / std).astype(np.float32)
+        made.append((rounded(x)[:, :, np.newaxis, :], np.array(labels, np.uint8)))
+    return made
+
+
+def cut(source: Path) -> None:
+    """Write the six files beside this script."""
     for person in PERSONS:
-        parts: dict[str, tuple[list[NDArray[np.int16]], list[int]]] = {
-            "learn": ([], []),
-            "test": ([], []),
-        }
-        for recording in np.flatnonzero(stream["subject"] == person):
-            begin, end = stream["rec_start"][recording : recording + 2]
-            middle = begin + (end - begin) // 2
-            for part, (low, high) in {"learn": (begin, middle), "test": (middle, end)}.items():
-                found = windows(stream["signal"][low:high])
-                parts[part][0].extend(found)
-                parts[part][1].extend([stream["y"][recording]] * len(found))
-        for part, (counts, labels) in parts.items():
-            x = ((np.stack(counts) * scale - mean) / std).astype(np.float32)
+        for part, (x, y) in zip(("learn", "test"), halves(source, [person]), strict=True):
             path = HERE / f"person{person}_{part}.npz"
-            np.savez_compressed(
-                path, x=rounded(x)[:, :, np.newaxis, :], y=np.array(labels, np.uint8)
-            )
+            np.savez_compressed(path, x=x, y=y)
             print(f"{path.name}: {len(x)} windows, {path.stat().st_size} bytes")
 
 

@@ -180,10 +180,9 @@ static int is_missing(uint32_t buffer)
 }
 
 /* Is there a sample, with what this loss compares its output with? */
-static command_status check_labelled(command_exchange *exchange)
+static command_status check_labelled(command_exchange *exchange, int to_learn)
 {
-    uint32_t label = get_u32(exchange->body); /* negative ones become large */
-    if (NET_TARGET_BYTES == 0 && label >= (uint32_t)NET_CLASSES)
+    if (NET_TARGET_BYTES == 0 && !net_takes((int32_t)get_u32(exchange->body), to_learn))
         return fail(exchange, STATUS_RANGE, NET_CLASSES);
     if (is_missing(NET_BUFFER_INPUT))
         return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
@@ -212,15 +211,15 @@ static void put_step(command_exchange *exchange, float loss)
 #endif
 }
 
-/* A sample has been learned from, or the guard holds it back. */
-static void count_trained(void)
+/* A step of training is done. The weights have learned unless it had no label to learn from, or the
+ * guard holds the sample back. */
+static void count_trained(int learned)
 {
     session.trained++;
 #ifdef NET_GUARDS
-    if (net_flags() & FLAG_HELD_BACK)
-        return;
+    learned &= (net_flags() & FLAG_HELD_BACK) == 0;
 #endif
-    session.steps++;
+    session.steps += learned != 0;
 }
 
 static command_status infer(command_exchange *exchange)
@@ -237,7 +236,7 @@ static command_status infer(command_exchange *exchange)
 
 static command_status evaluate(command_exchange *exchange)
 {
-    command_status status = check_labelled(exchange);
+    command_status status = check_labelled(exchange, 0);
     if (status != STATUS_OK)
         return status;
     float loss = net_evaluate((int32_t)get_u32(exchange->body));
@@ -249,11 +248,12 @@ static command_status evaluate(command_exchange *exchange)
 
 static command_status train(command_exchange *exchange)
 {
-    command_status status = check_labelled(exchange);
+    int32_t label = (int32_t)get_u32(exchange->body);
+    command_status status = check_labelled(exchange, 1);
     if (status != STATUS_OK)
         return status;
-    float loss = net_train((int32_t)get_u32(exchange->body));
-    count_trained();
+    float loss = net_train(label);
+    count_trained(label != NET_SKIPPED);
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;
@@ -285,7 +285,7 @@ static command_status learn(command_exchange *exchange)
     if (!session.asked)
         return fail(exchange, STATUS_INCOMPLETE, 0);
     float loss = net_learn((int32_t)label);
-    count_trained();
+    count_trained(1);
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;

@@ -42,4 +42,14 @@ static inline void cross_entropy_gradient_f32(int32_t n, const float *z, int32_t
     }
 }
 
+/* Of the first `in_use` of n logits; the gradient of the others is 0. */
+static inline void cross_entropy_gradient_in_use_f32(int32_t n, int32_t in_use, const float *z,
+                                              int32_t label, float *gz)
+{
+    cross_entropy_gradient_f32(in_use, z, label, gz);
+    for (int32_t i = in_use; i < n; i++) {
+        gz[i] = 0.0f;
+    }
+}
+
 #endif

@@ -45,4 +45,14 @@ static inline void one_hot_squared_error_gradient_f32(int32_t n, const float *y,
     }
 }
 
+/* Of the first `in_use` of n values; the gradient of the others is 0. */
+static inline void one_hot_squared_error_gradient_in_use_f32(int32_t n, int32_t in_use, const float *y,
+                                              int32_t label, float *gy)
+{
+    one_hot_squared_error_gradient_f32(in_use, y, label, gy);
+    for (int32_t i = in_use; i < n; i++) {
+        gy[i] = 0.0f;
+    }
+}
+
 #endif

@@ -186,14 +186,14 @@ windows_of_words(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows, i
     }
 }
 
-/* The same for windows of 3x3 that lie on the map, in rows that follow each other in memory. `from` is
- * the first tap of the first window, that of the other one is `step` behind it. */
+/* The same for windows of 3x3 that lie on the map. `from` is the first tap of the first window, that of
+ * the other one is `step` behind it, and those of their other rows `to_middle` and `to_last`. */
 static __attribute__((noinline, unused)) void
-windows_of_3x3(const int8_t *from, int32_t map, int32_t in_width, int32_t step, int32_t channels,
-               int8_t *window0, int8_t *window1)
+windows_of_3x3(const int8_t *from, int32_t map, int32_t to_middle, int32_t to_last, int32_t step,
+               int32_t channels, int8_t *window0, int8_t *window1)
 {
     for (; channels > 0; channels--, from += map, window0 += 9, window1 += 9) {
-        const int8_t *middle = from + in_width, *last = middle + in_width;
+        const int8_t *middle = from + to_middle, *last = from + to_last;
         store_word(window0, load_word(from));
         store_word(window1, load_word(from + step));
         store_word(window0 + 3, load_word(middle));
@@ -203,17 +203,18 @@ windows_of_3x3(const int8_t *from, int32_t map, int32_t in_width, int32_t step, 
     }
 }
 
-/* Whether windows that are on the map from left to right can be had by `windows_of_3x3`, and from which
- * of the rows that are held: -1 where they cannot. */
-static inline int32_t row_of_3x3(const qlinear_conv_shape *s, int32_t x_rows, int32_t top,
-                                 const channel_run *run)
+/* Whether windows that are on the map from left to right can be had by `windows_of_3x3`. */
+static inline bool windows_are_3x3(const qlinear_conv_shape *s, int32_t top, const channel_run *run)
 {
-    if (s->kernel_height != 3 || s->kernel_width != 3 || run->order || top < 0 ||
-        top + 3 > s->in_height || s->dilation_height > 1 || s->dilation_width > 1) {
-        return -1;
-    }
-    const int32_t row = held_row(top, x_rows, s->in_height);
-    return row + 3 <= x_rows ? row : -1;
+    return s->kernel_height == 3 && s->kernel_width == 3 && !run->order && top >= 0 &&
+           top + 3 <= s->in_height && s->dilation_height == 1 && s->dilation_width == 1;
+}
+
+/* From a row that is held to the one `rows` behind it, which may lie at the ring's beginning. */
+static inline int32_t to_row_behind(const qlinear_conv_shape *s, int32_t x_rows, int32_t row,
+                                    int32_t rows)
+{
+    return (row + rows < x_rows ? rows : rows - x_rows) * s->in_width;
 }
 
 /* Columns of two windows as bytes. They may lie in the columns' own memory, at its end. */
@@ -245,13 +246,12 @@ columns_of_windows(const qlinear_conv_shape *s, const int8_t *x, int32_t x_rows,
     const uint32_t zeros = (uint32_t)(uint8_t)zero_point * 0x01010101u;
     row_word word0, word1;
 
-    const int32_t row = at.left >= 0 && at.left + step + 4 <= s->in_width
-                            ? row_of_3x3(s, x_rows, at.top, run)
-                            : -1;
-    if (row >= 0) {
+    if (at.left >= 0 && at.left + step + 4 <= s->in_width && windows_are_3x3(s, at.top, run)) {
+        const int32_t row = held_row(at.top, x_rows, s->in_height);
         const int8_t *from = x + (run->first * x_rows + row) * s->in_width + at.left;
-        windows_of_3x3(from, x_rows * s->in_width, s->in_width, step, run->end - run->first,
-                       window0, window1);
+        windows_of_3x3(from, x_rows * s->in_width, to_row_behind(s, x_rows, row, 1),
+                       to_row_behind(s, x_rows, row, 2), step, run->end - run->first, window0,
+                       window1);
     } else if (row_in_word(s, at.left, zeros, &word0) && row_in_word(s, at.left + step, zeros, &word1)) {
         windows_of_words(s, x, x_rows, at.top, word0, word1, run, zeros, window0, window1);
     } else {

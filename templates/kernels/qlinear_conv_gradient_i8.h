@@ -12,7 +12,7 @@
  *
  * for the `filters` and `columns` of w (qlinear_conv_shape.h; in_channels are those that w reads). Sums
  * are made in the order output row, output column, from 0. Where there is one position (a dense layer)
- * the gradient is (factor * gy) * x instead.
+ * the gradient is (factor * gy) * x instead, which learner_take_inputs_i8() may multiply in fixed point.
  *
  * Part `part` are `count` filters or channels from part * count on; those that there are not in w do
  * not learn.
@@ -23,8 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "in_register.h"
 #include "learner_i8.h"
 #include "qlinear_conv_shape.h"
+#include "sixteen_sums_f32.h"
 
 /* Where the products for one tap lie: the outputs that it meets, and x under the first of them all. */
 typedef struct {
@@ -142,7 +144,7 @@ take_sums(const mixed_gradient *m, const learner_i8 *learner, int32_t first, int
 
     for (int32_t i = first; i < first + filters; i++, sums += 4) {
         const float factor = m->factor[m->channel ? m->channel[i] : i];
-        learner_take_row_i8(learner, (m->first + i) * m->columns + c, n, factor, sums, 0.0f);
+        learner_take_row_i8(learner, (m->first + i) * m->columns + c, n, factor, sums);
     }
 }
 
@@ -189,36 +191,84 @@ real_x(const mixed_gradient *m, int32_t c, int32_t first, int32_t n, float *real
     }
 }
 
-/* Of many filters. A small map of x becomes float32 as a whole, once for all of them; of a larger one
- * some positions, once for more filters at a time. */
 enum { WHOLE = 64, SOME = 48, FEW = 4, MORE = 16 };
 
-static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_gradient *m)
+/* The same of four filters, from their sixteen sums. */
+static inline __attribute__((always_inline)) void
+take_sixteen(const mixed_gradient *m, const learner_i8 *learner, int32_t first, int32_t c,
+             const float *sums)
 {
-    const int whole = m->map <= WHOLE;
-    const int32_t at_once = whole ? FEW : MORE, positions = whole ? m->map : SOME;
+    const int32_t columns = m->columns;
+    const float *factor = m->factor + first;
+    float by_channel[4];
+
+    if (c + 4 > columns) {
+        take_sums(m, learner, first, 4, c, sums);
+        return;
+    }
+    if (m->channel) {
+#pragma GCC unroll 4
+        for (int32_t i = 0; i < 4; i++) {
+            by_channel[i] = m->factor[m->channel[first + i]];
+        }
+        factor = by_channel;
+    }
+    learner_take_fours_i8(learner, 4, (m->first + first) * columns + c, columns, factor, sums);
+}
+
+/* Of many filters with a small map, of which x becomes float32 as a whole, once for all of them. */
+static __attribute__((noinline, unused)) void small_weight_gradients(const mixed_gradient *m)
+{
     const learner_i8 learner = *m->learner;
-    float x[4 * WHOLE], few[4 * FEW];
-    float *sums = whole ? few : x + 4 * SOME;
+    float x[4 * WHOLE];
 
     for (int32_t c = 0; c < m->columns; c += 4) {
-        for (int32_t first = 0; first < m->n; first += at_once) {
-            const int32_t filters = m->n - first < at_once ? m->n - first : at_once;
+        int32_t i = 0;
 
-            for (int32_t p = 0; p < m->map; p += positions) {
-                const int32_t n = m->map - p < positions ? m->map - p : positions;
+        real_x(m, c, 0, m->map, x);
+        for (; i + 4 <= m->n; i += 4) {
+            const float *gy[4];
+            float sums[16];
+
+#pragma GCC unroll 4
+            for (int32_t k = 0; k < 4; k++) {
+                gy[k] = mixed_gradient_map(m, i + k);
+            }
+            sixteen_sums_f32(m->map, gy, x, 1, sums);
+            take_sixteen(m, &learner, i, c, sums);
+        }
+        for (; i < m->n; i++) {
+            const float *gy = mixed_gradient_map(m, i);
+            float sums[4];
+
+            sum_products(1, m->map, &gy, 1, x, NULL, 0, 1, sums);
+            take_sums(m, &learner, i, 1, c, sums);
+        }
+    }
+}
+
+/* With a larger map, of which some positions become float32 for some filters at a time. */
+static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_gradient *m)
+{
+    const learner_i8 learner = *m->learner;
+    float x[4 * SOME], sums[4 * MORE];
+
+    for (int32_t c = 0; c < m->columns; c += 4) {
+        for (int32_t first = 0; first < m->n; first += MORE) {
+            const int32_t filters = m->n - first < MORE ? m->n - first : MORE;
+
+            for (int32_t p = 0; p < m->map; p += SOME) {
+                const int32_t n = m->map - p < SOME ? m->map - p : SOME;
                 int32_t i = 0;
 
-                if (first == 0 || !whole) {
-                    real_x(m, c, p, n, x);
-                }
+                real_x(m, c, p, n, x);
                 for (; i + 4 <= filters; i += 4) {
                     const float *gy[4];
 #pragma GCC unroll 4
                     for (int32_t k = 0; k < 4; k++) {
                         gy[k] = mixed_gradient_map(m, first + i + k) + p;
                     }
-                    sum_products(4, n, gy, 1, x, NULL, 0, p == 0, sums + 4 * i);
+                    sixteen_sums_f32(n, gy, x, p == 0, sums + 4 * i);
                 }
                 for (; i < filters; i++) {
                     const float *gy = mixed_gradient_map(m, first + i) + p;
@@ -234,18 +284,27 @@ static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_
 static __attribute__((noinline, unused)) void dense_weight_gradient(const mixed_gradient *m)
 {
     const learner_i8 learner = *m->learner;
+    learner_input_i8 zero = learner_input_zero(m->x_zero_point);
 
+    IN_REGISTER(zero); /* or GCC 12 subtracts first, and then makes ready */
     for (int32_t c = 0; c < m->columns; c += 4 * WHOLE) {
         const int32_t n = m->columns - c < 4 * WHOLE ? m->columns - c : 4 * WHOLE;
-        float x[4 * WHOLE];
+        learner_input_i8 x[4 * WHOLE];
 
-        for (int32_t k = 0; k < n; k++) {
-            x[k] = (float)(m->x[m->order ? m->order[c + k] : c + k] - m->x_zero_point);
+        if (m->order) {
+            for (int32_t k = 0; k < n; k++) {
+                x[k] = learner_input_of(m->x[m->order[c + k]], zero);
+            }
+        } else {
+#pragma GCC unroll 4
+            for (int32_t k = 0; k < n; k++) {
+                x[k] = learner_input_of(m->x[c + k], zero);
+            }
         }
         for (int32_t i = 0; i < m->n; i++) {
             const float factor = m->factor[m->channel ? m->channel[i] : i];
             const float gy = m->gy[m->place ? m->place[i] : i];
-            learner_take_row_i8(&learner, (m->first + i) * m->columns + c, n, factor * gy, x, 255.0f);
+            learner_take_inputs_i8(&learner, (m->first + i) * m->columns + c, n, factor * gy, x);
         }
     }
 }
@@ -382,6 +441,8 @@ qlinear_conv_weight_gradient_i8(const qlinear_conv_shape *s, int32_t part, int32
             dense_weight_gradient(&m);
         } else if (count <= FEW) {
             few_weight_gradients(&m);
+        } else if (out_map <= WHOLE) {
+            small_weight_gradients(&m);
         } else {
             many_weight_gradients(&m);
         }

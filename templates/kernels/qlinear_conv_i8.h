@@ -14,7 +14,9 @@
  * Padding stands for x_zero_point, so it adds nothing and is never stored. Sums are int32, so their
  * order is of no consequence; |b| + 2^15 * in_group * kh * kw has to stay below 2^31.
  *
- * x and y may be buffers of `x_rows` and `y_rows` rows of each channel (rows.h).
+ * x and y may be buffers of `x_rows` and `y_rows` rows of each channel (rows.h). y may be x itself where
+ * each window is the pixel at its own place, the map is one row and y has no more channels than x: an
+ * output's inputs are gathered before it is written, and are then read no more.
  *
  * The inputs of two neighbouring outputs are gathered once, in `columns`, for all filters. These
  * functions are for layers of every shape: what is done for each product is in dot_i8.h.
@@ -257,6 +259,20 @@ columns_of_run(const qlinear_conv_shape *s, bool pixels, const int8_t *x, int32_
     return columns_of_windows(s, x, x_rows, at, step * s->stride_width, run, zero_point, columns);
 }
 
+/* The outputs at pixel `at` of a map of one row, which is that of their inputs. */
+static __attribute__((noinline, unused)) void
+put_pixel(const qlinear_conv_shape *s, const conv_outputs *o, const int8_t *x, int32_t x_map,
+          const channel_run *learning, const channel_run *others, int32_t x_zero_point,
+          const int8_t *w, const int8_t *rest, int16_t *columns, int32_t at)
+{
+    for (int32_t g = 0; g < s->groups; g++) {
+        const int8_t *pixel = x + g * (s->in_channels / s->groups) * x_map + at;
+        int16_t *behind = columns_of_pixels(pixel, x_map, 0, learning, x_zero_point, columns);
+        columns_of_pixels(pixel, x_map, 0, others, x_zero_point, behind);
+        put_filters_of_group(s, o, g, 0, w, rest, columns, at, at, 0);
+    }
+}
+
 /* `columns` has the memory for two columns, and for the windows before they are columns: see
  * `columns_of_windows`. */
 static __attribute__((noinline, unused)) void
@@ -273,6 +289,8 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
     const channel_run learning = {in_order, 0, s->columns};
     const channel_run others = {in_order, s->columns, in_group};
     const int32_t step = s->out_width > 1, last = s->out_width - 1 - step;
+    const bool alone = y == x && s->out_width % 2; /* the last output, lest an input is read again */
+    const int32_t in_twos = s->out_width - alone;
     const bool pixels = windows_are_pixels(s);
 #if PUT_PAIRS
     const int32_t k = in_group * s->kernel_height * s->kernel_width;
@@ -299,7 +317,7 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
         window_place at = {oh * s->stride_height - s->pad_top, 0};
         const int8_t *x_row =
             pixels ? x + held_row(at.top, x_rows, s->in_height) * s->in_width : x;
-        for (int32_t ow = 0; ow < s->out_width; ow += 2) {
+        for (int32_t ow = 0; ow < in_twos; ow += 2) {
             /* The last two of an odd number; or one output twice. */
             const int32_t column = ow < last ? ow : last;
             at.left = column * s->stride_width - s->pad_left;
@@ -323,6 +341,9 @@ qlinear_conv_i8(const qlinear_conv_shape *s, int32_t x_rows, int32_t y_rows, int
                 }
             }
         }
+    }
+    if (alone) {
+        put_pixel(s, &o, x, x_map, &learning, &others, x_zero_point, w, rest, columns, in_twos);
     }
 }
 

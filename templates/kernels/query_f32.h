@@ -112,7 +112,7 @@ static inline void query_decide_f32(uint32_t seed, float threshold, float least_
     }
     if (why == 0 && explore > 0.0f) {
         const uint32_t place = seed * 0x9e3779b9u + (uint32_t)state[1]++;
-        if ((hash_value_f32(place) + 1.0f) * explore < 2.0f) {
+        if ((float)(hash_u32(place) >> 8) * explore < 0x1p24f) {
             why |= FLAG_CHANCE;
         }
     }

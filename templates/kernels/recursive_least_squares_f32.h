@@ -45,6 +45,7 @@ rls_gain_f32(int32_t m, const float *restrict x, const float *b, const float *re
     for (int32_t i = 0; i < m; i++) {
         const float x_i = i < k ? x[i] : 1.0f;
         float sum = gain[i] + *p++ * x_i;
+#pragma GCC unroll 4
         for (int32_t j = i + 1; j < k; j++) {
             const float p_ij = *p++;
             sum += p_ij * x[j];
@@ -71,6 +72,7 @@ rls_learn_f32(int32_t n, int32_t m, float step, const float *restrict gy,
 
     for (int32_t i = 0; i < n; i++) {
         const float along = step * gy[i];
+#pragma GCC unroll 4
         for (int32_t j = 0; j < k; j++) {
             w[i * k + j] += along * gain[j];
         }
@@ -86,6 +88,7 @@ rls_shrink_f32(int32_t m, float d, float grow, const float *restrict gain, float
 {
     for (int32_t i = 0; i < m; i++) {
         const float share = gain[i] / d;
+#pragma GCC unroll 4
         for (int32_t j = i; j < m; j++) {
             *p = (*p - share * gain[j]) * grow;
             p++;

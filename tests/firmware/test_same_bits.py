@@ -132,6 +132,21 @@ def test_two_hundred_full_steps_give_the_same_bits_everywhere(tmp_path, optimize
         assert learned.parameters == first.parameters, machine
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"learner": "rls"}, {"learner": "elm", "hidden": 48, "forgetting": 0.995, "seed": 7}],
+    ids=["rls", "elm"],
+)
+def test_least_squares_learn_the_same_bits_everywhere(tmp_path, options):
+    require_tool("arm-none-eabi-gcc")
+    model = residual_network(tmp_path / "residual.onnx")
+    ended = {m: train(model, tmp_path, m, **options) for m in MACHINES[:4]}
+    first = ended[MACHINES[0]]
+    assert np.mean(first.losses[-50:]) < np.mean(first.losses[:50])
+    for machine, learned in ended.items():
+        assert learned == first, machine
+
+
 @pytest.mark.parametrize("master", ["int16", "float32", "none"])
 def test_an_int8_network_learns_the_same_bits_everywhere(tmp_path, master):
     """Every kind of int8 layer, whole and in some channels, its masters, and a float32 head."""

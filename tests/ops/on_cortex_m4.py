@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,27 @@ _GUARD = 64  # bytes around each array that nothing may touch
 _numbers = itertools.count()
 
 
-def run_on_cortex_m4(call: Call, node: Node, graph: Graph, arrays: Arrays, folder: Path) -> None:
-    """Run `call` on `arrays`, whose contents it changes.
+def run_on_cortex_m4(
+    call: Call,
+    node: Node,
+    graph: Graph,
+    arrays: Arrays,
+    folder: Path,
+    over: Mapping[str, str] | None = None,
+) -> None:
+    """Run `call` on `arrays`, whose contents it changes; `over` names arrays that lie over others.
 
     Raises unicorn.UcError for memory that is no array's, and AssertionError where the kernel has
     written around an array.
     """
     names = dict.fromkeys(a.tensor for a in call.arguments if isinstance(a, Ref) and a.tensor)
+    over = over or {}
     places, end = {}, _DATA
-    for name in names:
+    for name in (name for name in names if name not in over):
         places[name] = end + _GUARD
         end += 2 * _GUARD + -(-arrays[name].nbytes // 8) * 8
+    alone = dict(places)
+    places |= {name: places[under] for name, under in over.items()}
     texts = {
         name: f"(({c_type(graph.tensor(name).dtype)} *){place:#x})"
         for name, place in places.items()
@@ -48,15 +59,17 @@ def run_on_cortex_m4(call: Call, node: Node, graph: Graph, arrays: Arrays, folde
     )
     machine = _machine(_built(source))
     machine.mem_write(_DATA, b"\xa5" * _MEMORY)
-    for name, place in places.items():
+    for name, place in alone.items():
         machine.mem_write(place, arrays[name].tobytes())
     machine.emu_start(_CODE | 1, _EXIT, count=50_000_000)
     assert machine.reg_read(arm_const.UC_ARM_REG_PC) == _EXIT
-    for name, place in places.items():
+    for name, place in alone.items():
         size = arrays[name].nbytes
         around = [machine.mem_read(place - _GUARD, _GUARD), machine.mem_read(place + size, _GUARD)]
         assert set(around[0]) == set(around[1]) == {0xA5}, name
-        found = np.frombuffer(bytes(machine.mem_read(place, size)), arrays[name].dtype)
+    for name, place in places.items():
+        found = bytes(machine.mem_read(place, arrays[name].nbytes))
+        found = np.frombuffer(found, arrays[name].dtype)
         arrays[name][...] = found.reshape(arrays[name].shape)
 
 

@@ -22,7 +22,7 @@ from tests.ops.int8 import (
 from tests.ops.kernels import run, run_by_rows
 from tests.ops.test_gradients import check, seeds
 from tinyodl.graph import Quantization
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.shared.quantization import Bounds, bounds
 
 shapes = st.tuples(st.just(1), st.integers(1, 4), st.integers(1, 7), st.integers(1, 6))

@@ -24,8 +24,9 @@ from tests.projects import require_arm_compiler
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl.codegen.network import render_network
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import calls_of, in_place_of, output_shapes
+from tinyodl.ops.shared.int8_columns import is_dense
 from tinyodl.ops.shared.quantization import bounds, multipliers
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
@@ -383,6 +384,19 @@ def test_rows_through_rings_equal_the_whole(tmp_path, seed):
     np.testing.assert_array_equal(found, exact(of))
 
 
+@pytest.mark.parametrize("split", [None, "outputs"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(3, 3), (10, 4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_that_reach_over_the_end_of_a_ring(tmp_path, seed, kernel, stride, split):
+    """Of few channels, as first layers have them."""
+    pads = [(0, 0, 1, 1), (1, 1, 1, 1), (0, 0, 0, 0), (2, 1, 0, 2)][seed]
+    at = Geometry(1, (5, 1 + seed), (13, 10 + seed), kernel, (stride, stride), pads=pads)
+    of = layer(seed, at, split=split)
+    found = run_by_rows(of.node, of.graph, of.values, tmp_path, np.random.default_rng(seed))
+    np.testing.assert_array_equal(found, exact(of))
+
+
 @seeds
 def test_depthwise_in_place(tmp_path, seed):
     """y may take the memory of x, at least where its maps are as large; x is saved before."""
@@ -401,6 +415,56 @@ def test_depthwise_in_place(tmp_path, seed):
     if split:
         learning = of.values["order"][: len(of.values["w"])]
         np.testing.assert_array_equal(made["saved"], x[:, learning])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("seed", range(12))
+def test_pointwise_in_place(tmp_path, seed, split):
+    """y may take the memory of x where it has no more channels; x is saved before."""
+    rng = np.random.default_rng([seed, 2])
+    channels, size = int(rng.integers(2, 20)), (int(rng.integers(1, 5)), int(rng.integers(1, 6)))
+    filters = channels if seed % 2 else int(rng.integers(1, channels + 1))
+    group = 2 if split != "inputs" and seed % 3 == 0 else 1
+    at = Geometry(group, (filters, channels), size, (1, 1))
+    outputs = ("y", "mask", "saved" if split == "inputs" else "", "scratch")
+    of = layer(seed, at, split=split, delta=seed % 2 > 0, limits=LIMITS[seed % 4], outputs=outputs)
+    x, y, expected = of.values["x"].copy(), of.graph.tensor("y"), exact(of)
+    apart = run(of, tmp_path)
+    assert in_place_of(of.node, of.graph) == (() if size == (1, 1) and group == 1 else (0,))
+    made = run(of, tmp_path, y=of.values["x"].reshape(-1)[: y.size].reshape(y.shape))
+    np.testing.assert_array_equal(made["y"], expected)
+    np.testing.assert_array_equal(made["mask"], apart["mask"])
+    if split == "inputs":
+        learning = of.values["order"][: of.graph.shape("saved")[1]]
+        np.testing.assert_array_equal(made["saved"], x[:, learning])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 3), (25, 5), (4, 6)])
+@pytest.mark.parametrize("filters, channels", [(4, 4), (64, 64), (5, 7), (2, 11), (1, 3)])
+def test_pointwise_in_place_on_a_cortex_m4(tmp_path, size, filters, channels):
+    require_arm_compiler()
+    of = layer(1, Geometry(1, (filters, channels), size, (1, 1)))
+    if is_dense(of.node.attrs, of.graph.shape("x"), of.graph.shape("w")):
+        assert in_place_of(of.node, of.graph) == ()
+        return
+    (call,) = calls_of(of.node, of.graph)
+    arrays = {name: value.copy() for name, value in (of.values | unwritten(of)).items()}
+    run_on_cortex_m4(call, of.node, of.graph, arrays, tmp_path, over={"y": "x"})
+    np.testing.assert_array_equal(arrays["y"], exact(of))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        Geometry(1, (8, 4), (4, 4), (1, 1)),
+        Geometry(1, (4, 4), (4, 4), (1, 1), (2, 2)),
+        Geometry(1, (4, 4), (4, 4), (1, 1), pads=(1, 0, 0, 0)),
+        Geometry(1, (4, 4), (4, 4), (3, 3), pads=(1, 1, 1, 1)),
+    ],
+)
+def test_other_layers_are_not_in_place(at):
+    of = layer(0, at)
+    assert in_place_of(of.node, of.graph) == ()
 
 
 def test_shapes_of_absent_outputs():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.ops.int8 import alone, compare, fake, in_flash, integers, quantizations, reals
 from tests.ops.kernels import run, run_by_rows
 from tests.ops.test_gradients import check, seeds
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
 
 FUNCTIONS = {
     "Sigmoid": torch.sigmoid,

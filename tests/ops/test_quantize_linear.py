@@ -24,7 +24,7 @@ from tests.ops.int8 import (
 from tests.ops.kernels import compiled, run, run_by_rows
 from tests.ops.test_gradients import check, seeds, values
 from tinyodl.graph import Graph, Node, Quantization, Tensor
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import Call, Ref, Symbol, calls_of
 from tinyodl.ops.shared.quantization import bounds, with_mask
 from tinyodl.update_plan import UpdatePlan

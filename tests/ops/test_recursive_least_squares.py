@@ -137,7 +137,7 @@ def test_what_it_cannot_fit_is_named(tmp_path):
     gemm = helper.make_node("Gemm", ["x", "w"], ["f"], name=LAYER, transB=1)
     bent = model([gemm, node("Relu", ["f"], "y")], ["N", 4], {"w": weights(3, 4)})
     graph = import_model(saved(bent, tmp_path))
-    with pytest.raises(UserError, match="the last of the network.*'dense' \\(Gemm\\)"):
+    with pytest.raises(UserError, match=r"the last of the network.*'dense'"):
         differentiate(graph, plan())
     with pytest.raises(UserError, match="plan 'weights' for 'dense'"):
         differentiate(dense(tmp_path, 4, 2), plan(layers={LAYER: "bias"}))

@@ -49,22 +49,33 @@ _LEARNING = (
                  "last dense layer, or on an embedding. With it, `--update last` is the head."),
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
-                 "are put side by side."),
-    click.option("--learner", type=click.Choice(["rls", "elm"]),
-                 help="A way to learn that brings its own last layer: rls, recursive least "
-                 "squares; elm, the same behind a hidden layer of hashed weights."),
+                 "are put side by side. reconstruction-error is that of an autoencoder."),
+    click.option("--learner", type=click.Choice(["online", "rls", "elm"]),
+                 help="A way to learn that brings its own last layer: online, gradients behind a "
+                 "running standardisation; rls, recursive least squares; elm, the same behind a "
+                 "hidden layer of hashed weights."),
     click.option("--classes", type=int, metavar="N",
                  help="Outputs of the learner's layer.  [default: as many as the model's]"),
+    click.option("--max-classes", type=int, metavar="N",
+                 help="Outputs of the learner's layer that are free at first: any label takes the "
+                 "next one when it first comes."),
+    click.option("--grow", is_flag=True,
+                 help="With online and --max-classes: begin with the weights and classes of the "
+                 "model's own last layer, and leave the rest free."),
+    click.option("--activation", type=click.Choice(["linear", "sigmoid"]),
+                 help="Of the outputs of online with --loss one-hot.  [default: linear]"),
     click.option("--hidden", type=int, metavar="N",
                  help="Hidden units of elm.  [default: 128]"),
     click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
-                 help="Begin rls or elm as if they had learned from these labelled samples.  "
+                 help="Begin as if the learner had learned from these labelled samples.  "
                  "[default: begin at zero]"),
+    click.option("--start-weight", type=float, metavar="W",
+                 help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
                  help="How sure rls and elm are of zero weights at first.  [default: 1]"),
     click.option("--forgetting", type=float, metavar="F",
-                 help="What rls and elm keep of the past at each sample, e.g. 0.999.  "
-                 "[default: 1, all]"),
+                 help="What rls, elm and the statistics of online keep of the past at each sample, "
+                 "e.g. 0.999.  [default: 1, all]"),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
     click.option("--precision", type=click.Choice(["float32", "int8"]),
@@ -79,9 +90,18 @@ _LEARNING = (
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
                  "file says (with its own training rule)."),
-    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse"]),
+    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse", "reconstruction"]),
                  help="Of labels: cross-entropy, or the squared error against one-hot; mse of "
-                 "target vectors.  [default: cross-entropy; one-hot for rls and elm]"),
+                 "target vectors; reconstruction: mse of the sample itself, of an autoencoder.  "
+                 "[default: cross-entropy; one-hot for rls and elm]"),
+    click.option("--metrics", is_flag=True,
+                 help="Let the device count by label what it predicts, and how often right."),
+    click.option("--fading", type=float,
+                 help="How much less a prediction counts in that share with the next.  "
+                 "[default: 0.99]"),
+    click.option("--threshold", metavar="gaussian:Z|percentile:P|fixed:T",
+                 help="With --loss reconstruction: the error above which a sample is an anomaly.  "
+                 "[default: gaussian:3]"),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
@@ -115,6 +135,7 @@ _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting"),
     *("query", "error_budget", "drift", "guard"),
+    *("metrics", "fading", "threshold"),
 )
 
 
@@ -127,7 +148,10 @@ def learning_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `learning_options` that were given, as `tinyodl.compiler.Options` names them."""
-    named = {name: value for name, value in given.items() if value not in (None, False, ())}
+    absent = (None, False, ())
+    named = {
+        name: value for name, value in given.items() if not any(value is none for none in absent)
+    }
     options = {_NAMES.get(name, name): value for name, value in named.items()}
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):

@@ -14,7 +14,8 @@ from jinja2 import Environment
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
-from tinyodl.memory import ArenaPlan
+from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
     Argument,
@@ -29,6 +30,7 @@ from tinyodl.ops import (
     kernels_of,
     single_calls,
 )
+from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
@@ -50,7 +52,7 @@ from tinyodl.watching import (
     MARGIN,
     RECORD,
     SECTIONS,
-    THRESHOLD,
+    SURE_FROM,
     guard_context,
     settings_of,
 )
@@ -115,12 +117,16 @@ def render_network(
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
         "loss": LOSS,
+        "labels": LABELS if LABELS in graph.tensors else None,
+        "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
+        "skipped": 1 if plan.loss == "reconstruction" else -1 if plan.unlabelled else -2,
+        "follows": any(call["learning"] for call in sections["forward"]),
         "pending": PENDING if PENDING in graph.tensors else None,
         **sections,
     }
     context |= learner_context(plan)
     context["settings"] = settings_of(plan)
-    context["asked"] = {"margin": MARGIN, "threshold": THRESHOLD, "grid": GRID, "record": RECORD}
+    context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
     jinja = environment()
     files = {
@@ -231,6 +237,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
         "decide": [],
         "loss_calls": [],
         "note": [],
+        "counts": [],
         "backward": [],
         "apply": [],
     }
@@ -251,6 +258,8 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
             section = SECTIONS[node.op]
         elif before_loss:
             section = "forward"
+        elif node.op in COUNTERS:
+            section = "counts"
         else:
             section = "apply" if at_end else "backward"
         mark = section == "backward" and node.phase is not previous
@@ -263,6 +272,7 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
                 "parts": [part for call in calls for part in _parts(call, names, step)],
                 "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
+                "learning": section == "forward" and node.phase is Phase.UPDATE,
             }
         )
     return found

@@ -28,7 +28,7 @@ from tinyodl.device.protocol import (
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, DataError
 from tinyodl.graph import Array
-from tinyodl.manifest import Manifest, ParameterRecord
+from tinyodl.manifest import ANY_LABEL, Manifest, ParameterRecord
 
 ATTEMPTS = 6  # a request is sent this often before the board counts as silent
 HELLO_SECONDS = 6.0  # a board that resets when its port is opened needs some of them
@@ -143,7 +143,8 @@ class Client:
     def train(self, x: Array, label: int | Array) -> StepReply:
         """Learns from a sample; prediction and loss are those before the update.
 
-        `label` is the class, or for loss mse the target of the output's shape.
+        `label` is the class, or for loss mse the target of the output's shape; -1 where the plan
+        takes samples without a label, which then have no loss (NaN).
         """
         macs = self._manifest.macs
         return self._step(Command.TRAIN, x, label, macs.forward + macs.backward + macs.update)
@@ -312,15 +313,25 @@ class Client:
         else:
             body = protocol.label_body(self._label(label))
             self.upload(x)
-        return protocol.parse_step(
-            self._request(command, body, seconds=self._compute_seconds(macs))
-        )
+        try:
+            reply = self._request(command, body, seconds=self._compute_seconds(macs))
+        except RefusedError as error:
+            if error.status is Status.RANGE and self._manifest.plan.labels is not None:
+                raise DataError(
+                    f"label {label} is new, and all {error.detail} outputs of the network stand "
+                    "for others; nothing has changed. Compile with a larger --max-classes"
+                ) from error
+            raise
+        return protocol.parse_step(reply)
 
     def _label(self, label: int | Array) -> int:
         value = np.asarray(label)
-        classes = self._greeted().classes
-        if value.size != 1 or value.dtype.kind not in "iu" or not 0 <= value.item() < classes:
-            raise DataError(f"label {label!r} is not a class from 0 to {classes - 1}")
+        plan, classes = self._manifest.plan, self._greeted().classes
+        if plan.labels is not None:
+            classes = ANY_LABEL
+        least = -1 if plan.may_be_unlabelled else 0
+        if value.size != 1 or value.dtype.kind not in "iu" or not least <= value.item() < classes:
+            raise DataError(f"label {label!r} is not a class from {least} to {classes - 1}")
         return int(value.item())
 
     def _parameter(self, index: int) -> ParameterRecord:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +23,32 @@ from tinyodl.frontend import edit
 from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.dequantized import with_real_weights
 from tinyodl.frontend.integers import write_integers
+from tinyodl.frontend.labels import keep_outputs
 from tinyodl.frontend.load import load_model, read_model
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 from tinyodl.ops.quantized_import import FORMS
+from tinyodl.ops.standardize import standardized
 
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
 
 
 def export_model(
-    project: Path, manifest: Manifest, parameters: Mapping[str, Array], out: Path
+    project: Path,
+    manifest: Manifest,
+    parameters: Mapping[str, Array],
+    out: Path,
+    labels: Sequence[int] | None = None,
 ) -> None:
     """Write the project's model with learned values to `out`, all of it or nothing.
 
     `parameters` maps names of `manifest.parameters` to values as the board has them, in the IR's
     layout: float32, int8 weights, or the int16 change of a bias. Those that are missing, or equal
     to the original, leave their initializers untouched. Where nothing learned, the file is a copy.
+    Of outputs that labels take as they come, `labels` are those that are taken: the others are left
+    out, and the metadata "tinyodl.labels" says what those there stand for.
     Raises ModelError when the project's model.onnx is not the one that was compiled, or a value
     does not fit or is not finite, UserError when `out` cannot be written.
     """
@@ -59,14 +68,28 @@ def export_model(
     several = len(model.graph.output) > 1
     output = manifest.model.output_name if several else None
     imported = import_checked(model, str(path), output, manifest.plan.learns)
+    imported = replace(imported, graph=_with_statistics(imported.graph, manifest))
     changed = _changed(imported.graph, manifest, parameters)
     if changed:
         model = read_model(path)
         write_back(model.graph, imported, changed)
         model.ir_version = max(model.ir_version, INITIALIZERS_BY_THEMSELVES)
+        if labels:
+            keep_outputs(model, labels)
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     _write_file(out, data)
+
+
+def _with_statistics(graph: Graph, manifest: Manifest) -> Graph:
+    """With the means and variances that the device keeps as constants that know their place."""
+    for name, update in manifest.plan.layers.items():
+        if update == "statistics":
+            [node] = [node for node in graph.nodes if node.name == name]
+            made, tensors = standardized(node, graph)
+            nodes = [made if each is node else each for each in graph.nodes]
+            graph = graph.with_tensors(tensors).with_nodes(nodes)
+    return graph
 
 
 def _changed(

@@ -2,7 +2,7 @@
 
 `dense:10` is one dense layer with 10 outputs, `dense:64,10` is 64 units, Relu, then 10 outputs:
 Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units whose
-weights are those of `HashedGemm` and never learn, Sigmoid, then 10 outputs. `*` stands for as many
+weights are those of `HashedGemm` and never learn, Tanh, then 10 outputs. `*` stands for as many
 outputs as the model has. Biases are zero. Weights are drawn uniformly from +-bound:
 
     He      bound = sqrt(6 / fan_in)               layers before a Relu   (He et al. 2015)
@@ -15,7 +15,7 @@ of the last layer are zero where that is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 
@@ -48,23 +48,33 @@ class Head:
     """What to put there: the units of each layer, the last None for as many as the model has.
 
     `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
+    `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
+    `sigmoid`: behind the last layer is one. `begun`: weight and bias of its first outputs; those
+    of the others are zero.
     """
 
     sizes: tuple[int | None, ...]
     hashed: bool = False
     zero: bool = False
+    standardized: bool = False
+    sigmoid: bool = False
+    begun: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
 class Headed:
-    """A model with a fresh head: its dense layers that can learn, and the one that cannot."""
+    """A model with a fresh head: its dense layers that can learn, and the one that cannot.
+
+    `standardized` is the BatchNormalization in front of the last of them.
+    """
 
     model: onnx.ModelProto
     layers: tuple[str, ...]
     hashed: str | None = None
+    standardized: str | None = None
 
 
-def parse_head(spec: str, *, zero: bool = False) -> Head:
+def parse_head(spec: str) -> Head:
     """What `spec` asks for. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
     sizes = (
@@ -75,7 +85,7 @@ def parse_head(spec: str, *, zero: bool = False) -> Head:
             f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10, or of "
             "a hashed hidden layer and of the output, as elm:128,10"
         )
-    return Head(sizes, found[1] == "elm", zero)
+    return Head(sizes, found[1] == "elm")
 
 
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
@@ -130,10 +140,12 @@ def with_head(
     outputs: int,
     seed: int,
     source: str,
+    before: onnx.ModelProto,
 ) -> Headed:
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
-    `outputs` is how many the model has now. Raises ModelError when the head would be beyond all
+    `outputs` is how many the model has now. No value is called as one is that computes something
+    else in the model `before` all changes. Raises ModelError when the head would be beyond all
     measure.
     """
     features = prod(shape)
@@ -146,36 +158,89 @@ def with_head(
     made = ending_at(model, on, source)
     graph = made.graph
     names = {node.name for node in graph.node}
+    others = {value for node in before.graph.node for value in node.output}
+
+    def fresh(name: str) -> str:
+        free, count = fresh_name(graph, name), 1
+        while free in others:
+            count += 1
+            free = fresh_name(graph, f"{name}_{count}")
+        return free
+
     x = flattened(graph, real_value(graph, on), shape, names)
     layers = []
+    standardized = None
     random = np.random.default_rng(seed)
     for index, units in enumerate(sizes):
         last = index == len(sizes) - 1
         hashed = head.hashed and index == 0
         bias = np.zeros(units, np.float32)
+        if last and head.standardized:
+            standardized, x = _standardized(graph, x, features, names, fresh)
         if hashed:
             weight, bias = hashed_weights(seed, units, features)
+        elif last and head.begun:
+            weight, bias = _grown(head.begun, units, features, source)
         elif last and head.zero:
             weight = np.zeros((units, features), np.float32)
         else:
             weight = _drawn(random, units, features, last)
         layer = unused(f"head.dense{index + 1}", names)
-        w, b = fresh_name(graph, f"{layer}.weight"), fresh_name(graph, f"{layer}.bias")
+        w, b = fresh(f"{layer}.weight"), fresh(f"{layer}.bias")
         graph.initializer.extend(
             (onnx.numpy_helper.from_array(weight, w), onnx.numpy_helper.from_array(bias, b))
         )
-        y = fresh_name(graph, "head.scores" if last else f"{layer}.output")
+        y = fresh("head.scores" if last else f"{layer}.output")
         graph.node.append(onnx.helper.make_node("Gemm", [x, w, b], [y], name=layer, transB=1))
         if not last:
-            op = "Sigmoid" if hashed else "Relu"
+            op = "Tanh" if hashed else "Relu"
             bent = op.lower()
-            name, x = unused(f"head.{bent}{index + 1}", names), fresh_name(graph, f"{layer}.{bent}")
+            name, x = unused(f"head.{bent}{index + 1}", names), fresh(f"{layer}.{bent}")
             graph.node.append(onnx.helper.make_node(op, [y], [x], name=name))
         layers.append(layer)
         features = units
+    if head.sigmoid:
+        x, y = y, fresh("head.probabilities")
+        name = unused("head.sigmoid", names)
+        graph.node.append(onnx.helper.make_node("Sigmoid", [x], [y], name=name))
     _end_with(graph, y, [batch_symbol(made) or 1, sizes[-1]])
     drop_unused(graph)
-    return Headed(made, tuple(layers[head.hashed :]), layers[0] if head.hashed else None)
+    first = layers[0] if head.hashed else None
+    return Headed(made, tuple(layers[head.hashed :]), first, standardized)
+
+
+def _standardized(
+    graph: onnx.GraphProto, x: str, features: int, names: set[str], fresh: Callable[[str], str]
+) -> tuple[str, str]:
+    """A BatchNormalization of mean 0 and variance 1 behind x: its name and its output."""
+    name = unused("head.standardize", names)
+    constants = {"scale": 1, "bias": 0, "mean": 0, "variance": 1}
+    operands = [x]
+    for kind, value in constants.items():
+        operands.append(fresh(f"{name}.{kind}"))
+        array = np.full(features, value, np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, operands[-1]))
+    y = fresh(f"{name}.output")
+    graph.node.append(onnx.helper.make_node("BatchNormalization", operands, [y], name=name))
+    return name, y
+
+
+def _grown(
+    begun: tuple[Array, Array], outputs: int, inputs: int, source: str
+) -> tuple[Array, Array]:
+    """The weight and the bias of a layer with more outputs, whose new ones are zero."""
+    known, features = begun[0].shape
+    if features != inputs:
+        raise ModelError(
+            f"{source}: its last dense layer has {features} inputs, what it reads has {inputs}"
+        )
+    if known > outputs:
+        raise UserError(
+            f"--max-classes {outputs}: {source} has {known} classes already; give more than that"
+        )
+    weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
+    weight[:known], bias[:known] = begun
+    return weight, bias
 
 
 def _drawn(random: np.random.Generator, outputs: int, inputs: int, last: bool) -> Array:

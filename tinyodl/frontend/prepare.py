@@ -17,9 +17,11 @@ import onnx
 from tinyodl.errors import UserError
 from tinyodl.frontend.build import chosen_output, import_checked
 from tinyodl.frontend.cut import cut_model, ending_at
-from tinyodl.frontend.head import Headed, classifier_input, parse_head, with_head
+from tinyodl.frontend.grow import LastLayer, last_layer
+from tinyodl.frontend.head import Head, Headed, classifier_input, parse_head, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.frontend.passes import with_hashed_layer
+from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
@@ -38,9 +40,14 @@ class Changes:
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: str | None = None
     head_at_zero: bool = False  # its last layer
+    head_standardized: bool = False  # what that layer reads
+    head_sigmoid: bool = False  # what it makes
+    grow: bool = False  # begin with the weights of the model's last layer
+    any_label: bool = False  # the outputs stand for labels as they come
     seed: int = 0  # of the head's weights
-    start: Path | None = None  # samples that the head's last layer has learned from
-    ridge: float = 1.0  # by least squares with that much certainty of zero
+    start: Start | None = None  # what the head's last layer has learned from
+    reconstructs: bool = False  # an autoencoder: of the samples to start from the errors are wanted
+    softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
     calibrate: Path | None = None  # the samples for that
@@ -62,9 +69,13 @@ class Prepared:
     head: tuple[str, ...] = ()
     calibration: CalibrationRecord | None = None
     hashed: str | None = None
+    standardized: str | None = None  # the BatchNormalization whose statistics follow the samples
+    seen: int = 0  # samples that those are of
+    labels: tuple[int, ...] = ()  # that the first outputs stand for, where they come as they like
     seed: int = 0
+    errors: Array | None = None  # of --start: of an autoencoder's reconstructions
     correlation: Array | None = None  # of --start: P of recursive least squares
-    seen: Seen | None = None  # the samples of --start
+    met: Seen | None = None  # the samples of --start
 
     def under(self, plan: UpdatePlan) -> Graph:
         """The graph in which layers absorb those behind them that the plan does not let learn."""
@@ -79,6 +90,15 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     Without changes the data is the file's own. Raises ModelError; UserError for a node, output or
     head that cannot be.
     """
+    made = _prepared(path, changes)
+    if not (changes.reconstructs and changes.start):
+        return made
+    samples = changes.start.samples
+    errors = reconstruction_errors(made.data, made.graph, samples, str(path))
+    return replace(made, errors=errors)
+
+
+def _prepared(path: Path, changes: Changes) -> Prepared:
     source = str(path)
     samples = _samples(changes)
     if changes.taps and not changes.head:
@@ -88,7 +108,8 @@ def prepare(path: Path, changes: Changes) -> Prepared:
         return Prepared(path, model_bytes(path), changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
-    head = parse_head(changes.head, zero=changes.head_at_zero) if changes.head else None
+    last = last_layer(path, changes.output) if changes.grow else None
+    head = _head(changes, last)
     original = model = read_model(path)
     output = changes.output
     classes = _classes(model, output, source) if head and None in head.sizes else 0
@@ -115,7 +136,7 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     headed = None
     if head:
         shape = shape_of(model, on, source)
-        headed = with_head(model, on, shape, head, classes, changes.seed, source)
+        headed = with_head(model, on, shape, head, classes, changes.seed, source, original)
         model, output = headed.model, None
     data = model.SerializeToString(deterministic=True)
     loaded = load_model(path, data)
@@ -123,20 +144,34 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     if changes.check:
         check_same(original, model if real is None else real, source)
     made = Prepared(path, data, output, imported.graph, calibration=calibration)
+    if last:
+        made = replace(made, labels=last.labels)
     return made if headed is None else _with_head(made, headed, changes)
+
+
+def _head(changes: Changes, last: LastLayer | None) -> Head | None:
+    if changes.head is None:
+        return None
+    return replace(
+        parse_head(changes.head),
+        begun=(last.weight, last.bias) if last else None,
+        zero=changes.head_at_zero,
+        standardized=changes.head_standardized,
+        sigmoid=changes.head_sigmoid,
+    )
 
 
 def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared:
     """What is prepared, with what is special about its fresh head."""
-    made = replace(prepared, head=headed.layers)
+    made = replace(prepared, head=headed.layers, standardized=headed.standardized)
     if changes.start:
-        from tinyodl.frontend.start import started  # onnxruntime loads slowly
-
         source = str(made.path)
-        fit = started(headed.model, made.graph, made.head[-1], changes.start, changes.ridge, source)
+        layers = Layers(made.head[-1], headed.standardized, changes.softmax, changes.any_label)
+        fit = started(headed.model, made.graph, layers, changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
-        made = replace(made, data=data, graph=graph, correlation=fit.correlation, seen=fit.seen)
+        made = replace(made, data=data, graph=graph, correlation=fit.correlation, met=fit.met)
+        made = replace(made, seen=fit.seen if headed.standardized else 0, labels=fit.labels)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)
         made = replace(made, graph=graph, hashed=headed.hashed, seed=changes.seed)

@@ -2,10 +2,18 @@
 
 What the layer reads is computed by onnxruntime, the rest in float64:
 
-    P = (X~' X~ + ridge I)^-1        (w, b) = P X~' T
+    P = (weight X~' X~ + ridge I)^-1        (w, b) = weight P X~' T
 
 X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. So the
-device begins as if it had learned from all of them by recursive least squares.
+device begins as if it had learned from all of them by recursive least squares, each counting as
+much as `weight` samples of the stream.
+
+A standardisation in front of the layer begins with the mean and the variance of the samples, and X~
+are then standardised. With a softmax behind it (w, b) are where
+
+    weight * the sum over the samples of the cross-entropy + ridge / 2 |w|^2
+
+is least: 300 steps of Nesterov's gradient method from zero, at the rate 1 / L.
 """
 
 from __future__ import annotations
@@ -16,47 +24,133 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tinyodl.data import load_labelled
+from tinyodl.data import load_inputs, load_labelled
+from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
-from tinyodl.frontend.runtime import session
+from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
+from tinyodl.manifest import ANY_LABEL
 from tinyodl.watching import Seen
+
+EPSILON = 1e-5  # of a BatchNormalization that says nothing else
+STEPS = 300
+MOST_SEEN = 1 << 24
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What begins: a Gemm, and the BatchNormalization in front of it; see `started`."""
+
+    dense: str
+    standardized: str | None = None
+    softmax: bool = False
+    any_label: bool = False  # whether the outputs stand for labels as they come
+
+
+@dataclass(frozen=True)
+class Start:
+    """The samples to begin from (.npz or .csv), what each counts, and how sure zero is without."""
+
+    samples: Path
+    weight: float = 0.1
+    ridge: float = 1.0
 
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, P, and what the layer has seen."""
+    """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
+
+    `met` is what the layer reads of them.
+
+    `labels` are those that the first outputs stand for, where the outputs stand for any.
+    """
 
     model: onnx.ModelProto
     correlation: Array
-    seen: Seen
+    seen: int
+    labels: tuple[int, ...]
+    met: Seen
 
 
 def started(
-    model: onnx.ModelProto, graph: Graph, layer: str, samples: Path, ridge: float, source: str
+    model: onnx.ModelProto, graph: Graph, layers: Layers, start: Start, source: str
 ) -> Started:
-    """The model whose Gemm of that name, its last layer, has learned from the samples.
+    """The model whose last layers have learned from the samples.
 
     `graph` is the imported model. Raises DataError for samples that do not fit.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    [gemm] = [node for node in made.graph.node if node.name == layer]
+    nodes = {node.name: node for node in made.graph.node}
+    gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
-    inputs, labels = load_labelled(samples, shapes, classes)
-    features = _features(ending_at(model, gemm.input[0], source), inputs, len(labels))
-    x = np.column_stack((features, np.ones(len(features)))).astype(np.float64)
-    p = np.linalg.inv(x.T @ x + ridge * np.eye(x.shape[1]))
-    fitted = p @ x.T @ np.eye(classes)[labels]
+    inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if layers.any_label else classes)
+    labels = tuple(np.unique(y).tolist()) if layers.any_label else ()
+    if len(labels) > classes:
+        raise UserError(
+            f"{start.samples} has {len(labels)} labels; give --max-classes {len(labels)} or more"
+        )
+    of = np.searchsorted(labels, y) if layers.any_label else y
+    reads = norm.input[0] if norm else gemm.input[0]
+    features = _features(ending_at(model, reads, source), inputs, len(y)).astype(np.float64)
+    if norm:
+        mean, variance = features.mean(axis=0), features.var(axis=0)
+        write_constant(made.graph, [(norm, 3)], mean.astype(np.float32))
+        write_constant(made.graph, [(norm, 4)], variance.astype(np.float32))
+        features = (features - mean) / np.sqrt(variance + EPSILON)
+    x = np.column_stack((features, np.ones(len(features))))
+    p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
+    targets = np.eye(classes)[of]
+    if layers.softmax:
+        fitted = _softmax_fit(x, targets, len(labels) or classes, start.ridge / start.weight)
+    else:
+        fitted = start.weight * p @ x.T @ targets
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
-    return Started(made, p, Seen(features, labels))
+    seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
+    return Started(made, p, seen, labels, Seen(features, of))
+
+
+def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:
+    """The mean squared error of each sample's reconstruction by an autoencoder; without labels."""
+    shapes = {name: graph.shape(name) for name in graph.inputs}
+    inputs = load_inputs(samples, shapes, (1, 1))
+    model = ending_at(read_model(Path(source), data), graph.outputs[0], source)
+    [x] = inputs.values()
+    made = _features(model, inputs, len(x)).astype(np.float64)
+    given = x.reshape(len(x), -1).astype(np.float64)
+    if made.shape != given.shape:
+        raise UserError(
+            f"{source}: its output has {made.shape[1]} values and its input {given.shape[1]}; loss "
+            "reconstruction compares one with the other"
+        )
+    errors: Array = ((made - given) ** 2).mean(axis=1)
+    return errors
+
+
+def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:
+    """The weights (inputs + 1, outputs), of which those of outputs without a label stay zero."""
+    count = len(x)
+    penalty = np.full((x.shape[1], 1), ridge / count)
+    penalty[-1] = 0.0
+    rate = 1 / (0.5 * np.linalg.eigvalsh(x.T @ x / count)[-1] + ridge / count)
+    w = ahead = np.zeros((x.shape[1], in_use))
+    for step in range(STEPS):
+        z = x @ ahead
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        next_w = ahead - rate * (x.T @ (p - targets[:, :in_use]) / count + penalty * ahead)
+        ahead = next_w + step / (step + 3) * (next_w - w)
+        w = next_w
+    return np.pad(w, ((0, 0), (0, targets.shape[1] - in_use)))
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:
     """(N, features), each sample by itself: a file may know only batch 1."""
+    from tinyodl.frontend.runtime import session  # onnxruntime loads slowly
+
     runtime = session(model)
     rows = []
     for index in range(count):

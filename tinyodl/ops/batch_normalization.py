@@ -51,14 +51,15 @@ def batch_normalization(node: OnnxNode, scope: Scope) -> None:
             raise Unsupported(
                 f"a constant of shape {shape} on {channels} channels", f"({channels},)"
             )
-    spread = scope.floats(node, 4).astype(np.float64) + node.number("epsilon", 1e-5)
+    variance, epsilon = scope.floats(node, 4), node.number("epsilon", 1e-5)
+    spread = variance.astype(np.float64) + epsilon
     if not (spread > 0).all():
         raise Unsupported("variance + epsilon is not positive", "positive variances")
     rstd = (1 / np.sqrt(spread)).astype(np.float32)
     name = scope.fresh(f"{node.name}.rstd")
     scope.add(Tensor(name, rstd.shape, Storage.FLASH, data=rstd))
     held = (scope.parameter(node, slot, scope.floats(node, slot)) for slot in (1, 2, 3))
-    attrs = {"deviation": np.sqrt(spread)}
+    attrs = {"deviation": np.sqrt(spread), "variance": variance, "epsilon": epsilon}
     scope.emit("BatchNormalization", node.name, (x.name, *held, name), node.outputs[0], attrs)
 
 

@@ -1,4 +1,4 @@
-"""ByChannels: a part of the backward pass through wide maps by channels (`tinyodl.by_channels`).
+"""ByChannels: a part of the backward pass through wide maps by channels.
 
 In each turn of a loop every node of the part works on the same few channels, so the gradients of
 the wide maps are held only as planes of these channels. Sums are made in the order of the channels,

@@ -2,10 +2,10 @@
 
     y[j] = b[j] + sum over k of w[j, k] * x[k]     w = scale * u,  b = u,  u in [-1, 1)
 
-u is `hash_values` of the seed and of the place, j * (K + 1) + k for w[j, k] and j * (K + 1) + K for
-b[j]. `scale` is a power of two, so every weight is exactly a float32 number. Input: x (1, K).
-Output: (1, N). It cannot learn. Matsutani and Marculescu: A tiny supervised ODL core with auto data
-pruning for human activity recognition, BSN 2024; the hash is Wellons' lowbias32.
+u are the numbers of `hash_values`: a row of them, of even length, for the weights and the bias of
+each output. `scale` is a power of two, so every weight is exactly a float32 number. Input: x
+(1, K). Output: (1, N). It cannot learn. Matsutani and Marculescu: A tiny supervised ODL core with
+auto data pruning for human activity recognition, BSN 2024; the hash is Wellons' lowbias32.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from tinyodl.ops.shared import Call, Operator, Ref, ShapeTuple, register
 
 
 def hash_values(seed: int, count: int) -> NDArray[np.float32]:
-    """The numbers u in [-1, 1) of the places 0 to `count` - 1; multiples of 2^-23."""
+    """The first `count` numbers u in [-1, 1) of a seed; multiples of 2^-15."""
     with np.errstate(over="ignore"):
-        x = np.arange(count, dtype=np.uint32) + np.uint32(seed & 0xFFFFFFFF) * np.uint32(0x9E3779B9)
+        first = np.uint32(seed & 0xFFFFFFFF) * np.uint32(0x9E3779B9)
+        x = np.arange((count + 1) // 2, dtype=np.uint32) + first
         x ^= x >> np.uint32(16)
         x *= np.uint32(0x7FEB352D)
         x ^= x >> np.uint32(15)
         x *= np.uint32(0x846CA68B)
         x ^= x >> np.uint32(16)
-    integers = x.view(np.int32) >> np.int32(8)
-    return integers.astype(np.float32) * np.float32(2.0**-23)
+    halves = x.astype("<u4").view("<i2")[:count]
+    return halves.astype(np.float32) * np.float32(2.0**-15)
 
 
 def hash_scale(inputs: int) -> float:
@@ -44,8 +45,9 @@ def hashed_weights(
     seed: int, outputs: int, inputs: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The weight (outputs, inputs) and the bias (outputs) that the kernel computes with."""
-    u = hash_values(seed, outputs * (inputs + 1)).reshape(outputs, inputs + 1)
-    return u[:, :-1] * np.float32(hash_scale(inputs)), u[:, -1].copy()
+    length = 2 * (inputs // 2 + 1)
+    u = hash_values(seed, outputs * length).reshape(outputs, length)
+    return u[:, :inputs] * np.float32(hash_scale(inputs)), u[:, inputs].copy()
 
 
 def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:

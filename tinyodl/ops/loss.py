@@ -4,6 +4,9 @@
     MeanSquaredError    loss = mean (y - t)^2                gy = 2 (y - t) / n
     OneHotSquaredError  the same with t = onehot(label)
 
+With the attribute `in_use` only the outputs that have a label take part, the first of them; the
+gradient of the others is 0.
+
 The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
 """
 
@@ -26,7 +29,16 @@ def _scalar(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
 
 def _of_label(function: str, node: Node, graph: Graph) -> Call:
     z = node.inputs[0]
-    return Call(function, (graph.tensor(z).size, Ref(z), Symbol("label"), Ref(node.outputs[0])))
+    size = Symbol("in_use") if node.attrs.get("in_use") else graph.tensor(z).size
+    return Call(function, (size, Ref(z), Symbol("label"), Ref(node.outputs[0])))
+
+
+def _gradient_of_label(function: str, node: Node, graph: Graph) -> Call:
+    if not node.attrs.get("in_use"):
+        return _of_label(f"{function}_gradient_f32", node, graph)
+    z, size = node.inputs[0], graph.tensor(node.inputs[0]).size
+    operands = (Ref(z), Symbol("label"), Ref(node.outputs[0]))
+    return Call(f"{function}_gradient_in_use_f32", (size, Symbol("in_use"), *operands))
 
 
 def _squared_error(function: str, node: Node, graph: Graph) -> Call:
@@ -45,7 +57,7 @@ register(
 register(
     Operator(
         "CrossEntropyGradient",
-        call=lambda n, g: _of_label("cross_entropy_gradient_f32", n, g),
+        call=lambda n, g: _gradient_of_label("cross_entropy", n, g),
         kernel="cross_entropy_f32.h",
         in_place=(0,),
     )
@@ -77,7 +89,7 @@ register(
 register(
     Operator(
         "OneHotSquaredErrorGradient",
-        call=lambda n, g: _of_label("one_hot_squared_error_gradient_f32", n, g),
+        call=lambda n, g: _gradient_of_label("one_hot_squared_error", n, g),
         kernel="mean_squared_error_f32.h",
         in_place=(0,),
     )

@@ -110,9 +110,15 @@ def _fewest_rows(
     node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple
 ) -> tuple[ShapeTuple, ShapeTuple]:
     """The maps x and y where they are there as a whole: a pointwise one sees them as one row."""
-    if w[2:] != (1, 1) or tuple(node.attrs["strides"]) != (1, 1) or any(node.attrs["pads"]):
+    if not _is_pointwise(node, w):
         return x, y
     return (*x[:2], 1, prod(x[2:])), (*y[:2], 1, prod(y[2:]))
+
+
+def _is_pointwise(node: Node, w: ShapeTuple) -> bool:
+    """Whether each output is made of the pixel at its own place."""
+    alone = tuple(node.attrs["strides"]) == (1, 1) and not any(node.attrs["pads"])
+    return w[2:] == (1, 1) and alone
 
 
 def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
@@ -186,16 +192,25 @@ def _on_map(node: Node, graph: Graph, row: int) -> int:
 
 
 def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
-    """Depthwise, where no row of y is written over one of x that is still read.
+    """Pointwise, if y has no more channels than x; depthwise, if no row is overwritten early."""
+    x, w, y = (graph.shape(name) for name in (*node.inputs[:2], node.outputs[0]))
+    if _is_depthwise(node, x, y):
+        fits = _is_depthwise_in_place(node, graph)
+    else:
+        fits = _is_pointwise(node, w) and y[1] <= x[1] and not is_dense(node.attrs, x, w)
+    return (0,) if fits else ()
+
+
+def _is_depthwise_in_place(node: Node, graph: Graph) -> bool:
+    """No row of y is written over one of x that is still read.
 
     Smaller maps of y only in the order of the channels.
     """
     x, y = graph.shape(node.inputs[0]), graph.shape(node.outputs[0])
-    if not _is_depthwise(node, x, y) or (_Inputs.of(node).order and prod(x) != prod(y)):
-        return ()
+    if _Inputs.of(node).order and prod(x) != prod(y):
+        return False
     rows = range(1, y[2] + 1)
-    fits = prod(y) <= prod(x) and all(n * y[3] <= _needs(node, graph, n) * x[3] for n in rows)
-    return (0,) if fits else ()
+    return prod(y) <= prod(x) and all(n * y[3] <= _needs(node, graph, n) * x[3] for n in rows)
 
 
 def _gradient(backward: Backward, node: Node, gy: str, *_: None) -> None:

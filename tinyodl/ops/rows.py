@@ -1,4 +1,4 @@
-"""Rows: a part of the network that runs row by row through all its layers (`tinyodl.rows`).
+"""Rows: a part of the network that runs row by row through all its layers (`tinyodl.memory.rows`).
 
 In each turn of a loop every node of the part makes the next rows of its output, or none: as many as
 the nodes behind it can use. So their maps are held only as rings of a few rows. A row is made once,

@@ -12,7 +12,7 @@ from html import escape
 from itertools import accumulate
 from math import ceil, floor, log10
 
-from tinyodl.runlog import Run
+from tinyodl.runlog import Run, Step
 
 WIDTH = 500
 HEIGHT = 250
@@ -56,14 +56,23 @@ def accuracy_curves(runs: Sequence[Run], names: Sequence[str]) -> list[Curve]:
         Curve(
             name,
             rolling_mean(
-                [100.0 * (step.predicted == step.label) for step in run.steps],
-                window(len(run.steps)),
+                [100.0 * (step.predicted == step.label) for step in _labelled(run)],
+                window(len(_labelled(run))),
             ),
             index % SERIES_COLORS,
         )
         for index, (run, name) in enumerate(zip(runs, names, strict=True))
-        if run.steps and run.steps[0].label is not None
+        if _labelled(run)
     ]
+
+
+def _labelled(run: Run) -> list[Step]:
+    return [step for step in run.steps if step.label is not None]
+
+
+def _judged(run: Run) -> list[Step]:
+    """The steps that have a loss, be it none that is a number."""
+    return [step for step in run.steps if not step.unlabelled]
 
 
 def loss_curves(runs: Sequence[Run], names: Sequence[str]) -> list[Curve]:
@@ -71,7 +80,7 @@ def loss_curves(runs: Sequence[Run], names: Sequence[str]) -> list[Curve]:
     return [
         Curve(
             name,
-            rolling_mean([step.loss for step in run.steps], window(len(run.steps))),
+            rolling_mean([step.loss for step in _judged(run)], window(len(_judged(run)))),
             index % SERIES_COLORS,
         )
         for index, (run, name) in enumerate(zip(runs, names, strict=True))

@@ -64,4 +64,5 @@ def learns(layer: LayerRecord) -> str:
     if layer.channels is not None:
         chosen = layer.channels
         return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
-    return {"none": "frozen", "bias": "bias", "weights": "weights and bias"}[layer.updates]
+    words = {"none": "frozen", "weights": "weights and bias", "statistics": "mean and variance"}
+    return words.get(layer.updates, layer.updates)

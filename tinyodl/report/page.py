@@ -13,7 +13,8 @@ from tinyodl import __version__
 from tinyodl.boards import Board, board_names, load_board
 from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
-from tinyodl.report import curves, figures, groups, memory_map, watching
+from tinyodl.metrics import ClassMetrics, ErrorMetrics
+from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
 
@@ -110,6 +111,8 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         sentences=watching.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
+        counted=_counted(runs, names),
+        histograms=_histograms(runs, names),
         projects=projects,
         phases=PHASES,
     )
@@ -145,6 +148,56 @@ def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:
     if len(before_all) == 1 and len(runs) > 1:
         before_all = [_matrix("before, all runs", before_all[0].evaluation)]
     return [matrix for matrix in [*before_all, *after] if matrix.evaluation.confusion]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A matrix that a device has counted, and what follows from it."""
+
+    matrix: Matrix
+    metrics: ClassMetrics
+
+
+def _counted(runs: Sequence[Run], names: Sequence[str]) -> list[Counted]:
+    found = []
+    for run, name in zip(runs, names, strict=True):
+        metrics = run.record.metrics
+        if isinstance(metrics, ClassMetrics) and metrics.samples:
+            evaluation = Evaluation(
+                samples=metrics.samples,
+                loss=None,
+                accuracy=metrics.accuracy,
+                confusion=metrics.confusion,
+                labels=metrics.labels,
+            )
+            title = "while learning" if len(runs) == 1 else name
+            found.append(Counted(_matrix(title, evaluation), metrics))
+    return found
+
+
+@dataclass(frozen=True)
+class ErrorView:
+    """What a device has counted of its reconstructions; `drawing` is "" where there were none."""
+
+    name: str
+    metrics: ErrorMetrics
+    drawing: Markup
+
+    @property
+    def by_label(self) -> list[tuple[str, tuple[int, int]]]:
+        """The samples below and above the threshold, of the labels that there were."""
+        rows = zip(("normal", "anomaly", "none"), self.metrics.anomalies, strict=True)
+        return [(label, row) for label, row in rows if any(row)]
+
+
+def _histograms(runs: Sequence[Run], names: Sequence[str]) -> list[ErrorView]:
+    found = []
+    for run, name in zip(runs, names, strict=True):
+        metrics = run.record.metrics
+        if isinstance(metrics, ErrorMetrics):
+            title = "Errors learned from" if len(runs) == 1 else f"Errors learned from, {name}"
+            found.append(ErrorView(name, metrics, Markup(histogram.draw(title, metrics))))
+    return found
 
 
 def _matrix(title: str, evaluation: Evaluation) -> Matrix:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tinyodl.boards import Board, load_board
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
+from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.report import groups, watching
 from tinyodl.report.figures import (
     count,
@@ -291,6 +292,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         console.print(sentence)
     _print_steps(console, runs)
     for run in runs:
+        if run.record.metrics:
+            _print_metrics(console, run.record.metrics)
         if run.steps and not run.record.saved:
             console.print(
                 f"{run.folder}: the weights are not in the board's store; when it loses power they "
@@ -327,15 +330,45 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(
         f"{count(evaluation.samples)} samples{accuracy}, mean loss {significant(evaluation.loss)}"
     )
-    confusion = evaluation.confusion
+    if evaluation.confusion:
+        labels = evaluation.labels or range(len(evaluation.confusion))
+        _print_confusion(console, evaluation.confusion, labels)
+
+
+def _print_confusion(
+    console: Console, confusion: Sequence[Sequence[int]], labels: Sequence[int]
+) -> None:
+    """The matrix, where it fits a terminal."""
     if not confusion or len(confusion) > 20:
         return
-    table = _table("label \\ predicted", *(f"{index}#" for index in range(len(confusion))))
+    table = _table("label \\ predicted", *(f"{label}#" for label in labels))
     for label, row in enumerate(confusion):
         cells = [
             Text(str(number) if number else ".", "green" if label == column else
                  "red" if number else "dim")
             for column, number in enumerate(row)
         ]  # fmt: skip
-        table.add_row(str(label), *cells)
+        table.add_row(str(labels[label]), *cells)
+    console.print(table)
+
+
+def _print_metrics(console: Console, metrics: Metrics) -> None:
+    """What the device has counted."""
+    if isinstance(metrics, ClassMetrics):
+        console.print(
+            f"Counted by the device, before learning from each: {count(metrics.samples)} samples, "
+            f"accuracy {percent(metrics.accuracy)}, of late {percent(metrics.recent)}, macro-F1 "
+            f"{percent(metrics.macro_f1)}."
+        )
+        _print_confusion(console, metrics.confusion, metrics.labels)
+        return
+    console.print(
+        f"Reconstruction error, counted by the device: {count(metrics.errors)} samples, mean "
+        f"{significant(metrics.mean)}, standard deviation {significant(metrics.deviation)}; "
+        f"threshold {metrics.rule}: {significant(metrics.threshold)}."
+    )
+    table = _table("label", "below#", "above#")
+    for label, row in zip(("normal", "anomaly", "none"), metrics.anomalies, strict=True):
+        if any(row):
+            table.add_row(label, *map(count, row))
     console.print(table)

@@ -34,6 +34,7 @@ enum {
     NET_PARAMETERS = 4, /* weight, bias, gradient sum, samples in it */
     NET_STATE_BYTES = NET_CLASSES * (2 * FAKE_INPUTS + 1) * 4 + 4,
     NET_BATCH = 2,
+    NET_SKIPPED = -2,
 };
 
 static const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
@@ -53,6 +54,7 @@ void net_reset(void);
 void net_receive(uint32_t buffer, uint32_t offset, const void *from, uint32_t count);
 void net_forward(void);
 int32_t net_predicted(void);
+int net_takes(int32_t label, int to_learn);
 float net_evaluate(int32_t label);
 float net_train(int32_t label);
 uint32_t net_flush(void);

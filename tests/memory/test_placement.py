@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyodl.placement import place
+from tinyodl.memory.placement import place
 
 
 @st.composite

@@ -22,7 +22,7 @@ from graphlib import CycleError, TopologicalSorter
 import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.memory import arena_blocks, live_bytes, tensor_lifetimes
+from tinyodl.memory.arena import arena_blocks, live_bytes, tensor_lifetimes
 from tinyodl.ops import in_place_of
 from tinyodl.ops.shared import by_channels_of
 

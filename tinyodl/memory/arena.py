@@ -3,8 +3,8 @@
 Tensors that share memory form a `Block`: a view and what it looks at, an in-place output with the
 input it takes over, and the inputs of a model that has several, side by side. A block takes as many
 bytes at a step as its tensors that are alive then, so it may shrink. Blocks that are alive at the
-same time must not overlap; `tinyodl.placement` finds their offsets. The lower bound is the peak of
-live bytes: no placement of these blocks can be smaller.
+same time must not overlap; `placement` finds their offsets. The lower bound is the peak of live
+bytes: no placement of these blocks can be smaller.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyodl.graph import Graph, Storage
+from tinyodl.memory.placement import place
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
-from tinyodl.placement import place
 from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
@@ -58,10 +58,24 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     """Place every arena tensor of `graph`, whose nodes are in execution order.
 
     Inputs are alive from the upload on; outputs stay alive to the end, so that they can be read
-    after the step.
+    after the step. Where the lower bound is missed, outputs that have room beside their inputs are
+    also tried by themselves: smaller blocks are easier to place.
     """
     lifetimes = tensor_lifetimes(graph)
-    blocks, within = arena_blocks(graph, lifetimes)
+    plan = _placed(graph, lifetimes)
+    if plan.nbytes == plan.lower_bound:
+        return plan
+    live = live_bytes(plan.blocks, len(graph.nodes))
+    apart = _placed(graph, lifetimes, {step: plan.lower_bound - nbytes for step, nbytes in live})
+    return min(plan, apart, key=lambda each: each.nbytes)
+
+
+def _placed(
+    graph: Graph,
+    lifetimes: Mapping[str, tuple[int, int]],
+    room: Mapping[int, int] | None = None,
+) -> ArenaPlan:
+    blocks, within = arena_blocks(graph, lifetimes, room)
     heights = np.zeros((len(blocks), len(graph.nodes) + 2), np.int64)
     for row, block in zip(heights, blocks, strict=True):
         row[block.first - UPLOAD : block.last - UPLOAD + 1] = block.heights
@@ -107,12 +121,15 @@ def live_bytes(blocks: tuple[Block, ...], steps: int) -> list[tuple[int, int]]:
 
 
 def arena_blocks(
-    graph: Graph, lifetimes: Mapping[str, tuple[int, int]]
+    graph: Graph,
+    lifetimes: Mapping[str, tuple[int, int]],
+    room: Mapping[int, int] | None = None,
 ) -> tuple[tuple[Block, ...], Mapping[str, int]]:
     """The blocks in the order of their first steps, and the offset of each tensor within its own.
 
     Inputs lie side by side, each at a multiple of its element's size; views are merged with what
-    they look at, then in-place outputs with the input they take over.
+    they look at, then in-place outputs with the input they take over: all that can, or where `room`
+    gives the bytes that are free at each step only those that do not fit there.
     """
     home: dict[str, str] = {name: name for name in lifetimes}
     members: dict[str, list[str]] = {name: [name] for name in lifetimes}
@@ -141,7 +158,10 @@ def arena_blocks(
         if OPERATORS[node.op].call is None:
             merge(node.inputs[0], node.outputs[0])
     for step, node in enumerate(graph.nodes):
-        for slot in in_place_of(node, graph):
+        slots = in_place_of(node, graph)
+        if slots and room and aligned(graph.tensor(node.outputs[0]).nbytes) <= room[step]:
+            continue
+        for slot in slots:
             taken = node.inputs[slot]
             if taken not in home:
                 continue

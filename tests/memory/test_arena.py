@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.models import LARGE, SHIPPED, name
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Storage, Tensor
-from tinyodl.memory import UPLOAD, live_bytes, plan_arena
+from tinyodl.memory.arena import UPLOAD, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
 from tinyodl.select import choose
@@ -115,6 +115,24 @@ def test_views_and_in_place_activations_cost_nothing():
     assert plan.nbytes == plan.lower_bound == 32
     assert set(plan.offsets.values()) == {0}
     assert plan.lifetimes["x"] == (UPLOAD, 0)
+
+
+def test_an_output_is_by_itself_where_there_is_room_beside_its_input():
+    graph = Graph(
+        (Node("Relu", "relu", ("x",), ("a",)), Node("Relu", "again", ("a",), ("y",))),
+        {n: Tensor(n, (1, 8)) for n in ("x", "a", "y")},
+        ("x",),
+        ("y",),
+    )
+    lifetimes = tensor_lifetimes(graph)
+
+    def made(room):
+        blocks, _ = arena_blocks(graph, lifetimes, room)
+        return [block.tensors for block in blocks]
+
+    assert made(None) == [("x", "a", "y")]
+    assert made({0: 32, 1: 31}) == [("x",), ("a", "y")]
+    assert made({0: 31, 1: 32}) == [("x", "a"), ("y",)]
 
 
 def test_an_input_that_is_read_later_is_not_taken_over():

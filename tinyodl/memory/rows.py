@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.memory import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
+from tinyodl.memory.arena import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import ByRows
 from tinyodl.ops.shared.rows import height
@@ -308,7 +308,8 @@ class _Lives:
                 if step < len(carried):
                     carried[step] += aligned(max(tops, default=0))
         last_use = {name: last for name, (_, last) in lifetimes.items()}
-        forward = sum(node.phase is Phase.FORWARD for node in graph.nodes)
+        phases = [node.phase for node in graph.nodes]
+        forward = phases.index(Phase.BACKWARD) if Phase.BACKWARD in phases else len(phases)
         return cls(upload, steps, carried, last_use, forward)
 
 
@@ -319,9 +320,13 @@ def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
     place of the upload.
     """
     for end in range(1, lives.forward + 1):
+        if not graph.nodes[end - 1].outputs:  # what follows the samples
+            continue
         result = graph.nodes[end - 1].outputs[0]
         for first in range(end - 1, -1, -1):
             node = graph.nodes[first]
+            if not node.outputs:
+                break
             inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
             if not inside or not _can_run(node, graph):
                 break

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostnet import HostNet
+from tests.memory.test_arena import assert_sound
 from tests.models import ROOT, shared_only
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps
-from tests.test_memory import assert_sound
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
-from tinyodl.by_channels import by_channels, most_together, regions, with_regions
 from tinyodl.codegen.network import render_network
 from tinyodl.frontend import Changes, prepare
-from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph, Node, Phase, Quantization
-from tinyodl.memory import live_bytes, plan_arena
+from tinyodl.memory.arena import live_bytes, plan_arena
+from tinyodl.memory.by_channels import by_channels, most_together, regions, with_regions
+from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import OPERATORS
 from tinyodl.select import with_channels
 from tinyodl.training import differentiate

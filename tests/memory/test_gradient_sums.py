@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.hostnet import HostNet
+from tests.memory.test_arena import assert_sound
+from tests.memory.test_by_channels import Mobile, layers, learning
 from tests.random_int8 import POINTWISE, SAME_3X3
-from tests.test_by_channels import Mobile, layers, learning
-from tests.test_memory import assert_sound
-from tinyodl.gradient_sums import sums_in_place
 from tinyodl.graph import Graph
-from tinyodl.memory import plan_arena
+from tinyodl.memory.arena import plan_arena
+from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import in_place_of
 from tinyodl.training import differentiate, state_name
 from tinyodl.update_plan import ChannelUpdate

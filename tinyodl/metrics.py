@@ -1,0 +1,113 @@
+"""What the device has counted of its own predictions, as a run's log and the report have it.
+
+Counts go on from run to run, like the weights: they are since the last RESET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import sqrt
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from tinyodl.graph import Array
+from tinyodl.kept import (
+    ANOMALIES,
+    CONFUSION,
+    HISTOGRAM,
+    MOMENTS,
+    RECENT,
+    THRESHOLD,
+    bin_edges,
+)
+from tinyodl.manifest import Manifest
+
+
+class ClassMetrics(BaseModel):
+    """Of classes: `confusion[label][predicted]` counts samples, in the order of `labels`.
+
+    A sample that came when no output had a label yet has no prediction and is in neither. `recent`
+    is the accuracy in which older predictions count less; None where there were none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    recent: float | None
+
+    @property
+    def samples(self) -> int:
+        """Predictions that were counted."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right ones."""
+        right = sum(row[index] for index, row in enumerate(self.confusion))
+        return right / self.samples if self.samples else None
+
+    @property
+    def macro_f1(self) -> float | None:
+        """The mean of 2 right / (labelled so + predicted so) over the classes that there were."""
+        scores = []
+        for index, row in enumerate(self.confusion):
+            either = sum(row) + sum(other[index] for other in self.confusion)
+            if either:
+                scores.append(2 * row[index] / either)
+        return sum(scores) / len(scores) if scores else None
+
+
+class ErrorMetrics(BaseModel):
+    """Of reconstructions: the errors that were learned from, and what was above the threshold.
+
+    `anomalies` has a row for the labels normal, anomaly, and none; of each, how many samples were
+    below and above the threshold as it was then. `threshold` is None where there is none yet.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    threshold: float | None
+    errors: int
+    mean: float
+    deviation: float
+    histogram: tuple[float, ...]
+    anomalies: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Of the histogram's bins, one more than those."""
+        return tuple(bin_edges().tolist())
+
+
+Metrics = ClassMetrics | ErrorMetrics
+
+
+def read_metrics(
+    manifest: Manifest, labels: Sequence[int] | None, read: Callable[[str], Array]
+) -> Metrics | None:
+    """What a board has counted; None where it counts nothing. `read` reads what it keeps."""
+    if manifest.plan.loss == "reconstruction":
+        normal, anomaly, none = ((int(a), int(b)) for a, b in read(ANOMALIES).tolist())
+        mean, variance, errors = map(float, read(MOMENTS))
+        threshold = float(read(THRESHOLD)[0])
+        return ErrorMetrics(
+            rule=manifest.plan.threshold,
+            threshold=threshold if threshold < np.finfo(np.float32).max else None,
+            errors=int(errors),
+            mean=mean,
+            deviation=sqrt(variance),
+            histogram=tuple(read(HISTOGRAM).tolist()),
+            anomalies=(normal, anomaly, none),
+        )
+    if not manifest.plan.metrics or labels is None:
+        return None
+    right, seen = map(float, read(RECENT))
+    there = len(labels)
+    return ClassMetrics(
+        labels=tuple(labels),
+        confusion=tuple(map(tuple, read(CONFUSION)[:there, :there].tolist())),
+        recent=right / seen if seen else None,
+    )

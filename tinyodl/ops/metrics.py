@@ -1,0 +1,65 @@
+"""What the device counts of its own predictions, at every TRAIN and before it learns.
+
+CountConfusion    confusion[label][predicted] += 1; of the latest predictions, each of which counts
+                  `fading` times less with every one that follows, those that were right and all
+CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 2 in the place of
+                  -1, not known
+ErrorStatistics   mean and variance of the error of what is reconstructed, its histogram, and from
+                  these the threshold above which an error is flagged
+
+The statistics are of samples that are not known to be anomalies. With r = 1 / n, or 1 - forgetting
+where that is more, mean and variance go as in `Standardize`, and the counts of the histogram are
+multiplied by `forgetting` each time. The threshold, from `MINIMUM` samples on:
+
+    gaussian:Z     mean + Z sqrt(variance)
+    percentile:P   below which P % of the histogram lie, on a straight line inside a bin
+    fixed:T        T, always
+
+The histogram has four bins an octave: bin i begins at 2^(FIRST + i / 4 rounded down) times
+1, 1.25, 1.5 or 1.75; what is beyond its ends is in the first or the last bin.
+
+Prequential accuracy with a fading factor: Gama, Sebastiao, Rodrigues: On evaluating stream learning
+algorithms, 2013.
+"""
+
+from __future__ import annotations
+
+from tinyodl.graph import Graph, Node
+from tinyodl.kept import BINS
+from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
+
+MINIMUM = 16
+COUNTERS = frozenset({"CountConfusion", "CountAnomaly", "ErrorStatistics"})
+KINDS = ("gaussian", "percentile", "fixed")
+
+
+def _confusion(node: Node, graph: Graph) -> Call:
+    y, confusion, recent = node.inputs
+    outputs = graph.tensor(y).size
+    among: Argument = Symbol("choices") if node.attrs["choices"] else outputs
+    operands = (Symbol("label"), Ref(y), Ref(confusion), Ref(recent))
+    return Call("count_confusion", (outputs, among, node.attrs["fading"], *operands))
+
+
+def _anomaly(node: Node, graph: Graph) -> Call:
+    return Call("count_anomaly", (Symbol("label"), Symbol("anomalous"), Ref(node.inputs[0])))
+
+
+def _statistics(node: Node, graph: Graph) -> Call:
+    attrs = node.attrs
+    forgetting, value = float(attrs["forgetting"]), float(attrs["value"])
+    operands = map(Ref, node.inputs)
+    function = f"error_statistics_{attrs['kind']}"
+    return Call(function, (Symbol("label"), forgetting, value, *operands))
+
+
+register(Operator("CountConfusion", _confusion, "metrics_f32.h"))
+register(Operator("CountAnomaly", _anomaly, "metrics_f32.h"))
+register(
+    Operator(
+        "ErrorStatistics",
+        _statistics,
+        "metrics_f32.h",
+        macs=lambda n, g: BINS if n.attrs["forgetting"] < 1 else 2,
+    )
+)
