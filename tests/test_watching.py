@@ -11,10 +11,12 @@ import pytest
 
 import tinyodl
 from tests.frontend.models import model, saved
-from tests.hostnet import HostNet
+from tests.hostnet import HostNet, _Buffer, build
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, dense, stream
 from tinyodl import runlog
+from tinyodl.boards import load_board
+from tinyodl.compiler import compilation
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Command, Flag, RefusedError, Status, label_body
 from tinyodl.errors import DataError, UserError
@@ -101,6 +103,30 @@ class TestAsking:
         ended = trained.state()
         assert {n for n, raw in asked.state().items() if raw != ended[n]} <= {ASKED}
         assert asked.parameter(ASKED)[0] == trained.parameter(ASKED)[0] == 120
+
+    def test_so_it_is_behind_hashed_units(self, tmp_path):
+        x, y = person(8, "learn")
+        options = {"learner": "elm", "hidden": 20, "query": "auto", "drift": True, "guard": "6"}
+        made = compilation(WATCH, load_board("host"), options)
+        ended = []
+        for name in ("trained", "asked"):
+            library = build(made.network, tmp_path / name)
+            library.net_reset()
+            for sample, label in zip(x[:60], y[:60], strict=True):
+                library.net_receive(0, 0, sample.tobytes(), sample.nbytes)
+                if name == "trained":
+                    library.net_train(int(label))
+                else:
+                    library.net_ask(ctypes.byref(ctypes.c_float()))
+                    library.net_learn(int(label))
+            places = (_Buffer * len(made.manifest.parameters)).in_dll(library, "net_parameters")
+            ended.append(
+                {
+                    record.name: ctypes.string_at(place.data, place.bytes)
+                    for record, place in zip(made.manifest.parameters, places, strict=True)
+                }
+            )
+        assert {n for n, raw in ended[0].items() if raw != ended[1][n]} <= {ASKED}
 
     @pytest.mark.parametrize("rule", ["rls", "sgd"])
     def test_the_margin_is_the_lead_of_the_best_output(self, tmp_path, rule):

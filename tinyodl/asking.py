@@ -37,12 +37,13 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class FromData:
-    """The labels that come with the samples."""
+    """The labels that come with the samples; -1 is none."""
 
     name: str = "the data"
 
     def label(self, samples: Samples, index: int) -> int | None:
-        return int(samples.y[index])
+        label = int(samples.y[index])
+        return label if label >= 0 else None
 
 
 @dataclass(frozen=True)

@@ -159,10 +159,13 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
-        if self.watches and self.loss not in LABELLED:
-            raise ValueError(f"query, drift and guard are for class labels: not for {self.loss}")
-        if self.watches and self.labels is not None:
-            raise ValueError("query, drift and guard are not there with --max-classes and --grow")
+        if self.watches and self.loss == "mse":
+            raise ValueError("query, drift and guard are for class labels: not for loss mse")
+        if self.watches and (self.loss == "reconstruction" or self.labels is not None):
+            raise ValueError(
+                "query, drift and guard are for outputs that stand for one class each: neither for "
+                "loss reconstruction nor for labels that come as they like (--max-classes)"
+            )
         return self
 
     @model_validator(mode="after")

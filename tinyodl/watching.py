@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyodl import kept
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS
@@ -31,6 +32,9 @@ COUNTS, SPREAD = "<drift.counts>", "<drift.spread>"
 MEMORY, HELD_COUNTS = "<guard.features>", "<guard.counts>"
 SINCE, BEST = "<guard.since>", "<guard.best>"
 KEPT = frozenset({RECORD, ASKED, TRAINED, RECENT, COUNTS, SPREAD, MEMORY, HELD_COUNTS, SINCE, BEST})
+
+# What is counted beside learning goes on counting when the guard goes back.
+_COUNTED = {kept.LABELS, kept.CONFUSION, kept.RECENT}
 
 # The part of a step that a node runs in, where it is none of forward, loss, backward and update.
 SECTIONS = {
@@ -128,13 +132,13 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     [loss] = [node for node in graph.nodes if node.outputs == (LOSS,)]
     if plan.drift:
         tensors += _drift_tensors(graph, plan, seen)
-        kept: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
-        look.append(_node("DriftLook", kept, (DRIFT,), Phase.FORWARD))
+        reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
+        look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD))
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
             p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
             attrs = {"size": size, "ridge": plan.ridge}
             note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
-        note.append(_node("DriftLearn", (*kept, DRIFT), (), Phase.BACKWARD))
+        note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD))
     if plan.query:
         softmax = plan.loss == "cross-entropy"
         tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
@@ -142,13 +146,13 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax))
         record = RECORD if plan.query == "auto" else ""
         drift = DRIFT if plan.drift else ""
-        kept = (output, MARGIN, drift, GRID if record else "", record, ASKED)
-        look.append(_node("QueryDecision", kept, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
-        note.append(_node("QueryCount", kept, (), Phase.BACKWARD))
+        reads = (output, MARGIN, drift, GRID if record else "", record, ASKED)
+        look.append(_node("QueryDecision", reads, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
+        note.append(_node("QueryCount", reads, (), Phase.BACKWARD))
     if plan.guard:
         tensors += _guard_tensors(graph)
-        kept = (_features(graph), MEMORY, HELD_COUNTS, SINCE)
-        note.append(_node("GuardHold", kept, (HELD,), Phase.BACKWARD))
+        reads = (_features(graph), MEMORY, HELD_COUNTS, SINCE)
+        note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
     at = graph.nodes.index(loss)
     nodes = (*graph.nodes[:at], *look, loss, *note, *graph.nodes[at + 1 :])
     return replace(graph.with_tensors(tensors), nodes=nodes)
@@ -238,7 +242,7 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
 
 def guarded(graph: Graph) -> list[Tensor]:
     """What learns, and what its optimiser keeps: what the guard keeps a second copy of."""
-    tensors = [t for t in graph.tensors.values() if t.name not in KEPT]
+    tensors = [t for t in graph.tensors.values() if t.name not in KEPT | _COUNTED]
     learned = [t for t in tensors if t.storage is Storage.PARAMETER]
     return learned + [t for t in tensors if t.storage is Storage.STATE]
 

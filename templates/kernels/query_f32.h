@@ -111,8 +111,8 @@ static inline void query_decide_f32(uint32_t seed, float threshold, float least_
         why |= FLAG_UNSURE;
     }
     if (why == 0 && explore > 0.0f) {
-        const uint32_t hash = hash_u32(seed * 0x9e3779b9u + (uint32_t)state[1]++);
-        if ((float)(hash >> 8) * explore < 0x1p24f) {
+        const uint32_t place = seed * 0x9e3779b9u + (uint32_t)state[1]++;
+        if ((float)(hash_u32(place) >> 8) * explore < 0x1p24f) {
             why |= FLAG_CHANCE;
         }
     }

@@ -59,8 +59,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, P, and the samples `shown`: `seen`, as they count.
+    """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
 
+    `shown` is what the layer reads of them.
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
 
