@@ -92,9 +92,15 @@ def images(count: int) -> Iterator[Split]:
 
 
 def as_image(x: Array) -> Array:
-    """128 x 128, from -1 to 1, as its card says."""
-    large = x.transpose(0, 3, 1, 2).repeat(4, 2).repeat(4, 3)
-    scaled: Array = (large.astype(np.float32) - 128) / np.float32(127.5)
+    """128 x 128, bilinear, from -1 to 1, as its card says: images (N, 3, 128, 128)."""
+    place = (np.arange(128) + 0.5) / 4 - 0.5
+    first = np.clip(np.floor(place), 0, 31).astype(int)
+    second = np.minimum(first + 1, 31)
+    share = np.clip(place - first, 0, 1).astype(np.float32)
+    large = x.transpose(0, 3, 1, 2).astype(np.float32)
+    large = large[:, :, first] * (1 - share)[:, None] + large[:, :, second] * share[:, None]
+    large = large[..., first] * (1 - share) + large[..., second] * share
+    scaled: Array = (np.rint(large) - 128) / np.float32(127.5)
     return scaled
 
 
