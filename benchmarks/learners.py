@@ -56,6 +56,7 @@ WATCH_LEARNERS = (
     Learner("rls, started, forgetting 0.99", {"learner": "rls", "forgetting": 0.99}, started=True),
     Learner("elm, 64 hidden", {"learner": "elm", "hidden": 64}),
     Learner("elm, 64 hidden, started", {"learner": "elm", "hidden": 64}, started=True),
+    Learner("transfer, cache of 28", {"learner": "transfer", "cache": 28}),
 )
 HAR_LEARNERS = (
     Learner("sgd, last layer, rate 0.01", {"learning_rate": 0.01}),
@@ -64,6 +65,7 @@ HAR_LEARNERS = (
     Learner("rls, started, weight 1", {"learner": "rls", "start_weight": 1.0}, started=True),
     Learner("elm on the input, 128 hidden", {"learner": "elm", "tap": ["input"]}),
     Learner("elm on the input, started", {"learner": "elm", "tap": ["input"]}, started=True),
+    Learner("transfer, cache of 24", {"learner": "transfer", "cache": 24}),
 )
 
 

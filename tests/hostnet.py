@@ -48,7 +48,7 @@ class HostNet:
         self.by_rows = arriving(self.training) is not None
         self.output = self.training.tensor(graph.outputs[0])
         self.input_shapes = [tensor.shape for tensor in self.inputs]
-        for name in ("net_evaluate", "net_train"):
+        for name in ("net_evaluate", "net_train", "net_replay"):
             getattr(self.library, name).restype = ctypes.c_float
         self.library.net_flush.restype = ctypes.c_uint32
         self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
@@ -66,6 +66,12 @@ class HostNet:
     def train(self, x: np.ndarray, label: int = 0, target: np.ndarray | None = None) -> float:
         self._load(x, target)
         return self.library.net_train(label)
+
+    def replay(self, batches: int, order: int) -> tuple[int, float]:
+        """Updates from the cache: the number of samples, and their mean loss."""
+        samples = ctypes.c_uint32()
+        loss = self.library.net_replay(batches, order, ctypes.byref(samples))
+        return samples.value, loss
 
     def flush(self) -> int:
         return self.library.net_flush()

@@ -254,7 +254,8 @@ def test_four_at_a_time_on_a_board_are_as_one_by_one(tmp_path):
     x[::4, :11] = random.permutation(np.array(EXTREME, np.float32)) / scaled
     start = random.integers(-127, 128, (rows, ROW[0])).astype(np.int8)
     left = random.integers(-128, 128, start.shape).astype(np.int8)
-    left[np.abs(start) == 127] = 0
+    start[1::5, 2:8] = -128  # as a file may begin
+    left[np.abs(start.astype(int)) >= 127] = 0
     w, fraction = start.copy(), left.copy()
     for i in range(rows):
         kernel.row(w[i], fraction[i], x[i])
@@ -277,7 +278,8 @@ def test_dense_rows_on_a_board_are_as_one_by_one(tmp_path):
     start = random.integers(-127, 128, x.shape).astype(np.int8)
     left = random.integers(-128, 128, x.shape).astype(np.int8)
     start[::7, ::2], start[::7, 1::2] = 127, -127
-    left[np.abs(start) == 127] = 0
+    start[1::5, 3:9] = -128  # as a file may begin
+    left[np.abs(start.astype(int)) >= 127] = 0
     w, fraction = start.copy(), left.copy()
     for i in range(rows):
         n = i % length + 1

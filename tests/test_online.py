@@ -15,7 +15,10 @@ from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved, weights
 from tests.models import ROOT, WATCH, shared_only
 from tests.test_learners import compiled, outputs, person
+from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl import runlog
+from tinyodl.boards import load_board
+from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Command, RefusedError
 from tinyodl.errors import DataError, UserError
 from tinyodl.kept import bin_edges
@@ -435,6 +438,28 @@ def test_an_autoencoder_learns_the_same_bits_on_a_board(tmp_path):
                           for p in session.manifest.parameters]  # fmt: skip
         ended.append(([(r.predicted, r.loss) for r in replies], parameters))
     assert ended[0] == ended[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learner": "online", "max_classes": 3, "metrics": True, "unlabelled": True, "tap": ["x"]},
+        {"learner": "online", "loss": "one-hot", "max_classes": 3, "batch": 2, "tap": ["x"]},
+        {"loss": "reconstruction", "threshold": "percentile:99", "forgetting": 0.9},
+        {"loss": "reconstruction", "threshold": "fixed:1", "update": "full"},
+    ],
+)
+def test_generated_code_has_no_finding(tmp_path, options):
+    """The sanitizers, and all warnings of a second compiler, on labels -1, 0 and 1."""
+    made = compilation(autoencoder(tmp_path), load_board("host"), options)
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for name, text in made.network.files.items():
+        (folder / name).write_text(text)
+    main = folder / "main.c"
+    main.write_text(MAIN.replace("step % NET_CLASSES", "step % 3 - 1"))
+    run_sanitized(main)
+    check_with_clang(main)
 
 
 @shared_only

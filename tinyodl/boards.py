@@ -63,6 +63,15 @@ class Energy(_Record):
     source: str  # document, table, conditions
 
 
+class Radio(_Record):
+    """The chip's radio while it sends, and the bits of user data a second that it then sends."""
+
+    supply_v: float
+    ma: float
+    bps: float
+    source: str  # document, table, conditions; how the goodput follows
+
+
 class Board(_Record):
     """One board. `port` names the folder of `templates/ports/`; sizes in bytes, clock in Hz."""
 
@@ -78,6 +87,7 @@ class Board(_Record):
     platformio: PlatformIo
     serial: Serial | None = None
     energy: Energy | None = None
+    radio: Radio | None = None
     settings: dict[str, int] = {}  # what the port must know about the board: PORT_... in config.h
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""

@@ -15,6 +15,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
+from tinyodl.feature_cache import BOOKS, FEATURES, cache_bytes
 from tinyodl.frontend import Changes, Prepared, Start, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
@@ -154,7 +155,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors)
-    training = watched(training, plan, prepared.met)
+    training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
@@ -192,7 +193,7 @@ def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
         raise DoesNotFitError(
             f"{manifest.model.source} needs {manifest.ram.total:,} B of RAM ({parts}), "
             f"{board.name} has {ram_limit:,} B; the largest tensors are {largest}; "
-            f"{_ram_advice(manifest)}"
+            f"{_ram_advice(manifest, ram_limit)}"
         )
     if manifest.flash.total > flash_limit:
         parts = ", ".join(f"{name} {size:,}" for name, size in manifest.flash.parts.items())
@@ -203,8 +204,20 @@ def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
         )
 
 
-def _ram_advice(manifest: Manifest) -> str:
+def _ram_advice(manifest: Manifest, limit: int) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
+    kept = {p.name: p for p in manifest.parameters}
+    if FEATURES in kept:
+        slots, features = kept[FEATURES].shape
+        taken = manifest.ram.parts["cache"]
+        each = (taken - kept[BOOKS].bytes) // slots
+        fitting = slots - -(-(manifest.ram.total - limit) // each)
+        if fitting > 0:
+            return (
+                f"the cache of {slots:,} samples of {features:,} features takes {taken:,} B, and "
+                f"one of {fitting:,} would fit: give --cache {fitting}, or tap the network where "
+                "it has fewer features"
+            )
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
     if manifest.plan.optimizer == "rls":
@@ -375,8 +388,9 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
-        "optimizer": held(Storage.STATE) - masters - watching,
+        "optimizer": held(Storage.STATE) - masters - watching - cache_bytes(training),
         "watching": watching + (4 * settings + 4 if settings else 0),
+        "cache": cache_bytes(training),
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),
     }

@@ -8,10 +8,15 @@ from typing import Literal, TypedDict, get_args
 
 from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import Loss, Master, Optimizer
+from tinyodl.update_plan import CachePolicy, Loss, Master, Optimizer
 
-Learner = Literal["online", "rls", "elm"]
+Learner = Literal["online", "rls", "elm", "transfer"]
 HIDDEN = 128  # hashed units, as in the published core
+
+# The rule of --learner transfer where nothing else is given; `replay` is then the batch.
+CACHE = 64
+BATCH = 8
+WEIGHT_DECAY = 2e-4  # as published
 
 
 class Options(TypedDict, total=False):
@@ -36,6 +41,9 @@ class Options(TypedDict, total=False):
     of "online". With loss "reconstruction" the layers of the model itself learn, as `update` says,
     and `start` is what the device shall know the errors of. `ridge` and `forgetting` are
     `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
+    "transfer" learns a `head` behind frozen layers, by momentum from a `cache` of their features;
+    `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head, `cut`, `tap` and
+    `classes` it is the model's own last layer that goes on learning.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -70,6 +78,10 @@ class Options(TypedDict, total=False):
     optimizer: Optimizer
     learning_rate: float
     batch: int
+    weight_decay: float
+    cache: int
+    cache_policy: CachePolicy
+    replay: int
     master: Master
     scaling: bool
     seed: int
@@ -81,7 +93,7 @@ class Options(TypedDict, total=False):
 
 # What belongs to learners, and to which of them.
 _OF: dict[str, tuple[Learner, ...]] = {
-    "classes": ("online", "rls", "elm"),
+    "classes": ("online", "rls", "elm", "transfer"),
     "max_classes": ("online", "rls", "elm"),
     "activation": ("online",),
     "grow": ("online",),
@@ -93,6 +105,7 @@ _BROUGHT: dict[Learner, tuple[str, ...]] = {
     "online": ("head",),
     "rls": ("head", "optimizer"),
     "elm": ("head", "optimizer"),
+    "transfer": (),
 }
 
 
@@ -122,6 +135,8 @@ def as_learner(options: Options) -> Options:
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
+    if learner == "transfer":
+        return _as_transfer(options)
     for name in _BROUGHT[learner]:
         if name in options:
             raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
@@ -178,3 +193,22 @@ def _reconstructing(options: Options) -> Options:
 
 def _either(words: Sequence[str]) -> str:
     return " or ".join(", ".join(words).rsplit(", ", 1))
+
+
+def _as_transfer(options: Options) -> Options:
+    """A head behind frozen layers, which learns from a cache of their features."""
+    if options.get("update", "last") != "last":
+        raise UserError("--learner transfer learns its head; leave --update away")
+    if "classes" in options and "head" in options:
+        raise UserError("--head says how many classes there are; leave --classes away")
+    if options.get("classes", 1) < 1:
+        raise UserError(f"--classes {options['classes']}: give at least 1")
+    if options.get("cache", 1) < 1:
+        raise UserError(f"--cache {options['cache']}: --learner transfer keeps at least 1 sample")
+    made: Options = {"optimizer": "momentum", "batch": BATCH, "cache": CACHE, **options}
+    if any(name in options for name in ("classes", "cut", "tap")):
+        made.setdefault("head", f"dense:{options.get('classes', '*')}")
+    if "head" in made and made["optimizer"] in ("sgd", "momentum"):
+        made.setdefault("weight_decay", WEIGHT_DECAY)
+    made.setdefault("replay", made["batch"])
+    return made

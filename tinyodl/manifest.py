@@ -195,6 +195,15 @@ class Manifest(_Record):
         return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL
 
     @property
+    def replay_macs(self) -> int:
+        """Of one sample of the cache: the layers behind it, there and back; not of updates."""
+        ops = [node.op for node in self.schedule]
+        if "RecallFeatures" not in ops:
+            return 0
+        behind = self.schedule[ops.index("RecallFeatures") :]
+        return sum(node.macs for node in behind if not node.op.startswith("Update"))
+
+    @property
     def target_bytes(self) -> int:
         """Bytes of a target vector for loss mse; 0 when the target is a class label."""
         if self.plan.loss != "mse":

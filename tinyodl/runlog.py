@@ -100,6 +100,31 @@ class Step(_Record):
         return self.asked is None or self.answer is not None
 
 
+class Replay(_Record):
+    """An epoch that the board learned from its cache by itself. Times and counts are of all of it.
+
+    `loss` is the mean before each update; `held` are the samples in the cache.
+    """
+
+    epoch: int
+    samples: int
+    held: int
+    loss: float | None  # None when it is not a finite number
+    cycles: tuple[int, int, int]
+    instructions: tuple[int, int, int] | None
+    ms: float
+    mj: float | None
+
+
+class Radio(_Record):
+    """The radio that a run is compared with: V, mA, bits of user data a second, and from where."""
+
+    supply_v: float
+    ma: float
+    bps: float
+    source: str
+
+
 class Linked(_Record):
     """Bytes that the linked firmware takes, and the compiler that made it."""
 
@@ -133,6 +158,9 @@ class RunRecord(_Record):
     time_source: str
     energy_source: str | None
     linked: Linked | None
+    radio: Radio | None = None
+    draw: str | None = None  # the order of replayed epochs
+    replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None
     after: Evaluation | None = None
     metrics: Metrics | None = None  # that the board itself had counted at the end
@@ -141,6 +169,16 @@ class RunRecord(_Record):
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
     saved: bool = False  # the learned weights are in the board's store
+
+
+class ReplaySummary(_Record):
+    """The epochs from the cache in numbers: all samples, the last epoch's loss, all ms and mJ."""
+
+    epochs: int
+    samples: int
+    loss: float | None
+    ms: float
+    mj: float | None
 
 
 class RunSummary(_Record):
@@ -163,6 +201,7 @@ class RunSummary(_Record):
     instructions: dict[str, float] | None
     ms_per_step: float | None
     mj_per_step: float | None
+    replay: ReplaySummary | None
     time_source: str
     energy_source: str | None
     board: str
@@ -311,6 +350,7 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         instructions=_by_phase([step.instructions for step in steps]),
         ms_per_step=_mean([step.ms for step in steps]),
         mj_per_step=_mean(energies),
+        replay=_replayed(record.replays),
         time_source=record.time_source,
         energy_source=record.energy_source,
         board=record.board,
@@ -335,6 +375,19 @@ def events(steps: Sequence[Step]) -> tuple[Event, ...]:
         for step in steps
         for flag, name in names.items()
         if flag in Flag(step.flags)
+    )
+
+
+def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:
+    if not replays:
+        return None
+    energies = [replay.mj for replay in replays if replay.mj is not None]
+    return ReplaySummary(
+        epochs=len(replays),
+        samples=sum(replay.samples for replay in replays),
+        loss=replays[-1].loss,
+        ms=sum(replay.ms for replay in replays),
+        mj=sum(energies) if len(energies) == len(replays) else None,
     )
 
 

@@ -25,7 +25,7 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import Flag, RefusedError, Status
+from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import BoardError, UserError
 from tinyodl.graph import Array
@@ -33,10 +33,26 @@ from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
 from tinyodl.linked import linked_firmware
 from tinyodl.metrics import Metrics, read_metrics
-from tinyodl.runlog import PHASES, Evaluation, RunLog, RunLogError, RunRecord, RunSummary, Step
+from tinyodl.radio import radio_of
+from tinyodl.runlog import (
+    PHASES,
+    Evaluation,
+    Radio,
+    Replay,
+    RunLog,
+    RunLogError,
+    RunRecord,
+    RunSummary,
+    Step,
+)
 from tinyodl.update_plan import LABELLED
 
 Stage = Literal["before", "learning", "after"]
+Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
+
+_DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
+_MOST_BATCHES = 256  # that the board takes in a request
+_CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,8 @@ class Session:
         query: bool = False,
         teacher: str | Path | None = None,
         silent: bool = False,
+        draw: Order = "epochs",
+        radio: Radio | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -187,11 +205,15 @@ class Session:
         `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new permutation each epoch;
         `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled one for
         this run. With `eval` = (x, y) the board is evaluated on those before and
-        after.
-        `settings` are set first, and stay until the board restarts.
+        after. `settings` are set first, and stay until the board restarts.
 
         With `query` the board is asked about each sample, and gets a label only where it wants one:
         from y, or from the ONNX file `teacher` in onnxruntime, or with `silent` never.
+
+        Where the board keeps a cache, samples are streamed in the first epoch only, and the others
+        it learns from its cache: `draw` says in which order, "epochs" of all that it holds, or
+        "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
+        compares the run with, by default the board's.
 
         At the end the weights are saved in the board's store. The run is logged in the folder
         `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
@@ -206,6 +228,10 @@ class Session:
         for name, value in {"epochs": epochs, "limit": limit}.items():
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}, needed is at least 1")
+        if draw not in _DRAWS:
+            raise UserError(f"draw is {draw!r}: give {', '.join(_DRAWS)}")
+        if draw != "epochs" and not self.manifest.plan.cache:
+            raise UserError("the project keeps no cache to draw from: compile it with --cache N")
         if shuffle is not None and shuffle < 0:
             raise UserError(f"shuffle is {shuffle}, a seed is not negative")
         answers = self._answers(query, teacher, silent)
@@ -230,13 +256,16 @@ class Session:
             shuffle=shuffle,
             learning_rate=rate,
             settings=chosen,
+            radio=radio or radio_of(self.board, None, None),
+            draw=draw if self.manifest.plan.cache else None,
             steps_before=self.client.statistics().steps,
             clock_hz=self.meter.clock_hz,
             time_source=self.meter.time_source,
             energy_source=self.meter.energy_source,
             linked=linked_firmware(self.project, self.board),
         )
-        order = list(_order(len(samples), epochs, limit, shuffle))
+        streamed = 1 if self.manifest.plan.cache else epochs
+        order = list(_order(len(samples), streamed, limit, shuffle))
         self._check_room(samples, order)
         log = RunLog(folder, record, self.manifest)
         asking = Asking(self.client, answers) if answers else None
@@ -274,24 +303,30 @@ class Session:
     ) -> None:
         if tested is not None:
             log.update(before=self._evaluate(tested, "before", wish, progress))
+        slots = self.manifest.plan.cache
+        total = len(order) + (log.record.epochs - 1) * slots
         right, judged = 0, 0
         for place in order:
             wish.check()
             step = self._learn(samples, place, len(order), asking)
             log.step(step)
             if step.loss is None and step.learned and not step.unlabelled:
-                raise self._diverged(place.step)
+                raise self._diverged(f"at step {place.step + 1}")
             judged += step.label is not None
             right += step.label is not None and step.predicted == step.label
+            accuracy = right / judged if judged else None
             if progress:
-                accuracy = right / judged if judged else None
-                progress(Progress("learning", place.step + 1, len(order), accuracy))
+                progress(Progress("learning", place.step + 1, total, accuracy))
+        for epoch in range(1, log.record.epochs if slots else 1):
+            self._replay_epoch(log, epoch, wish)
+            if progress:
+                progress(Progress("learning", len(order) + epoch * slots, total, accuracy))
         settled = self.client.settle()
+        log.update(metrics=self.metrics())
         if asking is not None:
             log.update(query=asking.record())
         if settled:
             log.update(settled="returned" if Flag.RETURNED in settled else "kept")
-        log.update(metrics=self.metrics())
         log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
@@ -366,7 +401,47 @@ class Session:
                 f"--max-classes {len(known) + len(new)} or more"
             )
 
-    def _diverged(self, step: int) -> UserError:
+    def _replay_epoch(self, log: RunLog, epoch: int, wish: Wish) -> None:
+        """As many samples as the cache holds, in requests of about a second."""
+        draw = _DRAWS[log.record.draw or "epochs"]
+        counted = self._instructions()
+        done: list[Replayed] = []
+        while not done or sum(reply.samples for reply in done) < done[-1].held:
+            wish.check()
+            left = done[-1].held - sum(reply.samples for reply in done) if done else None
+            done.append(self.client.replay(self._batches(left), draw))
+        now = self._instructions()
+        samples = sum(reply.samples for reply in done)
+        cycles = (
+            sum(reply.cycles_forward for reply in done),
+            sum(reply.cycles_backward for reply in done),
+            sum(reply.cycles_update for reply in done),
+        )
+        spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
+        loss = _finite(sum(reply.loss * reply.samples for reply in done) / samples)
+        replay = Replay(
+            epoch=epoch,
+            samples=samples,
+            held=done[-1].held,
+            loss=loss,
+            cycles=cycles,
+            instructions=cast("tuple[int, int, int] | None", spent),
+            ms=self.meter.ms(sum(cycles)),
+            mj=self.meter.mj(sum(cycles)),
+        )
+        log.update(replays=(*log.record.replays, replay))
+        if loss is None:
+            raise self._diverged(f"in epoch {epoch + 1}")
+
+    def _batches(self, left: int | None) -> int:
+        """Updates for the next request: about a second, and no more than `left` samples need."""
+        plan, macs = self.manifest.plan, self.manifest.macs.update
+        macs += plan.batch * self.manifest.replay_macs
+        second = int(self.meter.clock_hz / (_CYCLES_PER_MAC * max(macs, 1)))
+        needed = -(-(plan.cache if left is None else left) // plan.batch)
+        return max(1, min(second, needed, _MOST_BATCHES))
+
+    def _diverged(self, where: str) -> UserError:
         """The board must not keep weights that are not numbers: take it back to good ones."""
         if self.client.hello().generation:
             self.client.restore()
@@ -375,7 +450,7 @@ class Session:
             self.client.reset()
             back = "the weights of the ONNX file"
         return UserError(
-            f"the loss at step {step + 1} is not a finite number: the learning rate is too high "
+            f"the loss {where} is not a finite number: the learning rate is too high "
             f"for this model and data; give a smaller --lr (the board is back at {back})"
         )
 

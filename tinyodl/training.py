@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyodl.counting import with_counts
 from tinyodl.errors import ModelError, UserError
+from tinyodl.feature_cache import with_cache
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
 from tinyodl.least_squares import with_least_squares
@@ -72,6 +73,7 @@ def differentiate(
         if name.startswith(RESERVED):
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
     graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
+    _check_decay(graph, plan)
     predicted = graph.outputs[0]
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
@@ -92,6 +94,8 @@ def differentiate(
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
     graph = with_counts(graph, plan, LOSS, errors)
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
+        if plan.cache:
+            raise UserError("a cache keeps features for layers that learn, and none does")
         return graph
     if plan.optimizer == "rls":
         inputs, outputs = (predicted, *target), (f"{predicted}.gradient",)
@@ -101,11 +105,22 @@ def differentiate(
     needing = _needing_gradient(graph)
     graph = _saving(graph, plan, needing)
     walk = _Walk(graph, plan, needing)
-    if plan.optimizer == "adam" and plan.batch == 1:
+    if plan.optimizer == "adam" and not plan.summed:
         walk.tick()
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
-    return walk.result()
+    return with_cache(walk.result(), plan, loss) if plan.cache else walk.result()
+
+
+def _check_decay(graph: Graph, plan: UpdatePlan) -> None:
+    """Raises UserError where weights would decay that are integers."""
+    learning = [t for t in graph.tensors.values() if t.storage is Storage.PARAMETER]
+    for tensor in learning:
+        if plan.weight_decay and tensor.dtype != "float32":
+            raise UserError(
+                f"weight_decay is for float32 layers, and {tensor.name!r} learns in "
+                f"{tensor.dtype}; leave --weight-decay away, or let only a float32 head learn"
+            )
 
 
 def _sample_to_reconstruct(graph: Graph) -> str:
@@ -262,7 +277,7 @@ class _Walk:
         in_parts: bool = False,
     ) -> None:
         states = [self._state(parameter, suffix) for suffix in self._suffixes(parameter)]
-        summed = self.plan.batch > 1 or in_parts or self._uses(parameter) > 1
+        summed = self.plan.summed or in_parts or self._uses(parameter) > 1
         if summed:
             states.append(self._state(parameter, SUM))
         phase = Phase.BACKWARD if summed else Phase.UPDATE
@@ -304,8 +319,9 @@ class _Walk:
         """
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
-        if self.plan.batch > 1:
-            self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
+        if self.plan.summed:
+            if not self.plan.cache:  # from which whole batches are drawn
+                self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
             if self.plan.optimizer == "adam":
                 self.tick()
         for parameter in summed:

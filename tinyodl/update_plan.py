@@ -23,6 +23,7 @@ Loss = Literal["cross-entropy", "one-hot", "mse", "reconstruction"]
 LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
+CachePolicy = Literal["ring", "reservoir", "balanced"]
 
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
@@ -98,6 +99,13 @@ class UpdatePlan(BaseModel):
     "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
     them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
     label, and the share of right ones, of which each counts `fading` times less with the next.
+    `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
+
+    `cache` is of how many samples the features are kept that the layers which learn read, to learn
+    from them again; `cache_policy` says which of them make room when it is full. With a cache, a
+    training step learns from `replay` samples at once: the one that came, and others drawn from
+    the cache, every class as often; with 0 it only keeps it. `batch` is how many samples an update
+    takes that the device makes from its cache by itself.
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
@@ -128,6 +136,10 @@ class UpdatePlan(BaseModel):
     fading: float = Field(default=0.99, gt=0, le=1)
     threshold: str = "gaussian:3"
     labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
+    weight_decay: float = Field(default=0.0, ge=0)
+    cache: int = Field(default=0, ge=0, le=32767)
+    cache_policy: CachePolicy = "balanced"
+    replay: int = Field(default=1, ge=0)
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0
@@ -188,6 +200,32 @@ class UpdatePlan(BaseModel):
     def may_be_unlabelled(self) -> bool:
         """Whether the label -1 may be sent."""
         return self.unlabelled or self.loss == "reconstruction"
+
+    @model_validator(mode="after")
+    def _cached(self) -> Self:
+        if self.cache and (self.loss == "mse" or self.optimizer == "rls"):
+            what = "loss mse" if self.loss == "mse" else "optimizer rls"
+            raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
+        if self.replay != 1 and not self.cache:
+            raise ValueError("replay needs a cache to draw from: give --cache N")
+        others = {
+            "query, drift and guard": self.watches,
+            "samples without a label": self.unlabelled,
+            "labels as they come": self.labels is not None,
+            "loss reconstruction": self.loss == "reconstruction",
+            "statistics that follow the samples": "statistics" in self.layers.values(),
+        }
+        for what, wanted in others.items():
+            if self.cache and wanted:
+                raise ValueError(f"a cache is not there together with {what}")
+        if self.weight_decay and self.optimizer in ("adam", "rls"):
+            raise ValueError("weight_decay is for optimizer sgd and momentum")
+        return self
+
+    @property
+    def summed(self) -> bool:
+        """Whether an update takes the gradients of several samples."""
+        return self.batch > 1 or self.replay > 1
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
@@ -250,6 +288,11 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines.append("drift = true")
     if plan.guard:
         lines.append(f'guard = "{plan.guard}"')
+    if plan.weight_decay:
+        lines.append(f"weight_decay = {plan.weight_decay!r}")
+    if plan.cache:
+        lines.append(f"cache = {plan.cache}")
+        lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

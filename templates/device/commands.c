@@ -211,15 +211,17 @@ static void put_step(command_exchange *exchange, float loss)
 #endif
 }
 
-/* A step of training is done. The weights have learned unless it had no label to learn from, or the
- * guard holds the sample back. */
-static void count_trained(int learned)
+/* A sample has been learned from, unless it has no label or the guard holds it back. */
+static void count_trained(int32_t label)
 {
     session.trained++;
+    if (label == NET_SKIPPED)
+        return;
 #ifdef NET_GUARDS
-    learned &= (net_flags() & FLAG_HELD_BACK) == 0;
+    if (net_flags() & FLAG_HELD_BACK)
+        return;
 #endif
-    session.steps += learned != 0;
+    session.steps++;
 }
 
 static command_status infer(command_exchange *exchange)
@@ -253,8 +255,8 @@ static command_status train(command_exchange *exchange)
     if (status != STATUS_OK)
         return status;
     float loss = net_train(label);
-    count_trained(label != NET_SKIPPED);
-    consume_sample(1);
+    count_trained(label);
+    consume_sample(NET_CACHE == 0); /* other samples may have followed it */
     put_step(exchange, loss);
     return STATUS_OK;
 }
@@ -279,18 +281,46 @@ static command_status ask(command_exchange *exchange)
 /* The answer to ASK: the arena still holds what the rest of the step reads. */
 static command_status learn(command_exchange *exchange)
 {
-    uint32_t label = get_u32(exchange->body);
-    if (label >= (uint32_t)NET_CLASSES)
+    int32_t label = (int32_t)get_u32(exchange->body);
+    if (!net_takes(label, 1))
         return fail(exchange, STATUS_RANGE, NET_CLASSES);
     if (!session.asked)
         return fail(exchange, STATUS_INCOMPLETE, 0);
-    float loss = net_learn((int32_t)label);
-    count_trained(1);
+    float loss = net_learn(label);
+    count_trained(label);
     consume_sample(1);
     put_step(exchange, loss);
     return STATUS_OK;
 }
 #endif
+
+/* From samples that the network keeps: so many updates, or until an epoch ends. */
+static command_status replay(command_exchange *exchange)
+{
+    enum { MOST_BATCHES = 256, ORDERS = 3 };
+    uint32_t batches = get_u16(exchange->body);
+    uint32_t order = exchange->body[2];
+    uint32_t samples;
+
+    if (NET_CACHE == 0)
+        return fail(exchange, STATUS_UNKNOWN, 0);
+    if (batches == 0 || batches > MOST_BATCHES)
+        return fail(exchange, STATUS_RANGE, MOST_BATCHES);
+    if (order >= ORDERS)
+        return fail(exchange, STATUS_RANGE, ORDERS);
+    if (net_cached() == 0)
+        return fail(exchange, STATUS_EMPTY, 0);
+    meter_start();
+    float loss = net_replay(batches, order, &samples);
+    consume_sample(0);
+    put_u32(exchange, samples);
+    put_u32(exchange, net_cached());
+    put_f32(exchange, loss);
+    put_u32(exchange, meter_step(NET_FORWARD));
+    put_u32(exchange, meter_step(NET_BACKWARD));
+    put_u32(exchange, meter_step(NET_UPDATE));
+    return STATUS_OK;
+}
 
 static command_status flush(command_exchange *exchange)
 {
@@ -463,6 +493,7 @@ static const struct {
     [COMMAND_RESTORE] = {0, 0},
     [COMMAND_RESET] = {0, 0},
     [COMMAND_REBOOT] = {0, 0},
+    [COMMAND_REPLAY] = {4, 4},
     [COMMAND_SETTING] = {4, 8},
     [COMMAND_ASK] = {0, 0},
     [COMMAND_LEARN] = {4, 4},
@@ -491,6 +522,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_RESTORE: return restore(exchange);
     case COMMAND_RESET: return reset();
     case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
+    case COMMAND_REPLAY: return replay(exchange);
     case COMMAND_SETTING: return setting(exchange);
 #ifdef NET_ASKS
     case COMMAND_ASK: return ask(exchange);

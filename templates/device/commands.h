@@ -25,6 +25,7 @@ typedef enum {
     COMMAND_RESTORE = 13,
     COMMAND_RESET = 14,
     COMMAND_REBOOT = 15,
+    COMMAND_REPLAY = 18,
     COMMAND_SETTING = 20,
     COMMAND_ASK = 21,
     COMMAND_LEARN = 22,
@@ -40,7 +41,7 @@ typedef enum {
     STATUS_RANGE = 6,      /* detail: the limit that a field exceeds */
     STATUS_INCOMPLETE = 7, /* detail: bytes that have arrived */
     STATUS_NO_SPACE = 8,   /* detail: bytes that a store slot would need */
-    STATUS_EMPTY = 9,      /* the store holds nothing for this model */
+    STATUS_EMPTY = 9,      /* the store holds nothing for this model, or the cache no sample */
     STATUS_STORE = 10,     /* the store does not hold what was written */
 } command_status;
 

@@ -77,6 +77,40 @@ def residual_network(path: Path) -> Path:
     return path
 
 
+def pointwise_network(path: Path) -> Path:
+    """A small network whose int8 layers learn as pointwise and dense ones, with odd sizes."""
+    rng = np.random.default_rng(4)
+
+    def constant(name: str, *shape: int) -> onnx.TensorProto:
+        value = rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))
+        return numpy_helper.from_array(value.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b0"], ["c0"], "conv0", strides=[2, 2]),
+        helper.make_node("Relu", ["c0"], ["r0"], "relu0"),
+        helper.make_node("Conv", ["r0", "w1", "b1"], ["c1"], "pointwise"),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], "some"),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("Flatten", ["r2"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w3", "b3"], ["logits"], "dense", transB=1),
+        helper.make_node("Softmax", ["logits"], ["y"], "softmax"),
+    ]
+    shapes = {"0": (6, 1, 4, 4), "1": (21, 6, 1, 1), "2": (7, 21, 1, 1), "3": (10, 63)}
+    constants = [constant(f"w{n}", *shape) for n, shape in shapes.items()]
+    constants += [constant(f"b{n}", shape[0]) for n, shape in shapes.items()]
+    graph = helper.make_graph(
+        nodes,
+        "pointwise",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
 def digits() -> tuple[np.ndarray, np.ndarray]:
     with np.load(DIGITS) as data:
         return data["x"][:STEPS].reshape(-1, 1, 8, 8).astype(np.float32) / 16, data["y"][:STEPS]
@@ -167,6 +201,25 @@ def test_an_int8_network_learns_the_same_bits_everywhere(tmp_path, master):
     for machine, learned in ended.items():
         assert learned.losses == first.losses, machine
         assert learned.parameters == first.parameters, machine
+
+
+def test_pointwise_and_dense_int8_layers_learn_the_same_bits_everywhere(tmp_path):
+    """What is assembly for int16 masters, on boards of both compilers."""
+    require_tool("arm-none-eabi-gcc")
+    model = pointwise_network(tmp_path / "pointwise.onnx")
+    samples = tmp_path / "digits.npz"
+    np.savez(samples, x=digits()[0])
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'learning_rate = 0.05\n[layers]\npointwise = "weights"\nsome = { inputs = 0.5 }\n'
+        'dense = "weights"\n'
+    )
+    options = {"precision": "int8", "calibrate": samples, "update": plan}
+    ended = {m: train(model, tmp_path, m, **options) for m in MACHINES}
+    first = ended[MACHINES[0]]
+    assert np.mean(first.losses[-50:]) < np.mean(first.losses[:50])
+    for machine, learned in ended.items():
+        assert learned == first, machine
 
 
 @shared_only

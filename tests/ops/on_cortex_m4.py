@@ -1,10 +1,10 @@
-"""A node's kernel call on an emulated Cortex-M4F, for instructions that the host has not."""
+"""Kernels on an emulated Cortex-M4F, for instructions that the host has not."""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,38 @@ def run_on_cortex_m4(
         arrays[name][...] = found.reshape(arrays[name].shape)
 
 
-def _built(source: Path) -> Path:
+class CortexM4:
+    """A C file with `void run(void *const *arrays)`, which finds its arrays through pointers."""
+
+    def __init__(self, source: Path, *include: Path) -> None:
+        self._elf = _built(source, *include)
+
+    def __call__(self, arrays: Sequence[np.ndarray | None]) -> None:
+        """Run it on arrays, whose contents it changes; None is a NULL.
+
+        Raises as run_on_cortex_m4() does. Arrays begin at words, no more.
+        """
+        machine = _machine(self._elf)
+        machine.mem_write(_DATA, b"\xa5" * _MEMORY)
+        places, end = [], _DATA + 4 * len(arrays)
+        for array in arrays:
+            places.append(end + _GUARD + 4 if array is not None else 0)
+            end += 2 * _GUARD + -(-array.nbytes // 4) * 4 if array is not None else 0
+        given = [(p, a) for p, a in zip(places, arrays, strict=True) if a is not None]
+        machine.mem_write(_DATA, np.array(places, np.uint32).tobytes())
+        for place, array in given:
+            machine.mem_write(place, array.tobytes())
+        machine.reg_write(arm_const.UC_ARM_REG_R0, _DATA)
+        machine.emu_start(_CODE | 1, _EXIT, count=50_000_000)
+        assert machine.reg_read(arm_const.UC_ARM_REG_PC) == _EXIT
+        for number, (place, array) in enumerate(given):
+            around = machine.mem_read(place - 32, 32), machine.mem_read(place + array.nbytes, 32)
+            assert set(around[0]) == set(around[1]) == {0xA5}, number
+            found = bytes(machine.mem_read(place, array.nbytes))
+            array[...] = np.frombuffer(found, array.dtype).reshape(array.shape)
+
+
+def _built(source: Path, *include: Path) -> Path:
     """The ELF whose code begins with `run`."""
     ports = TEMPLATES / "ports" / "cortex_m4"
     elf = source.with_suffix(".elf")
@@ -84,7 +115,8 @@ def _built(source: Path) -> Path:
         "/DISCARD/ : { *(.ARM.*) } }\n"
     )
     command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
-    command += [f"-I{TEMPLATES / 'kernels'}", f"-I{ports}", str(source), str(ports / "memory.c")]
+    command += [f"-I{path}" for path in (*include, TEMPLATES / "kernels", ports)]
+    command += [str(source), str(ports / "memory.c")]
     command += ["-nostdlib", "-nostartfiles", "-Wl,-e,run", f"-T{script}", "-lgcc", "-o", str(elf)]
     subprocess.run(command, check=True)
     return elf

@@ -36,6 +36,14 @@ port_option = click.option(
     help="Serial device or pyserial URL, or a board that needs no hardware. "
     "Without it, the one serial device whose USB ids fit the board.",
 )
+radio_ua_option = click.option(
+    "--radio-ua", type=float, metavar="UA",
+    help="Compare with sending the samples away over a radio that takes so many microamperes, "
+    "with --radio-bps.  [default: the board's, if it has one]",
+)  # fmt: skip
+radio_bps_option = click.option(
+    "--radio-bps", type=float, metavar="BPS", help="Bits of user data a second that it sends."
+)
 project_argument = click.argument("project", metavar="DIR", type=type_path)
 
 
@@ -50,10 +58,11 @@ _LEARNING = (
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
                  "are put side by side. reconstruction-error is that of an autoencoder."),
-    click.option("--learner", type=click.Choice(["online", "rls", "elm"]),
+    click.option("--learner", type=click.Choice(["online", "rls", "elm", "transfer"]),
                  help="A way to learn that brings its own last layer: online, gradients behind a "
                  "running standardisation; rls, recursive least squares; elm, the same behind a "
-                 "hidden layer of hashed weights."),
+                 "hidden layer of hashed weights; transfer, a head behind frozen layers that "
+                 "replays a cache of their features."),
     click.option("--classes", type=int, metavar="N",
                  help="Outputs of the learner's layer.  [default: as many as the model's]"),
     click.option("--max-classes", type=int, metavar="N",
@@ -106,6 +115,18 @@ _LEARNING = (
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
     click.option("--batch", type=int, help="Samples per update.  [default: 1]"),
+    click.option("--weight-decay", type=float,
+                 help="What sgd and momentum add of each weight to its gradient.  [default: 0; "
+                 "transfer: 0.0002]"),
+    click.option("--cache", type=int, metavar="N",
+                 help="Keep the features of N samples, in int8, to learn from them again.  "
+                 "[default: 0; transfer: 64]"),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced"]),
+                 help="Which are kept when the cache is full: the latest, any with the same "
+                 "chance, or as many of each class.  [default: balanced]"),
+    click.option("--replay", type=int, metavar="K",
+                 help="Samples in the update of a step: the one that came and K - 1 of the cache; "
+                 "0 only keeps it.  [default: 1; transfer: as --batch]"),
     click.option("--master", type=click.Choice(["none", "int16", "float32"]),
                  help="What is kept below the integer of an int8 weight that learns.  "
                  "[default: int16, 8 bits]"),
@@ -133,9 +154,9 @@ _LEARNING = (
 _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
-    *("ridge", "forgetting"),
-    *("query", "error_budget", "drift", "guard"),
+    *("ridge", "forgetting", "weight_decay", "cache", "cache_policy", "replay"),
     *("metrics", "fading", "threshold"),
+    *("query", "error_budget", "drift", "guard"),
 )
 
 

@@ -6,21 +6,32 @@ from pathlib import Path
 
 import rich_click as click
 
-from tinyodl.cli.options import json_option, type_path
+from tinyodl.cli.options import json_option, radio_bps_option, radio_ua_option, type_path
 
 
 @click.command("report")
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=type_path)
 @click.option("--html", metavar="FILE", type=type_path, help="Write one self-contained page.")
+@radio_ua_option
+@radio_bps_option
 @json_option
-def report(folders: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
+def report(
+    folders: tuple[Path, ...],
+    html: Path | None,
+    radio_ua: float | None,
+    radio_bps: float | None,
+    as_json: bool,
+) -> None:
     """Show runs side by side, in the terminal and on a page."""
     from tinyodl import runlog
     from tinyodl.cli.output import Output
+    from tinyodl.radio import with_radio
     from tinyodl.report import tables, write_report
 
     output = Output(as_json)
     runs = [runlog.read(folder) for folder in folders]
+    if radio_ua is not None or radio_bps is not None:
+        runs = [with_radio(run, radio_ua, radio_bps) for run in runs]
     tables.print_runs(output.people, runs)
     if html is not None:
         write_report(runs, html)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from tinyodl.cli.options import json_option, port_option, project_argument, type_path
+from tinyodl.cli.options import (
+    json_option,
+    port_option,
+    project_argument,
+    radio_bps_option,
+    radio_ua_option,
+    type_path,
+)
+
+if TYPE_CHECKING:
+    from tinyodl.stream import Order
 
 
 @click.command("stream-train")
@@ -36,6 +47,14 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
 )
 @click.option("--lr", type=float, help="Learning rate; the compiled one if not given.")
 @click.option(
+    "--draw",
+    type=click.Choice(["epochs", "uniform", "balanced"]),
+    default="epochs",
+    show_default=True,
+    help="Where the project keeps a cache: how the epochs after the first draw from it, all of it "
+    "in turn, or with replacement any sample or any class with the same chance.",
+)
+@click.option(
     "--reset",
     is_flag=True,
     help="Begin with the weights of the ONNX file, not with those the board has.",
@@ -59,6 +78,8 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     help="With --query: labels are what this network says, not y.",
 )
 @click.option("--silent", is_flag=True, help="With --query: never answer.")
+@radio_ua_option
+@radio_bps_option
 @port_option
 @click.option(
     "--run",
@@ -76,11 +97,14 @@ def stream_train(
     limit: int | None,
     shuffle: int | None,
     lr: float | None,
+    draw: Order,
     reset: bool,
     settings: tuple[str, ...],
     query: bool,
     teacher: Path | None,
     silent: bool,
+    radio_ua: float | None,
+    radio_bps: float | None,
     port: str | None,
     folder: Path | None,
     as_json: bool,
@@ -90,7 +114,9 @@ def stream_train(
     Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
+    from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
+    from tinyodl.radio import radio_of
     from tinyodl.report import tables, write_report
     from tinyodl.stream import Session
 
@@ -99,6 +125,7 @@ def stream_train(
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
     folder = folder or runlog.default_folder(project)
+    radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
     with Session(project, port) as session, output.stages() as progress:
         if reset:
             session.reset()
@@ -113,6 +140,8 @@ def stream_train(
             query=query,
             teacher=teacher,
             silent=silent,
+            draw=draw,
+            radio=radio,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
             source=samples.source,

@@ -25,10 +25,13 @@ _DEFINED = """
     NULL size_t int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
     memcpy memset memcmp main arena label pending forward backward measure_loss apply best i
     learning_rate adam_rate adam_root turn next_turn work_on rows receive_sample buffer offset from
-    count row channel at taken CHANNELS HELD LINE learning labels in_use choices anomalous
+    count row channel at taken CHANNELS HELD LINE learning in_use choices of anomalous
     flags sure_from look decide note learn begin keep go_back right guard_check margin held now kept
     compiled above FLAG_WANTED FLAG_DRIFT FLAG_UNTRAINED FLAG_UNSURE FLAG_CHANCE
     FLAG_HELD_BACK FLAG_KEPT FLAG_RETURNED
+    prefix suffix remember recall slot predicted largest_output learn_again draw loss_before
+    CACHE_HELD CACHE_RANDOM CACHE_DRAWN CACHE_CLASSES CACHE_RESERVOIR CACHE_BALANCED
+    DRAW_UNIFORM DRAW_BALANCED DRAW_ORDERS
 """
 
 # In kernels, at the start of a line: the end of a struct type, an enum, or a function.

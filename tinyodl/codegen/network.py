@@ -13,6 +13,7 @@ from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
+from tinyodl.feature_cache import BOOKS, CACHED_LABELS, FEATURES, SEQUENCE
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
 from tinyodl.memory.arena import ArenaPlan
@@ -58,6 +59,7 @@ from tinyodl.watching import (
 )
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
+_OF_CACHE = {"CacheFeatures": "remember", "RecallFeatures": "recall"}  # and their functions
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
@@ -91,7 +93,7 @@ def render_network(
     kernels: set[str] = set().union(*(kernels_of(node) for node in graph.nodes))
     if learners:
         kernels.add("optimizer.h")
-    sections = _sections(graph, names)
+    sections = _sections(graph, names, plan.summed)
     used = _used_tensors(graph)
     kept = parameters(graph)
     context: dict[str, Any] = {
@@ -122,6 +124,7 @@ def render_network(
         "skipped": 1 if plan.loss == "reconstruction" else -1 if plan.unlabelled else -2,
         "follows": any(call["learning"] for call in sections["forward"]),
         "pending": PENDING if PENDING in graph.tensors else None,
+        "cache": _cache(graph),
         **sections,
     }
     context |= learner_context(plan)
@@ -229,20 +232,37 @@ def _arrival(graph: Graph, names: _Names) -> dict[str, Any] | None:
     }
 
 
-def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
+def _cache(graph: Graph) -> dict[str, Any] | None:
+    """The cache of features, where there is one."""
+    if FEATURES not in graph.tensors:
+        return None
+    slots, features = graph.shape(FEATURES)
+    return {
+        "slots": slots,
+        "features": features,
+        "labels": CACHED_LABELS,
+        "sequence": SEQUENCE,
+        "books": BOOKS,
+    }
+
+
+def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[str, Any]]]:
     """The calls of forward, loss, backward and of the update at the end of a batch."""
     found: dict[str, list[dict[str, Any]]] = {
         "forward": [],
+        "remember": [],
+        "recall": [],
+        "suffix": [],
         "look": [],
         "decide": [],
         "loss_calls": [],
-        "note": [],
         "counts": [],
+        "note": [],
         "backward": [],
         "apply": [],
     }
-    batched = PENDING in graph.tensors
     before_loss = True
+    ahead = "forward"  # with a cache: the layers before it, then those behind
     previous = Phase.BACKWARD
     arrives = arriving(graph)
     for step, node in enumerate(graph.nodes):
@@ -251,13 +271,15 @@ def _sections(graph: Graph, names: _Names) -> dict[str, list[dict[str, Any]]]:
             before_loss = False
         if not calls:
             continue
-        at_end = node.op in UPDATES.values() or (batched and node.op == "AdamTick")
+        at_end = node.op in UPDATES.values() or (summed and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
+        elif node.op in _OF_CACHE:
+            section, ahead = _OF_CACHE[node.op], "suffix"
         elif node.op in SECTIONS:
             section = SECTIONS[node.op]
         elif before_loss:
-            section = "forward"
+            section = ahead
         elif node.op in COUNTERS:
             section = "counts"
         else:
@@ -361,6 +383,7 @@ def learner_context(plan: UpdatePlan) -> dict[str, Any]:
     return {
         "constants": {
             "momentum": float_literal(plan.momentum),
+            "weight_decay": float_literal(plan.weight_decay),
             "beta1": float_literal(plan.beta1),
             "beta2": float_literal(plan.beta2),
             "one_minus_beta1": float_literal(np.float32(1.0 - plan.beta1)),

@@ -16,9 +16,11 @@ from tinyodl.device.protocol import (
     Asked,
     Buffer,
     Command,
+    Draw,
     Flag,
     Hello,
     RefusedError,
+    Replayed,
     Reply,
     Saved,
     Statistics,
@@ -147,7 +149,19 @@ class Client:
         takes samples without a label, which then have no loss (NaN).
         """
         macs = self._manifest.macs
-        return self._step(Command.TRAIN, x, label, macs.forward + macs.backward + macs.update)
+        again = max(self._manifest.plan.replay - 1, 0) * self._manifest.replay_macs
+        every = macs.forward + macs.backward + macs.update + again
+        return self._step(Command.TRAIN, x, label, every)
+
+    def replay(self, batches: int, order: Draw) -> Replayed:
+        """Learns from what is in the cache: so many updates of the plan's `batch` samples.
+
+        Ends early with an epoch, where the order has any. At most 256 updates a request.
+        """
+        macs = batches * self._manifest.plan.batch * self._manifest.replay_macs
+        seconds = self._compute_seconds(macs + batches * self._manifest.macs.update)
+        body = protocol.replay_body(batches, order)
+        return protocol.parse_replayed(self._request(Command.REPLAY, body, seconds=seconds))
 
     def flush(self) -> int:
         """Applies a gradient batch that is not full; the number of samples in it."""

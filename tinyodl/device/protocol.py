@@ -23,6 +23,8 @@ _ASKED = Struct("<iffII")
 _RESTORED = Struct("<II")
 _NUMBER = Struct("<I")
 _RATE = Struct("<f")
+_REPLAY = Struct("<HBx")
+_REPLAYED = Struct("<IIfIII")
 _SETTING = Struct("<HH")
 _WRITE = Struct("<B3xI")
 _READ = Struct("<B3xII")
@@ -50,6 +52,7 @@ class Command(IntEnum):
     RESTORE = 13
     RESET = 14
     REBOOT = 15
+    REPLAY = 18
     SETTING = 20
     ASK = 21
     LEARN = 22
@@ -77,6 +80,14 @@ class Buffer(IntEnum):
     INPUT = 0
     TARGET = 1
     OUTPUT = 2
+
+
+class Draw(IntEnum):
+    """In which order REPLAY draws samples from the cache; with replacement but in epochs."""
+
+    EPOCHS = 0
+    UNIFORM = 1
+    BALANCED = 2
 
 
 class ClockSource(IntEnum):
@@ -214,6 +225,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """What REPLAY did: samples, of `held` in the cache, their mean loss, and cycles per phase."""
+
+    samples: int
+    held: int
+    loss: float
+    cycles_forward: int
+    cycles_backward: int
+    cycles_update: int
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Cycles and counts since boot, except `steps`: what the weights have learned from."""
 
@@ -298,6 +321,14 @@ def parse_number(body: bytes) -> int:
     return number
 
 
+def replay_body(batches: int, order: Draw) -> bytes:
+    return _REPLAY.pack(batches, order)
+
+
+def parse_replayed(body: bytes) -> Replayed:
+    return Replayed(*_unpack(_REPLAYED, body))
+
+
 def rate_body(rate: float) -> bytes:
     return _RATE.pack(rate)
 
@@ -316,7 +347,7 @@ def _unpack(layout: Struct, body: bytes) -> tuple[Any, ...]:
     return layout.unpack(body)
 
 
-_SENTENCES = {
+_SENTENCES: dict[Status | tuple[Command, Status], str] = {
     Status.NO_HELLO: "the board has restarted during the session; start the session again",
     Status.SEQUENCE: "the board expects request {detail}; does another program use it?",
     Status.UNKNOWN: "the firmware does not know this command; flash it with `tinyodl flash DIR`",
@@ -325,6 +356,7 @@ _SENTENCES = {
     Status.INCOMPLETE: "the board has {detail} bytes of it; upload the sample before each step",
     Status.NO_SPACE: "its store needs slots of {detail} bytes, and this board's are smaller",
     Status.EMPTY: "the board's store holds nothing for this model; save first",
+    (Command.REPLAY, Status.EMPTY): "the board's cache holds no sample; train on some first",
     Status.STORE: "the board's flash does not hold what was written to it",
 }
 
@@ -335,5 +367,6 @@ class RefusedError(BoardError):
     def __init__(self, command: Command, reply: Reply) -> None:
         self.status = reply.status
         self.detail = reply.detail
-        sentence = _SENTENCES.get(reply.status, "the board refuses").format(detail=reply.detail)
+        known = _SENTENCES.get((command, reply.status)) or _SENTENCES.get(reply.status)
+        sentence = (known or "the board refuses").format(detail=reply.detail)
         super().__init__(f"{command.name}: {sentence} (status {reply.status.name})")

@@ -75,7 +75,7 @@ class Prepared:
     seed: int = 0
     errors: Array | None = None  # of --start: of an autoencoder's reconstructions
     correlation: Array | None = None  # of --start: P of recursive least squares
-    met: Seen | None = None  # the samples of --start
+    shown: Seen | None = None  # the samples of --start
 
     def under(self, plan: UpdatePlan) -> Graph:
         """The graph in which layers absorb those behind them that the plan does not let learn."""
@@ -170,7 +170,7 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
         fit = started(headed.model, made.graph, layers, changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
-        made = replace(made, data=data, graph=graph, correlation=fit.correlation, met=fit.met)
+        made = replace(made, data=data, graph=graph, correlation=fit.correlation, shown=fit.shown)
         made = replace(made, seen=fit.seen if headed.standardized else 0, labels=fit.labels)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)

@@ -61,16 +61,15 @@ class Start:
 class Started:
     """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
 
-    `met` is what the layer reads of them.
-
+    `shown` is what the layer reads of them.
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
 
     model: onnx.ModelProto
     correlation: Array
+    shown: Seen
     seen: int
     labels: tuple[int, ...]
-    met: Seen
 
 
 def started(
@@ -110,7 +109,7 @@ def started(
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
     seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
-    return Started(made, p, seen, labels, Seen(features, of))
+    return Started(made, p, Seen(features, of), seen, labels)
 
 
 def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:

@@ -354,6 +354,8 @@ def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:
 
 def _can_run(node: Node, graph: Graph) -> bool:
     """Whether a node makes one map, by rows, and whatever else it makes is read by nobody."""
+    if not node.outputs:
+        return False
     made, *others = node.outputs
     unread = not any(graph.consumers[name] for name in others if name)
     return unread and len(graph.shape(made)) == 4 and OPERATORS[node.op].by_rows is not None

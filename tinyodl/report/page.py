@@ -14,6 +14,7 @@ from tinyodl.boards import Board, board_names, load_board
 from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
+from tinyodl.radio import comparison
 from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
@@ -107,6 +108,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
             for index, (run, name) in enumerate(zip(runs, names, strict=True))
         ],
         costs=groups.step_costs(runs),
+        compared=[(n, c) for r, n in zip(runs, names, strict=True) if (c := comparison(r))],
         spreads=groups.spreads(runs),
         sentences=watching.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
+from tinyodl.feature_cache import FEATURES
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
+from tinyodl.radio import comparison
 from tinyodl.report import groups, watching
 from tinyodl.report.figures import (
     count,
@@ -66,7 +68,8 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_int8(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_cache(manifest)}"
+        f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
@@ -89,7 +92,26 @@ def _rule(plan: UpdatePlan) -> str:
     if plan.optimizer == "rls":
         past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
         return f"optimizer rls, ridge {plan.ridge:g}{past}"
-    return f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}, batch {plan.batch}"
+    decay = f", weight decay {plan.weight_decay:g}" if plan.weight_decay else ""
+    return (
+        f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}{decay}, "
+        f"batch {plan.batch}"
+    )
+
+
+def _of_cache(manifest: Manifest) -> str:
+    """What is kept of samples, and how a step learns from it."""
+    kept = next((p for p in manifest.parameters if p.name == FEATURES), None)
+    if kept is None:
+        return ""
+    slots, features = kept.shape
+    replay = manifest.plan.replay
+    learns = f"learns from {count(replay)} samples at once" if replay else "only adds a sample"
+    return (
+        f"A cache keeps the {count(features)} features of {count(slots)} samples in int8 "
+        f"({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
+        f"{count(manifest.replay_macs)} MACs behind the cache.\n"
+    )
 
 
 def _of_watching(manifest: Manifest) -> str:
@@ -200,6 +222,11 @@ def print_profile(console: Console, profile: Profile) -> None:
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
     Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
+    if profile.manifest.plan.replay > 1:
+        console.print(
+            f"A step learns from {profile.manifest.plan.replay} samples: nodes behind the cache "
+            "run once for each, and their MACs are those of one."
+        )
     called = f", {sum(shared.values()):,} B in {', '.join(shared)}" if shared else ""
     console.print(
         f"Built by {profile.compiler}; the sample is {profile.sample}. Instructions are exact, "
@@ -291,6 +318,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
     for sentence in watching.sentences(runs):
         console.print(sentence)
     _print_steps(console, runs)
+    _print_replays(console, runs)
+    _print_radio(console, runs)
     for run in runs:
         if run.record.metrics:
             _print_metrics(console, run.record.metrics)
@@ -317,6 +346,43 @@ def _print_steps(console: Console, runs: Sequence[Run]) -> None:
         for energy in dict.fromkeys(run.record.energy_source for run in runs):
             if energy:
                 console.print(f"Energy: {energy}.")
+
+
+def _print_replays(console: Console, runs: Sequence[Run]) -> None:
+    """The epochs that boards learned from their caches by themselves."""
+    table = _table("from the cache", "epoch#", "samples#", "loss#", "cycles#", "ms#", "mJ#")
+    for run, name in zip(runs, groups.names(runs), strict=True):
+        for replay in run.record.replays:
+            first = name if replay is run.record.replays[0] else ""
+            table.add_row(first, count(replay.epoch + 1), count(replay.samples),
+                          significant(replay.loss), count(sum(replay.cycles)),
+                          significant(replay.ms), significant(replay.mj))  # fmt: skip
+    if table.row_count:
+        console.print(table)
+
+
+def _print_radio(console: Console, runs: Sequence[Run]) -> None:
+    """Learning on the board beside sending the samples away."""
+    found = [(name, comparison(run)) for run, name in zip(runs, groups.names(runs), strict=True)]
+    compared = [(name, each) for name, each in found if each]
+    table = _table("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#",
+                   "\nmJ#", "mJ sent away /\nmJ on board#")  # fmt: skip
+    for name, each in compared:
+        table.add_row(name, significant(each.compute_ms), significant(each.compute_mj),
+                      count(each.sent_bytes + each.returned_bytes), significant(each.radio_ms),
+                      significant(each.radio_mj),
+                      significant(each.radio_mj / each.compute_mj))  # fmt: skip
+    if compared:
+        console.print(table)
+        console.print(
+            "Sent away: the samples, and the learned weights on their way back; a link without "
+            "loss that is there at once, and training elsewhere for nothing."
+        )
+        for radio in {each.radio.model_dump_json(): each.radio for _, each in compared}.values():
+            console.print(
+                f"Radio: {radio.supply_v:g} V x {radio.ma:g} mA, {radio.bps:g} bit/s "
+                f"({radio.source})."
+            )
 
 
 def _gain(before: float | None, after: float | None) -> Text:
