@@ -104,9 +104,14 @@ class TestAsking:
         assert {n for n, raw in asked.state().items() if raw != ended[n]} <= {ASKED}
         assert asked.parameter(ASKED)[0] == trained.parameter(ASKED)[0] == 120
 
-    def test_so_it_is_behind_hashed_units(self, tmp_path):
+    @pytest.mark.parametrize(
+        "learner",
+        [{"learner": "elm", "hidden": 20, "guard": "6"}, {"learner": "online", "metrics": True}],
+        ids=lambda options: options["learner"],
+    )
+    def test_so_it_is_with_every_learner(self, tmp_path, learner):
         x, y = person(8, "learn")
-        options = {"learner": "elm", "hidden": 20, "query": "auto", "drift": True, "guard": "6"}
+        options = {**learner, "query": "auto", "drift": True}
         made = compilation(WATCH, load_board("host"), options)
         ended = []
         for name in ("trained", "asked"):
@@ -407,6 +412,8 @@ class TestGuard:
     def test_only_the_last_layer_may_learn_under_it(self):
         with pytest.raises(UserError, match="may learn under it"):
             tinyodl.plan(WATCH, "host", update="full", guard="4")
+        with pytest.raises(UserError, match="may learn under it"):
+            tinyodl.plan(WATCH, "host", learner="online", guard="4")
         with pytest.raises(UserError, match="give at least 2"):
             tinyodl.plan(WATCH, "host", guard="1")
 
@@ -566,9 +573,17 @@ class TestPlans:
         assert names["error_budget"] == 0.02 and names["guard_margin"] == 0.2
 
     @pytest.mark.parametrize(
-        "options", [{"query": "sometimes"}, {"query": "margin:x"}, {"guard": "0"}, {"guard": "4:7"},
-                    {"error_budget": 0.0}, {"query": "auto", "loss": "mse"}],
-    )  # fmt: skip
+        "options",
+        [
+            {"query": "sometimes"},
+            {"query": "margin:x"},
+            {"guard": "0"},
+            {"guard": "4:7"},
+            {"error_budget": 0.0},
+            {"query": "auto", "loss": "mse"},
+            {"drift": True, "learner": "online", "max_classes": 9},
+        ],
+    )
     def test_what_cannot_be(self, options):
         with pytest.raises(UserError):
             tinyodl.plan(WATCH, "host", **options)

@@ -249,8 +249,9 @@ def guarded(graph: Graph) -> list[Tensor]:
 
 def _guard_tensors(graph: Graph) -> Iterable[Tensor]:
     layer = last_layer(graph)
-    learns = {t.name for t in graph.tensors.values() if t.storage is Storage.PARAMETER}
-    if not learns <= set(layer.inputs[1:]):
+    before = graph.nodes[: graph.nodes.index(layer)]
+    read = (graph.tensor(name) for node in before for name in node.inputs if name)
+    if any(tensor.storage in (Storage.PARAMETER, Storage.STATE) for tensor in read):
         raise UserError(
             "the guard tests with held-back samples as the last layer reads them, which must not "
             f"change: only '{layer.name}' may learn under it (--update last, --learner rls or elm)"
