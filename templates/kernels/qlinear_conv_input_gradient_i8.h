@@ -24,6 +24,7 @@
 
 #include "in_register.h"
 #include "qlinear_conv_shape.h"
+#include "quantize.h"
 
 /// Pointwise, one group: maps are mixed as they are ///
 
@@ -491,20 +492,36 @@ static inline __attribute__((always_inline)) int is_depthwise(const qlinear_conv
     return s->groups == s->in_channels && s->groups == s->out_channels;
 }
 
-/* Faster than memcpy(): four at a time go through registers together. */
-static inline void copy_plane(int32_t n, const float *from, float *to)
+/* Faster than memcpy(): many at a time go through registers together. On a Cortex-M4F 16, in 4
+ * instructions; by four GCC 12 takes 14 for 8. */
+static inline __attribute__((always_inline)) void copy_plane(int32_t n, const float *from, float *to)
 {
     typedef struct {
         float of[4];
     } together;
-    const int32_t eights = n / 8 * 8;
+    int32_t left = n;
 
-    for (int32_t i = 0; i < eights; i += 8) {
-        ((together *)(to + i))[0] = ((const together *)(from + i))[0];
-        ((together *)(to + i))[1] = ((const together *)(from + i))[1];
+#if QUANTIZE_FPU
+    if (n >= 16) {
+        const float *end = from + n / 16 * 16;
+        __asm__ volatile("1:\n\t"
+                         "vldmia %[from]!, {s0-s15}\n\t"
+                         "vstmia %[to]!, {s0-s15}\n\t"
+                         "cmp %[from], %[end]\n\t"
+                         "bne 1b"
+                         : [from] "+&r"(from), [to] "+&r"(to)
+                         : [end] "r"(end)
+                         : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9",
+                           "s10", "s11", "s12", "s13", "s14", "s15");
+        left = n % 16;
     }
-    for (int32_t i = eights; i < n; i++) {
-        to[i] = from[i];
+#endif
+    for (; left >= 8; left -= 8, from += 8, to += 8) {
+        ((together *)to)[0] = ((const together *)from)[0];
+        ((together *)to)[1] = ((const together *)from)[1];
+    }
+    for (; left > 0; left--) {
+        *to++ = *from++;
     }
 }
 
