@@ -119,7 +119,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"learner": "rsl"}, "learner rsl: give online, rls or elm"),
+            ({"learner": "rsl"}, "learner rsl: give online, rls, elm or transfer"),
             ({"learner": "rls", "head": "dense:4"}, "leave --head away"),
             ({"learner": "rls", "optimizer": "sgd"}, "leave --optimizer away"),
             ({"learner": "rls", "update": "full"}, "leave --update away"),

@@ -1,8 +1,8 @@
 """Gradients of int8 layers that are assembly on an emulated Cortex-M4F: the bits of plain C.
 
 Weight gradients of pointwise and dense layers for every optimiser and master, and input gradients
-of depthwise layers. The host's plain C is compared with PyTorch in test_qlinear_conv.py and with numpy
-in test_int8_learners.py.
+of depthwise layers. The host's plain C is compared with PyTorch in test_qlinear_conv.py and with
+numpy in test_int8_learners.py.
 """
 
 from __future__ import annotations
