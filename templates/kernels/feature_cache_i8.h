@@ -54,6 +54,11 @@ static inline int32_t *cache_held_of(uint32_t label, int32_t *books)
     return &books[CACHE_CLASSES + 2 * label + 1];
 }
 
+static inline void cache_count(int32_t *number, int32_t more)
+{
+    *number = (int32_t)((uint32_t)*number + (uint32_t)more);
+}
+
 static inline int32_t cache_label(int32_t classes, int32_t slot, const int16_t *labels)
 {
     return labels[slot] >= 0 && labels[slot] < classes ? labels[slot] : 0;
@@ -113,8 +118,8 @@ static inline int32_t cache_slot(int32_t policy, uint32_t slots, int32_t classes
 {
     const uint32_t held = cache_held(slots, books);
     int32_t slot = (int32_t)held;
-    books[CACHE_SEEN]++;
-    ++*cache_seen_of((uint32_t)label, books);
+    cache_count(&books[CACHE_SEEN], 1);
+    cache_count(cache_seen_of((uint32_t)label, books), 1);
     if (held < slots) {
         sequence[slot] = (int16_t)slot;
         books[CACHE_HELD] = (int32_t)held + 1;
@@ -123,9 +128,9 @@ static inline int32_t cache_slot(int32_t policy, uint32_t slots, int32_t classes
         if (slot < 0) {
             return -1;
         }
-        --*cache_held_of((uint32_t)cache_label(classes, slot, labels), books);
+        cache_count(cache_held_of((uint32_t)cache_label(classes, slot, labels), books), -1);
     }
-    ++*cache_held_of((uint32_t)label, books);
+    cache_count(cache_held_of((uint32_t)label, books), 1);
     labels[slot] = (int16_t)label;
     return slot;
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 import torch
@@ -276,3 +278,21 @@ def test_where_the_cache_is(tmp_path, rule, message):
     else:
         with pytest.raises(UserError, match=message):
             HostNet(network(tmp_path), plan, tmp_path / "c")
+
+
+@pytest.mark.parametrize("policy", ["ring", "reservoir", "balanced"])
+def test_whatever_is_written_into_it_nothing_undefined_happens(tmp_path, policy):
+    """By a host, or by a store of another program: undefined behaviour traps."""
+    traps = ("gcc", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+    plan = UpdatePlan(layers=EVERY, cache=12, replay=3, batch=2, cache_policy=policy)
+    found = HostNet(network(tmp_path), plan, tmp_path / "c", compiler=traps)
+    names = [tensor.name for tensor in found.parameters]
+    random = np.random.default_rng(0)
+    for x in stream(np.zeros(60, int)):
+        for name in (feature_cache.BOOKS, feature_cache.CACHED_LABELS, feature_cache.SEQUENCE):
+            buffer = found._buffer("net_parameters", names.index(name))
+            junk = random.choice(np.array([0, 1, 127, 128, 255], np.uint8), buffer.bytes)
+            ctypes.memmove(buffer.data, junk.tobytes(), buffer.bytes)
+        found.train(x, int(random.integers(CLASSES)))
+        for order in (EPOCHS, UNIFORM, BALANCED):
+            assert found.replay(2, order)[0] <= 4
