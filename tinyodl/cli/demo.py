@@ -56,7 +56,7 @@ def demo(out: Path) -> None:
             runs += watch.learn(rls, [None], out / "runs", bar)
     page = out / "report.html"
     write_report(runs, page)
-    tables.print_runs(output.people, runs)
+    tables.print_runs(output.people, runs, radio=False)
     if not whole or len(runs) == len(watch.SEEDS):
         say(f"\nInterrupted. Report so far: {page}", soft_wrap=True)
         return

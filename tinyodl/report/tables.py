@@ -283,8 +283,11 @@ def print_checks(console: Console, checks: Iterable[Check]) -> None:
 # Runs
 
 
-def print_runs(console: Console, runs: Sequence[Run]) -> None:
-    """Runs side by side; then what a step of each takes, and where the figures come from."""
+def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> None:
+    """Runs side by side; then what a step of each takes, and where the figures come from.
+
+    With `radio` also what it would take to send the samples away.
+    """
     summaries = [run.summary for run in runs]
     classes = any(s.prequential_accuracy is not None for s in summaries)
     table = _table("run", "order", "samples#", *(("before#", "after#", "gain#", "online#")
@@ -319,7 +322,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         console.print(sentence)
     _print_steps(console, runs)
     _print_replays(console, runs)
-    _print_radio(console, runs)
+    if radio:
+        _print_radio(console, runs)
     for run in runs:
         if run.record.metrics:
             _print_metrics(console, run.record.metrics)
