@@ -12,6 +12,8 @@ The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
 
 from __future__ import annotations
 
+from functools import partial
+
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import (
     Call,
@@ -46,51 +48,29 @@ def _squared_error(function: str, node: Node, graph: Graph) -> Call:
     return Call(function, (graph.tensor(y).size, Ref(y), Ref(target), Ref(node.outputs[0])))
 
 
-register(
-    Operator(
-        "CrossEntropy",
-        shape=_scalar,
-        call=lambda n, g: _of_label("cross_entropy_f32", n, g),
-        kernel="cross_entropy_f32.h",
+for _name, _function, _kernel in (
+    ("CrossEntropy", "cross_entropy", "cross_entropy_f32.h"),
+    ("OneHotSquaredError", "one_hot_squared_error", "mean_squared_error_f32.h"),
+):
+    _loss, _gradient = (
+        partial(_of_label, f"{_function}_f32"),
+        partial(_gradient_of_label, _function),
     )
-)
-register(
-    Operator(
-        "CrossEntropyGradient",
-        call=lambda n, g: _gradient_of_label("cross_entropy", n, g),
-        kernel="cross_entropy_f32.h",
-        in_place=(0,),
-    )
-)
+    register(Operator(_name, _loss, _kernel, shape=_scalar))
+    register(Operator(f"{_name}Gradient", _gradient, _kernel, in_place=(0,)))
 register(
     Operator(
         "MeanSquaredError",
         shape=_scalar,
-        call=lambda n, g: _squared_error("mean_squared_error_f32", n, g),
+        call=partial(_squared_error, "mean_squared_error_f32"),
         kernel="mean_squared_error_f32.h",
     )
 )
 register(
     Operator(
         "MeanSquaredErrorGradient",
-        call=lambda n, g: _squared_error("mean_squared_error_gradient_f32", n, g),
+        call=partial(_squared_error, "mean_squared_error_gradient_f32"),
         kernel="mean_squared_error_f32.h",
         in_place=(0, 1),
-    )
-)
-register(
-    Operator(
-        "OneHotSquaredError",
-        shape=_scalar,
-        call=lambda n, g: _of_label("one_hot_squared_error_f32", n, g),
-        kernel="mean_squared_error_f32.h",
-    )
-)
-register(
-    Operator(
-        "OneHotSquaredErrorGradient",
-        call=lambda n, g: _gradient_of_label("one_hot_squared_error", n, g),
-        kernel="mean_squared_error_f32.h",
-        in_place=(0,),
     )
 )
