@@ -220,13 +220,12 @@ take_sixteen(const mixed_gradient *m, const learner_i8 *learner, int32_t first, 
 static __attribute__((noinline, unused)) void small_weight_gradients(const mixed_gradient *m)
 {
     const learner_i8 learner = *m->learner;
+    const int32_t fours = m->n & ~3; /* counted so, or GCC 12 takes what is left for a loop without end */
     float x[4 * WHOLE];
 
     for (int32_t c = 0; c < m->columns; c += 4) {
-        int32_t i = 0;
-
         real_x(m, c, 0, m->map, x);
-        for (; i + 4 <= m->n; i += 4) {
+        for (int32_t i = 0; i < fours; i += 4) {
             const float *gy[4];
             float sums[16];
 
@@ -237,7 +236,7 @@ static __attribute__((noinline, unused)) void small_weight_gradients(const mixed
             sixteen_sums_f32(m->map, gy, x, 1, sums);
             take_sixteen(m, &learner, i, c, sums);
         }
-        for (; i < m->n; i++) {
+        for (int32_t i = fours; i < m->n; i++) {
             const float *gy = mixed_gradient_map(m, i);
             float sums[4];
 
@@ -255,14 +254,13 @@ static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_
 
     for (int32_t c = 0; c < m->columns; c += 4) {
         for (int32_t first = 0; first < m->n; first += MORE) {
-            const int32_t filters = m->n - first < MORE ? m->n - first : MORE;
+            const int32_t filters = m->n - first < MORE ? m->n - first : MORE, fours = filters & ~3;
 
             for (int32_t p = 0; p < m->map; p += SOME) {
                 const int32_t n = m->map - p < SOME ? m->map - p : SOME;
-                int32_t i = 0;
 
                 real_x(m, c, p, n, x);
-                for (; i + 4 <= filters; i += 4) {
+                for (int32_t i = 0; i < fours; i += 4) {
                     const float *gy[4];
 #pragma GCC unroll 4
                     for (int32_t k = 0; k < 4; k++) {
@@ -270,7 +268,7 @@ static __attribute__((noinline, unused)) void many_weight_gradients(const mixed_
                     }
                     sixteen_sums_f32(n, gy, x, p == 0, sums + 4 * i);
                 }
-                for (; i < filters; i++) {
+                for (int32_t i = fours; i < filters; i++) {
                     const float *gy = mixed_gradient_map(m, first + i) + p;
                     sum_products(1, n, &gy, 1, x, NULL, 0, p == 0, sums + 4 * i);
                 }
