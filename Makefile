@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tinyodl demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
