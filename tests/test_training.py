@@ -17,8 +17,8 @@ from tinyodl.resources import EXAMPLES
 from tinyodl.select import choose
 from tinyodl.update_plan import UpdatePlan
 
-# Of a network with and without its BatchNormalization, the one that has it; mcunet_5fps has whatever
-# mbv2_w035 has. Each takes GCC a minute.
+# Of a network with and without its BatchNormalization, the one that has it; and mcunet_5fps has
+# whatever mbv2_w035 has. Each takes GCC a minute.
 _NAMES = {path.stem for path in LARGE}
 TRAINED = [
     path
