@@ -95,7 +95,7 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
         return ""
     steps = max(len(curve.values) for curve in curves)
     low, high = min(known), max(known)
-    if low < 0.5 * high:
+    if low < 0.5 * high or low == high:
         low = 0.0
     marks = ticks(low, high if top is None else min(high, top))
     low, high = min(low, marks[0]), max(high, marks[-1])
