@@ -14,6 +14,7 @@ from tinyodl.kept import (
     CONFUSION,
     HISTOGRAM,
     MOMENTS,
+    NO_THRESHOLD,
     RECENT,
     THRESHOLD,
     bin_edges,
@@ -21,8 +22,6 @@ from tinyodl.kept import (
 )
 from tinyodl.ops.metrics import MINIMUM
 from tinyodl.update_plan import LABELLED, UpdatePlan
-
-NO_THRESHOLD = np.finfo(np.float32).max  # nothing is above it
 
 
 def with_counts(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:
@@ -78,7 +77,7 @@ class _Begun:
         mean, variance = (given.mean(), given.var()) if given.size else (0.0, 0.0)
         self.moments = np.array([mean, variance, given.size], np.float32)
         self.histogram = np.bincount(bins_of(given), minlength=BINS).astype(np.float32)
-        threshold = float(NO_THRESHOLD)
+        threshold = NO_THRESHOLD
         if kind == "fixed":
             threshold = value
         elif given.size >= MINIMUM:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage, Tensor
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import looked_at
 from tinyodl.update_plan import UpdatePlan
 
 FEATURES = "<cache.features>"
@@ -105,12 +105,8 @@ def _is_computed(graph: Graph, name: str) -> bool:
 
 def _integers(graph: Graph, name: str) -> str:
     """What a tensor was dequantised from, views aside; else the tensor itself."""
-    found = name
-    while (node := graph.producer.get(found)) is not None and OPERATORS[node.op].call is None:
-        found = node.inputs[0]
-    if node is None or node.op != "DequantizeLinear":
-        return name
-    return node.inputs[0]
+    node = graph.producer.get(looked_at(name, graph))
+    return node.inputs[0] if node and node.op == "DequantizeLinear" else name
 
 
 def _behind(forward: tuple[Node, ...], name: str) -> list[Node]:

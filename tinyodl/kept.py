@@ -14,6 +14,8 @@ HISTOGRAM = "<error histogram>"  # float32 (bins)
 THRESHOLD = "<threshold>"  # float32 (1): of the error
 ANOMALIES = "<anomalies>"  # int32 (3, 2): [label normal, anomaly, not known][not flagged, flagged]
 
+NO_THRESHOLD = float(np.finfo(np.float32).max)  # in its place: nothing is above it
+
 BINS = 96  # of the histogram: four an octave
 FIRST = -16  # the exponent of the first bin's lower edge
 

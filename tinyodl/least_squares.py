@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import looked_at
 from tinyodl.ops.recursive_least_squares import triangle
 from tinyodl.update_plan import UpdatePlan
 
@@ -23,7 +23,7 @@ def fitted_layer(graph: Graph) -> Node:
         for node in graph.nodes
         if any(name and _is_parameter(graph, name) for name in node.inputs)
     ]
-    [last, *_] = [*(_behind(graph)), None]
+    last = _last(graph)
     if last is None or [node.name for node in learning] != [last.name]:
         found = ", ".join(f"'{node.name}' ({node.op})" for node in learning)
         raise UserError(
@@ -41,13 +41,12 @@ def _is_parameter(graph: Graph, name: str) -> bool:
     return graph.tensor(name).storage is Storage.PARAMETER
 
 
-def _behind(graph: Graph) -> list[Node]:
-    """The dense layer of one row whose output is the network's, views aside; or nothing."""
-    node = graph.producer.get(graph.outputs[0])
-    while node is not None and OPERATORS[node.op].call is None:
-        node = graph.producer.get(node.inputs[0])
-    one_row = node is not None and node.op == "Gemm"
-    return [node] if node and one_row and graph.shape(node.outputs[0])[:-1] in ((), (1,)) else []
+def _last(graph: Graph) -> Node | None:
+    """The dense layer of one row whose output is the network's, views aside."""
+    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    if node is None or node.op != "Gemm":
+        return None
+    return node if graph.shape(node.outputs[0])[:-1] in ((), (1,)) else None
 
 
 def with_least_squares(

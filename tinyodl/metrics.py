@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import sqrt
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from tinyodl.graph import Array
@@ -17,6 +16,7 @@ from tinyodl.kept import (
     CONFUSION,
     HISTOGRAM,
     MOMENTS,
+    NO_THRESHOLD,
     RECENT,
     THRESHOLD,
     bin_edges,
@@ -95,7 +95,7 @@ def read_metrics(
         threshold = float(read(THRESHOLD)[0])
         return ErrorMetrics(
             rule=manifest.plan.threshold,
-            threshold=threshold if threshold < np.finfo(np.float32).max else None,
+            threshold=threshold if threshold < NO_THRESHOLD else None,
             errors=int(errors),
             mean=mean,
             deviation=sqrt(variance),

@@ -10,9 +10,11 @@ loss: the comparison favours sending. V, I and the goodput are from the board's 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+
+import numpy as np
 
 from tinyodl.boards import Board, load_board
+from tinyodl.data import encoded
 from tinyodl.errors import UserError
 from tinyodl.graph import Storage
 from tinyodl.manifest import Manifest
@@ -53,10 +55,7 @@ def radio_of(board: Board, ua: float | None, bps: float | None) -> Radio | None:
 
 def sample_bytes(manifest: Manifest) -> int:
     """Bytes of a sample as the board receives it."""
-    model = manifest.model
-    inputs = model.inputs or {model.input_name: model.input_shape}
-    sizes = {name: 1 if name in model.input_quantization else 4 for name in inputs}
-    return sum(size * prod(inputs[name]) for name, size in sizes.items())
+    return len(encoded(np.zeros(manifest.model.input_shape, np.float32), manifest.model))
 
 
 def comparison(run: Run) -> Comparison | None:

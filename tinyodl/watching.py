@@ -19,7 +19,7 @@ import numpy as np
 from tinyodl import kept
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import looked_at
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.training import LOSS
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
@@ -166,9 +166,9 @@ def _node(
 
 def last_layer(graph: Graph) -> Node:
     """The dense layer whose output is the network's, views and Softmax aside. Raises UserError."""
-    node = graph.producer.get(graph.outputs[0])
-    while node is not None and (OPERATORS[node.op].call is None or node.op == "Softmax"):
-        node = graph.producer.get(node.inputs[0])
+    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    if node is not None and node.op == "Softmax":
+        node = graph.producer.get(looked_at(node.inputs[0], graph))
     if node is None or node.op != "Gemm" or graph.tensor(node.outputs[0]).size != _classes(graph):
         found = "the input" if node is None else f"'{node.name}' ({node.op})"
         raise UserError(

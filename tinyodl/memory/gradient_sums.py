@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinyodl.graph import Graph, Node, Phase
-from tinyodl.ops import OPERATORS
+from tinyodl.ops import OPERATORS, looked_at
 
 
 def sums_in_place(graph: Graph) -> Graph:
@@ -30,15 +30,8 @@ def _without(add: Node, graph: Graph) -> Graph:
     alone = graph.consumers[later] == (add,) and later == node.outputs[0] and earlier != later
     if slot is None or slot < len(node.inputs) or not alone:
         return graph
-    read = {_looked_at(name, graph) for name in node.inputs}
-    if graph.shape(earlier) != graph.shape(later) or _looked_at(earlier, graph) in read:
+    read = {looked_at(name, graph) for name in node.inputs}
+    if graph.shape(earlier) != graph.shape(later) or looked_at(earlier, graph) in read:
         return graph
     adding = replace(node, inputs=(*node.inputs, earlier), outputs=add.outputs)
     return graph.with_nodes(adding if n is node else n for n in graph.nodes if n is not add)
-
-
-def _looked_at(name: str, graph: Graph) -> str:
-    """The tensor whose memory this one shows."""
-    while (node := graph.producer.get(name)) and OPERATORS[node.op].call is None:
-        name = node.inputs[0]
-    return name

@@ -106,27 +106,13 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (value - low) * (HEIGHT - TOP - BOTTOM) / ((high - low) or 1)
 
-    parts = [
-        f'<svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">',
-        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
-    ]
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" '
-            f'y2="{y(mark):.1f}"/><text class="axis" x="{LEFT - 8}" y="{y(mark) + 3.5:.1f}" '
-            f'text-anchor="end">{mark:g}</text>'
-        )
+    parts = frame("curves", title, [(mark, y(mark)) for mark in marks], "samples learned from")
     for mark in ticks(0, steps):
         if mark == int(mark):
             parts.append(
                 f'<text class="axis" x="{x(mark):.1f}" y="{HEIGHT - BOTTOM + 16}" '
                 f'text-anchor="middle">{mark:,.0f}</text>'
             )
-    parts.append(
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
-        "samples learned from</text>"
-    )
     for curve in curves:
         for line in _lines(curve):
             points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line)
@@ -135,6 +121,25 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
                 f"<title>{escape(curve.name)}</title></polyline>"
             )
     return "\n".join([*parts, "</svg>"])
+
+
+def frame(kind: str, title: str, marks: Sequence[tuple[float, float]], along: str) -> list[str]:
+    """What is around a drawing: its opening, the title, and the name of its horizontal axis.
+
+    `kind` are its classes in the style sheet; `marks` are the grid's values and where they lie.
+    """
+    lines = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="axis" x="{LEFT - 8}" y="{y + 3.5:.1f}" text-anchor="end">{mark:g}</text>'
+        for mark, y in marks
+    ]
+    return [
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}">',
+        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
+        *lines,
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{along}</text>',
+    ]
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from math import ceil, floor, log2
 
 from tinyodl.metrics import ErrorMetrics
-from tinyodl.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks
+from tinyodl.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, frame, ticks
 from tinyodl.report.figures import significant
 
 
@@ -28,17 +27,8 @@ def draw(title: str, metrics: ErrorMetrics) -> str:
     def y(count: float) -> float:
         return HEIGHT - BOTTOM - count * (HEIGHT - TOP - BOTTOM) / marks[-1]
 
-    parts = [
-        f'<svg class="curves histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">',
-        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
-    ]
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" '
-            f'y2="{y(mark):.1f}"/><text class="axis" x="{LEFT - 8}" y="{y(mark) + 3.5:.1f}" '
-            f'text-anchor="end">{mark:g}</text>'
-        )
+    along = "mean squared error"
+    parts = frame("curves histogram", title, [(mark, y(mark)) for mark in marks], along)
     for index in there:
         left, right = x(edges[index]), x(edges[index + 1])
         above = metrics.threshold is not None and edges[index] >= metrics.threshold
@@ -59,8 +49,4 @@ def draw(title: str, metrics: ErrorMetrics) -> str:
         parts.append(
             f'<line class="bound" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{y(0):.1f}"/>'
         )
-    parts.append(
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
-        "mean squared error</text>"
-    )
     return "\n".join([*parts, "</svg>"])

@@ -359,6 +359,13 @@ def _constants(node: Node, graph: Graph, slots: tuple[int, ...]) -> tuple[str, .
     return tuple(name for name in names if name and graph.tensor(name).data is not None)
 
 
+def looked_at(name: str, graph: Graph) -> str:
+    """The tensor whose memory this one shows: what views look at, else the tensor itself."""
+    while (node := graph.producer.get(name)) and OPERATORS[node.op].call is None:
+        name = node.inputs[0]
+    return name
+
+
 def place(node: Node, graph: Graph) -> str:
     """Where a node stands, views aside, in words for what `leftover` says."""
     before = graph.producer.get(node.inputs[0])
