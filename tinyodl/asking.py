@@ -15,8 +15,6 @@ from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Asked, StepReply
 from tinyodl.errors import UserError
-from tinyodl.frontend.load import load_model
-from tinyodl.frontend.runtime import session
 from tinyodl.graph import Array
 from tinyodl.manifest import Manifest
 from tinyodl.runlog import QueryRecord
@@ -61,6 +59,9 @@ class Teacher:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         """Raises UserError, or ModelError, where the network does not fit the board's."""
+        from tinyodl.frontend.load import load_model  # onnx and onnxruntime load slowly
+        from tinyodl.frontend.runtime import session
+
         self.name = path.name
         self._session = session(load_model(path))
         inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
@@ -92,6 +93,26 @@ class Teacher:
     def _scores(self, x: Array) -> Array:
         made = self._session.run(None, {self._input: x})[0]
         return np.asarray(made).reshape(-1)
+
+
+def answers(
+    manifest: Manifest, query: bool, teacher: str | Path | None, silent: bool
+) -> Answers | None:
+    """Who answers the board's questions; None where it is not asked. Raises UserError."""
+    if not query:
+        if teacher is not None or silent:
+            raise UserError("a teacher, or silence, is for labels on request: give --query")
+        return None
+    if manifest.plan.query is None:
+        raise UserError(
+            "this firmware does not ask for labels; compile it with --query auto, always or "
+            "margin:T"
+        )
+    if teacher is not None and silent:
+        raise UserError("--teacher answers and --silent does not: give one of them")
+    if teacher is not None:
+        return Teacher(Path(teacher), manifest)
+    return Nobody() if silent else FromData()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl import __version__, data, runlog
 from tinyodl import manifest as manifest_file
-from tinyodl.asking import Answers, Asking, Exchange, FromData, Nobody, Teacher
+from tinyodl.asking import Asking, Exchange, answers
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
@@ -234,7 +234,7 @@ class Session:
             raise UserError("the project keeps no cache to draw from: compile it with --cache N")
         if shuffle is not None and shuffle < 0:
             raise UserError(f"shuffle is {shuffle}, a seed is not negative")
-        answers = self._answers(query, teacher, silent)
+        answering = answers(self.manifest, query, teacher, silent)
         chosen = {name: self.client.setting(name, v) for name, v in (settings or {}).items()}
         folder = runlog.claim(Path(run) if run else runlog.default_folder(self.project))
         rate = self.client.learning_rate(
@@ -268,7 +268,7 @@ class Session:
         order = list(_order(len(samples), streamed, limit, shuffle))
         self._check_room(samples, order)
         log = RunLog(folder, record, self.manifest)
-        asking = Asking(self.client, answers) if answers else None
+        asking = Asking(self.client, answering) if answering else None
         try:
             with interruptible() as wish:
                 self._run(log, samples, order, tested, wish, progress, asking)
@@ -331,23 +331,6 @@ class Session:
         if tested is not None:
             log.update(after=self._evaluate(tested, "after", wish, progress))
         log.update(status="done")
-
-    def _answers(self, query: bool, teacher: str | Path | None, silent: bool) -> Answers | None:
-        """Who answers the board's questions. Raises UserError."""
-        if not query:
-            if teacher is not None or silent:
-                raise UserError("a teacher, or silence, is for labels on request: give --query")
-            return None
-        if self.manifest.plan.query is None:
-            raise UserError(
-                "this firmware does not ask for labels; compile it with --query auto, always or "
-                "margin:T"
-            )
-        if teacher is not None and silent:
-            raise UserError("--teacher answers and --silent does not: give one of them")
-        if teacher is not None:
-            return Teacher(Path(teacher), self.manifest)
-        return Nobody() if silent else FromData()
 
     def _learn(
         self, samples: Samples, place: _Place, total: int, asking: Asking | None = None
