@@ -48,7 +48,7 @@ class HostNet:
         self.by_rows = arriving(self.training) is not None
         self.output = self.training.tensor(graph.outputs[0])
         self.input_shapes = [tensor.shape for tensor in self.inputs]
-        for name in ("net_evaluate", "net_train", "net_replay"):
+        for name in ("net_evaluate", "net_train"):
             getattr(self.library, name).restype = ctypes.c_float
         self.library.net_flush.restype = ctypes.c_uint32
         self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
@@ -70,6 +70,7 @@ class HostNet:
     def replay(self, batches: int, order: int) -> tuple[int, float]:
         """Updates from the cache: the number of samples, and their mean loss."""
         samples = ctypes.c_uint32()
+        self.library.net_replay.restype = ctypes.c_float
         loss = self.library.net_replay(batches, order, ctypes.byref(samples))
         return samples.value, loss
 

@@ -256,7 +256,11 @@ static command_status train(command_exchange *exchange)
         return status;
     float loss = net_train(label);
     count_trained(label);
-    consume_sample(NET_CACHE == 0); /* other samples may have followed it */
+#ifdef NET_CACHE
+    consume_sample(0); /* other samples may have followed it */
+#else
+    consume_sample(1);
+#endif
     put_step(exchange, loss);
     return STATUS_OK;
 }
@@ -294,6 +298,7 @@ static command_status learn(command_exchange *exchange)
 }
 #endif
 
+#ifdef NET_CACHE
 /* From samples that the network keeps: so many updates, or until an epoch ends. */
 static command_status replay(command_exchange *exchange)
 {
@@ -302,8 +307,6 @@ static command_status replay(command_exchange *exchange)
     uint32_t order = exchange->body[2];
     uint32_t samples;
 
-    if (NET_CACHE == 0)
-        return fail(exchange, STATUS_UNKNOWN, 0);
     if (batches == 0 || batches > MOST_BATCHES)
         return fail(exchange, STATUS_RANGE, MOST_BATCHES);
     if (order >= ORDERS)
@@ -321,6 +324,7 @@ static command_status replay(command_exchange *exchange)
     put_u32(exchange, meter_step(NET_UPDATE));
     return STATUS_OK;
 }
+#endif
 
 static command_status flush(command_exchange *exchange)
 {
@@ -522,7 +526,11 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_RESTORE: return restore(exchange);
     case COMMAND_RESET: return reset();
     case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
+#ifdef NET_CACHE
     case COMMAND_REPLAY: return replay(exchange);
+#else
+    case COMMAND_REPLAY: break;
+#endif
     case COMMAND_SETTING: return setting(exchange);
 #ifdef NET_ASKS
     case COMMAND_ASK: return ask(exchange);

@@ -151,19 +151,6 @@ float net_evaluate(int32_t label)
 #endif
 }
 
-uint32_t net_cached(void)
-{
-    return 0;
-}
-
-float net_replay(uint32_t batches, uint32_t order, uint32_t *samples)
-{
-    (void)batches;
-    (void)order;
-    *samples = 0;
-    return 0.0f;
-}
-
 uint32_t net_flush(void)
 {
     uint32_t samples = collected;

@@ -35,7 +35,6 @@ enum {
     NET_STATE_BYTES = NET_CLASSES * (2 * FAKE_INPUTS + 1) * 4 + 4,
     NET_BATCH = 2,
     NET_SKIPPED = -2,
-    NET_CACHE = 0,
 };
 
 static const uint8_t net_model_id[8] = {0xfa, 0xce, 0, 0, 0, 0, 0, FAKE_MODEL};
@@ -59,8 +58,6 @@ int net_takes(int32_t label, int to_learn);
 float net_evaluate(int32_t label);
 float net_train(int32_t label);
 uint32_t net_flush(void);
-uint32_t net_cached(void);
-float net_replay(uint32_t batches, uint32_t order, uint32_t *samples);
 float net_learning_rate(void);
 void net_set_learning_rate(float rate);
 
