@@ -53,6 +53,7 @@ def test_the_store_is_the_end_of_flash_and_the_program_stays_out_of_it(board: Bo
 def test_slots_are_whole_erasable_units(board: Board) -> None:
     unit = 4096 if board.port == "nrf52840" else 128 * 1024
     assert board.store is not None
+    assert board.store.erase_bytes == unit
     assert board.store.slot_bytes % unit == 0
     assert all(address % unit == 0 for address in board.store.slots)
     if board.port == "stm32f4":

@@ -28,10 +28,14 @@ class Region(_Record):
 
 
 class Store(_Record):
-    """Two flash slots for learned weights, each erased as a whole; outside the `flash` region."""
+    """Two flash slots for learned weights, each erased as a whole; outside the `flash` region.
+
+    Flash is erased in units of `erase_bytes`, there and at the end of the `flash` region.
+    """
 
     slots: tuple[int, int]  # addresses
     slot_bytes: int
+    erase_bytes: int
 
 
 class PlatformIo(_Record):
@@ -91,6 +95,32 @@ class Board(_Record):
     settings: dict[str, int] = {}  # what the port must know about the board: PORT_... in config.h
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""
+    kept: tuple[Region, Region] = (Region(origin=0, size=0), Region(origin=0, size=0))
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The flash that the firmware writes, as `port.h` numbers it: slots, features, best."""
+        store = self.store
+        slots = [Region(origin=at, size=store.slot_bytes) for at in store.slots] if store else []
+        return (*slots, *self.kept)
+
+    def keeping(self, features: int, best: int) -> Board:
+        """The board with so many bytes at the end of `flash` for what the network keeps there.
+
+        Each a number that `whole` gave, and together less than `flash` has.
+        """
+        end = self.flash.end
+        kept = (
+            Region(origin=end - features - best, size=features),
+            Region(origin=end - best, size=best),
+        )
+        flash = Region(origin=self.flash.origin, size=self.flash.size - features - best)
+        return self.model_copy(update={"flash": flash, "kept": kept})
+
+    def whole(self, size: int) -> int:
+        """The least number of bytes from `size` on that is erased by itself."""
+        unit = self.store.erase_bytes if self.store else 1
+        return -(-size // unit) * unit
 
     @property
     def port_folders(self) -> tuple[str, ...]:

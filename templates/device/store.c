@@ -10,7 +10,7 @@
 enum {
     MAGIC = 0x53444f54, /* "TODS" */
     VERSION = 1,
-    SLOTS = 2,
+    SLOTS = 2, /* PORT_SLOT_0 and PORT_SLOT_1 */
 
     AT_MAGIC = 0,
     AT_VERSION = 4,
@@ -64,10 +64,10 @@ static int newest(void)
 {
     int found = STORE_EMPTY;
     uint32_t generation = 0;
-    if (store_bytes_needed() > port_store_bytes())
+    if (store_bytes_needed() > port_flash_bytes(PORT_SLOT_0))
         return STORE_EMPTY;
     for (int number = 0; number < SLOTS; number++) {
-        const uint8_t *slot = port_store_slot((uint32_t)number);
+        const uint8_t *slot = port_flash((uint32_t)number);
         if (!is_good(slot))
             continue;
         uint32_t candidate = get_u32(slot + AT_GENERATION);
@@ -90,7 +90,7 @@ int store_find(store_record *record)
     int number = newest();
     if (number < 0)
         return STORE_EMPTY;
-    describe(port_store_slot((uint32_t)number), record);
+    describe(port_flash((uint32_t)number), record);
     return STORE_OK;
 }
 
@@ -99,7 +99,7 @@ int store_restore(store_record *record)
     int number = newest();
     if (number < 0)
         return STORE_EMPTY;
-    const uint8_t *slot = port_store_slot((uint32_t)number);
+    const uint8_t *slot = port_flash((uint32_t)number);
     const uint8_t *from = slot + HEADER;
     const uint32_t parameters = NET_PARAMETERS;
     for (uint32_t i = 0; i < parameters; i++) {
@@ -120,7 +120,7 @@ static int write_bytes(uint32_t number, uint32_t offset, const uint8_t *from, ui
         uint32_t count = bytes < PIECE ? bytes : PIECE;
         memset(piece, 0xff, sizeof piece);
         memcpy(piece, from, count);
-        if (port_store_write(number, offset, piece, padded(count)) < 0)
+        if (port_flash_write(number, offset, piece, padded(count)) < 0)
             return STORE_FAILED;
         from += count;
         offset += count;
@@ -158,13 +158,13 @@ static uint32_t expected_crc(const uint8_t *header)
 
 int store_save(uint32_t steps, store_record *record)
 {
-    if (store_bytes_needed() > port_store_bytes())
+    if (store_bytes_needed() > port_flash_bytes(PORT_SLOT_0))
         return STORE_NO_SPACE;
 
     store_record last = {0, 0};
     int keep = newest();
     if (keep >= 0)
-        describe(port_store_slot((uint32_t)keep), &last);
+        describe(port_flash((uint32_t)keep), &last);
     uint32_t number = keep == 0 ? 1u : 0u;
     uint32_t generation = last.generation + 1u;
     if (generation == 0)
@@ -179,10 +179,10 @@ int store_save(uint32_t steps, store_record *record)
     set_u32(header + AT_BYTES, payload_bytes());
     set_u32(header + AT_CRC, expected_crc(header));
 
-    const uint8_t *slot = port_store_slot(number);
-    if (port_store_erase(number) < 0 || write_parameters(number) != STORE_OK ||
-        port_store_write(number, AT_VERSION, header + AT_VERSION, HEADER - AT_VERSION) < 0 ||
-        port_store_write(number, AT_MAGIC, header, 4) < 0 || !is_good(slot))
+    const uint8_t *slot = port_flash(number);
+    if (port_flash_erase(number) < 0 || write_parameters(number) != STORE_OK ||
+        port_flash_write(number, AT_VERSION, header + AT_VERSION, HEADER - AT_VERSION) < 0 ||
+        port_flash_write(number, AT_MAGIC, header, 4) < 0 || !is_good(slot))
         return STORE_FAILED;
     describe(slot, record);
     return STORE_OK;

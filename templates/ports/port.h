@@ -41,20 +41,28 @@ void port_send(const uint8_t *from, uint32_t count);
 /* Sleep until something may have arrived. Never sleeps past a byte. */
 void port_idle(void);
 
-/// Store: two slots of memory that survive a power cut ///
+/// Flash: regions that survive a power cut, each erased as a whole ///
 
 enum {
-    PORT_STORE_OK = 0,
-    PORT_STORE_RANGE = -1,  /* no such slot, outside of it, or not whole words */
-    PORT_STORE_FAILED = -2  /* the memory does not hold what was written to it */
+    PORT_SLOT_0, /* the two slots of the weight store, of one size */
+    PORT_SLOT_1,
+    PORT_FEATURES, /* what the network keeps of samples, where it does that in flash */
+    PORT_BEST,     /* its best parameters, likewise */
+    PORT_REGIONS
 };
 
-uint32_t port_store_bytes(void);               /* size of one slot; 0: this board has no store */
-const uint8_t *port_store_slot(uint32_t slot); /* slot 0 or 1, readable memory */
-int port_store_erase(uint32_t slot);           /* all bytes 0xFF */
+enum {
+    PORT_FLASH_OK = 0,
+    PORT_FLASH_RANGE = -1,  /* no such region, outside of it, or not whole words */
+    PORT_FLASH_FAILED = -2  /* the memory does not hold what was written to it */
+};
+
+uint32_t port_flash_bytes(uint32_t region);   /* its size; 0: there is none */
+const uint8_t *port_flash(uint32_t region);   /* readable memory */
+int port_flash_erase(uint32_t region);        /* all bytes 0xFF */
 
 /* Write to erased memory: `offset` and `count` in bytes, multiples of 4; `from` anywhere. */
-int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count);
+int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count);
 
 /// Stack ///
 

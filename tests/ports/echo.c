@@ -48,7 +48,7 @@ static void inform(void)
     send_number(port_clock_source());
     send_number(port_stack_bytes());
     send_number(port_stack_used());
-    send_number(port_store_bytes());
+    send_number(port_flash_bytes(PORT_SLOT_0));
     for (uint32_t i = 0; i < 4; i++) {
         send_number(counters[i]++);
     }
@@ -74,13 +74,13 @@ static void echo(void)
 static void write_store(void)
 {
     uint32_t slot = take_number(), offset = take_number(), word = take_number();
-    send_number((uint32_t)port_store_write(slot, offset, &word, sizeof word));
+    send_number((uint32_t)port_flash_write(slot, offset, &word, sizeof word));
 }
 
 static void read_store(void)
 {
     uint32_t slot = take_number(), offset = take_number(), word;
-    memcpy(&word, port_store_slot(slot) + offset, sizeof word);
+    memcpy(&word, port_flash(slot) + offset, sizeof word);
     send_number(word);
 }
 
@@ -142,7 +142,7 @@ int main(void)
         } else if (command == 'w') {
             write_store();
         } else if (command == 'x') {
-            send_number((uint32_t)port_store_erase(take_number()));
+            send_number((uint32_t)port_flash_erase(take_number()));
         } else if (command == 'g') {
             read_store();
         } else if (command == 'y' || command == 'z') {

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyodl import firmware
-from tinyodl.boards import load_board
+from tinyodl.boards import Board, load_board
 from tinyodl.codegen.environment import environment
 from tinyodl.resources import TEMPLATES
 
 HERE = Path(__file__).parent
 
 
+def keeping_board(name: str) -> Board:
+    """A board whose network keeps features in flash, in the least there is of it."""
+    board = load_board(name)
+    return board.keeping(board.whole(1), 0) if board.store else board
+
+
 def write_project(project: Path, board_name: str, main: str | None = None) -> Path:
     """Everything that `compile` writes but lib/net and lib/device, with echo.c as src/main.c."""
-    board = load_board(board_name)
+    board = keeping_board(board_name)
     files = {"platformio.ini": TEMPLATES / "project" / "platformio.ini.j2"}
     for folder in ("", *board.port_folders):
         for path in (TEMPLATES / "ports" / folder).glob("*.*"):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.ports.conftest import Builder
+from tests.ports.projects import keeping_board
 from tinyodl import firmware
 from tinyodl.boards import load_board
 from tinyodl.errors import BoardError
@@ -73,7 +74,7 @@ def running(request: pytest.FixtureRequest, echo: Builder) -> Iterator[tuple[str
     if emulator == "qemu":
         require_tool("qemu-system-arm")
     image = echo(name, compiler).elf
-    board = load_board(name)
+    board = keeping_board(name)
     wire = QemuBoard(board, image) if emulator == "qemu" else UnicornBoard(board, image)
     if emulator == "qemu":
         wait_until_it_answers(wire)
@@ -101,7 +102,7 @@ def test_every_function_of_the_port(running: tuple[str, str, Echo]) -> None:
     if emulator == "qemu":  # its flash is ROM
         assert board.number("w", 0, 0, 5) == FAILED
     else:
-        check_store(board)
+        check_flash(board)
     assert board.number("m", 2) == 0
     check_reboot(board)
 
@@ -145,7 +146,7 @@ def check_arithmetic(board: Echo) -> None:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_memory_functions_at_every_alignment(echo: Builder, compiler: str) -> None:
-    board = Echo(UnicornBoard(load_board("netduinoplus2"), echo("netduinoplus2", compiler).elf))
+    board = Echo(UnicornBoard(keeping_board("netduinoplus2"), echo("netduinoplus2", compiler).elf))
     for to in range(5):
         for source in range(5):
             for count in (0, 1, 3, 4, 15, 16, 21, 40):
@@ -178,7 +179,7 @@ def check_copy(board: Echo, to: int, source: int, count: int) -> None:
     assert (order == 0) == (original == bytes(expected))
 
 
-def check_store(board: Echo) -> None:
+def check_flash(board: Echo) -> None:
     assert board.number("x", 0) == OK, "erased memory may be erased"
     assert board.number("w", 0, 16, 0x12345678) == OK
     assert board.number("g", 0, 16) == 0x12345678
@@ -187,10 +188,15 @@ def check_store(board: Echo) -> None:
     assert board.number("g", 0, 16) == 0xFFFFFFFF
     last = SLOT_BYTES - 4
     assert board.number("w", 1, last, 77) == OK
-    for slot, offset in ((2, 0), (0, SLOT_BYTES), (0, 2), (0, 2**32 - 4)):
-        assert board.number("w", slot, offset, 1) == RANGE
-    assert board.number("x", 2) == RANGE
-    assert board.number("g", 1, last) == 77, "and the other slot kept what it held"
+    assert board.number("w", 2, 0, 88) == OK
+    for region, offset in ((3, 0), (4, 0), (0, SLOT_BYTES), (0, 2), (0, 2**32 - 4)):
+        assert board.number("w", region, offset, 1) == RANGE
+    assert board.number("x", 3) == RANGE and board.number("x", 4) == RANGE
+    assert board.number("x", 0) == OK
+    assert board.number("g", 1, last) == 77, "and the other regions kept what they held"
+    assert board.number("g", 2, 0) == 88
+    assert board.number("x", 2) == OK
+    assert board.number("g", 2, 0) == 0xFFFFFFFF
 
 
 def check_reboot(board: Echo) -> None:
@@ -203,7 +209,7 @@ def check_reboot(board: Echo) -> None:
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("name", ["nrf52840_dk", "netduinoplus2"])
 def test_the_store_survives_a_reboot(echo: Builder, name: str, compiler: str) -> None:
-    board = Echo(UnicornBoard(load_board(name), echo(name, compiler).elf))
+    board = Echo(UnicornBoard(keeping_board(name), echo(name, compiler).elf))
     assert board.number("w", 1, 8, 0xCAFE) == OK
     assert board.ask("r", expect=1) == b"r"
     assert board.number("g", 1, 8) == 0xCAFE
@@ -212,7 +218,7 @@ def test_the_store_survives_a_reboot(echo: Builder, name: str, compiler: str) ->
 
 @pytest.mark.parametrize("name", ["nrf52840_dk", "netduinoplus2"])
 def test_the_marker_pins_show_the_phase(echo: Builder, name: str) -> None:
-    wire = UnicornBoard(load_board(name), echo(name, "zig").elf)
+    wire = UnicornBoard(keeping_board(name), echo(name, "zig").elf)
     board = Echo(wire)
     for phase, title in enumerate(("idle", "forward", "backward", "update")):
         before = wire.counters()[title].instructions
@@ -227,7 +233,7 @@ def test_the_marker_pins_show_the_phase(echo: Builder, name: str) -> None:
 def test_a_stack_overflow_leaves_ram_instead_of_eating_data(
     echo: Builder, name: str, compiler: str
 ) -> None:
-    board = Echo(UnicornBoard(load_board(name), echo(name, compiler).elf))
+    board = Echo(UnicornBoard(keeping_board(name), echo(name, compiler).elf))
     with pytest.raises(BoardError, match="deeper"):
         board.number("o")
     board.wire.close()

@@ -26,7 +26,7 @@ FAULTS = [
     ("h", "accesses 16 bits of GPIO; its registers have 32", "uses_half_a_register"),
     ("s", "where nothing is", "overflows_the_stack"),
     ("v", "executes SVC", "calls_supervisor"),
-    ("f", "programs flash at 0x00001000, which is outside of its weight store", "programs_itself"),
+    ("f", "programs flash at 0x00001000, which is outside of what it may write", "programs_itself"),
     ("t", "gives a DMA engine 0x00000100, which is outside of RAM", "sends_from_flash"),
 ]
 

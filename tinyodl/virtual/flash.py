@@ -1,4 +1,4 @@
-"""Flash memory: the image, and the store's slots, which may live in a file.
+"""Flash memory: the image, and the regions that the firmware writes, which may live in a file.
 
 The file is the flash: what the firmware programs is in it at once, so a process that is killed
 leaves what a chip would have at that moment.
@@ -7,11 +7,13 @@ leaves what a chip would have at that moment.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from tinyodl.boards import Store
+from tinyodl.boards import Region
 from tinyodl.errors import BoardError, UserError
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.peripheral import Area, Misuse
@@ -19,22 +21,35 @@ from tinyodl.virtual.peripheral import Area, Misuse
 ERASED = b"\xff"
 
 
-class Flash:
-    """All of the chip's flash. Only the store's slots can be erased and programmed: anything else
-    would be the firmware writing over itself or a boot loader."""
+def _address(place: tuple[range, int]) -> int:
+    return place[0].start
 
-    def __init__(self, area: Area, image: Image, slots: Store | None, file: Path | None) -> None:
+
+class Flash:
+    """All of the chip's flash. Only these regions can be erased and programmed: anything else would
+    be the firmware writing over itself or a boot loader. The file holds them one behind the other,
+    `store_bytes` of weight store first."""
+
+    def __init__(
+        self,
+        area: Area,
+        image: Image,
+        regions: Iterable[Region],
+        store_bytes: int,
+        file: Path | None,
+    ) -> None:
         """Raises UserError when the image does not fit, BoardError when the file cannot be used."""
-        self.slots = tuple(range(a, a + slots.slot_bytes) for a in slots.slots) if slots else ()
+        self.regions = [range(region.origin, region.end) for region in regions if region.size]
+        self._places = list(itertools.accumulate(map(len, self.regions), initial=0))
         self._file: int | None = None
-        self._store = self._open(file)
+        self._store = self._open(file, store_bytes)
         self.blocks: list[tuple[int, mmap.mmap, int, int]] = []  # address, memory, offset, size
         at = area.address
-        for offset, slot in sorted(enumerate(self.slots), key=lambda pair: pair[1].start):
-            if slot.start > at:
-                self._add_read_only(at, slot.start - at)
-            self.blocks.append((slot.start, self._store, offset * len(slot), len(slot)))
-            at = slot.stop
+        for region, place in sorted(zip(self.regions, self._places, strict=False), key=_address):
+            if region.start > at:
+                self._add_read_only(at, region.start - at)
+            self.blocks.append((region.start, self._store, place, len(region)))
+            at = region.stop
         if area.address + area.size > at:
             self._add_read_only(at, area.address + area.size - at)
         try:
@@ -48,8 +63,8 @@ class Flash:
         memory[:] = ERASED * size
         self.blocks.append((address, memory, 0, size))
 
-    def _open(self, file: Path | None) -> mmap.mmap:
-        size = sum(len(slot) for slot in self.slots)
+    def _open(self, file: Path | None, store_bytes: int) -> mmap.mmap:
+        size = self._places[-1]
         if file is None or not size:
             memory = mmap.mmap(-1, max(size, mmap.PAGESIZE))
             memory[:] = ERASED * len(memory)
@@ -62,11 +77,14 @@ class Flash:
             self._file = os.open(file, os.O_RDWR)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(self._file).st_size
-            if found != size:
+            if found < store_bytes:
                 raise BoardError(
-                    f"{file} has {found} bytes, but the board's store has {size}; delete the file "
-                    "to start with an empty store"
+                    f"{file} has {found} bytes, but the board's store has {store_bytes}; delete "
+                    "the file to start with an empty store"
                 )
+            if found != size:  # of a project that kept another number of bytes beside its weights
+                os.ftruncate(self._file, store_bytes)
+                os.pwrite(self._file, ERASED * (size - store_bytes), store_bytes)
             return mmap.mmap(self._file, size)
         except BlockingIOError as error:
             self._close_file()
@@ -112,10 +130,10 @@ class Flash:
         memory[at : at + size] = (old & value).to_bytes(size, "little")
 
     def _in_store(self, verb: str, address: int, size: int) -> tuple[mmap.mmap, int]:
-        for index, slot in enumerate(self.slots):
-            if address in slot and address + size <= slot.stop:
-                return self._store, index * len(slot) + address - slot.start
-        raise Misuse(f"{verb} flash at {address:#010x}, which is outside of its weight store")
+        for region, place in zip(self.regions, self._places, strict=False):
+            if address in region and address + size <= region.stop:
+                return self._store, place + address - region.start
+        raise Misuse(f"{verb} flash at {address:#010x}, which is outside of what it may write")
 
     def close(self) -> None:
         """Lets go of the file; views of the memory must be gone."""

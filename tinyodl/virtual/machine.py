@@ -49,7 +49,8 @@ class VirtualMachine:
         self._exceptions = Exceptions(self._engine.uc, self)
         self._memory = _memory_map(board)
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
-        self._flash = Flash(self._memory.flash, image, board.store, store)
+        store_bytes = 2 * board.store.slot_bytes if board.store else 0
+        self._flash = Flash(self._memory.flash, image, board.regions, store_bytes, store)
         self._slept = 0  # cycles
         self._counts: dict[tuple[int, str], list[int]] = {}
         self._charged = (0, 0)

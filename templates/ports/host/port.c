@@ -1,8 +1,8 @@
 /* The host as a board: stdin and stdout are the serial line, a file is the flash.
  *
  * For tests and for trying things without a board. Times are the host's own clock and say nothing
- * about a board (port_clock_source 2). The environment variable TINYODL_STORE names the file with
- * the two store slots; without it there is no store.
+ * about a board (port_clock_source 2). The environment variable TINYODL_STORE names the file that is
+ * the flash; without it there is no store.
  */
 #define _GNU_SOURCE
 #include "port.h"
@@ -20,10 +20,31 @@
 
 #include "net.h"
 
+#define PAGES(bytes) (((bytes) + 4095) / 4096 * 4096)
+
 enum {
-    SLOTS = 2,
     STORE_HEADER_ROOM = 256,
-    SLOT_BYTES = (STORE_HEADER_ROOM + NET_STATE_BYTES + 4 * NET_PARAMETERS + 4095) / 4096 * 4096,
+    SLOT_BYTES = PAGES(STORE_HEADER_ROOM + NET_STATE_BYTES + 4 * NET_PARAMETERS),
+#ifdef NET_FEATURE_BYTES
+    FEATURE_BYTES = PAGES(NET_FEATURE_BYTES),
+#else
+    FEATURE_BYTES = 0,
+#endif
+#ifdef NET_BEST_BYTES
+    BEST_BYTES = PAGES(NET_BEST_BYTES),
+#else
+    BEST_BYTES = 0,
+#endif
+    FLASH_BYTES = 2 * SLOT_BYTES + FEATURE_BYTES + BEST_BYTES,
+};
+
+static const struct {
+    uint32_t start, bytes;
+} regions[PORT_REGIONS] = {
+    [PORT_SLOT_0] = {0, SLOT_BYTES},
+    [PORT_SLOT_1] = {SLOT_BYTES, SLOT_BYTES},
+    [PORT_FEATURES] = {2 * SLOT_BYTES, FEATURE_BYTES},
+    [PORT_BEST] = {2 * SLOT_BYTES + FEATURE_BYTES, BEST_BYTES},
 };
 
 static void die(const char *what)
@@ -32,9 +53,10 @@ static void die(const char *what)
     exit(1);
 }
 
-/// Store: a file that behaves like NOR flash ///
+/// Flash: a file that behaves like NOR flash ///
 
-static uint8_t *flash; /* the slots, one behind the other; 0 when there is no store */
+static uint8_t *flash; /* the regions, one behind the other */
+static int kept;       /* in a file: there is a store */
 
 static void erase_file(int file)
 {
@@ -42,52 +64,60 @@ static void erase_file(int file)
     memset(erased, 0xff, sizeof erased);
     if (ftruncate(file, 0) < 0)
         die("TINYODL_STORE");
-    for (int at = 0; at < SLOTS * SLOT_BYTES; at += (int)sizeof erased)
+    for (int at = 0; at < FLASH_BYTES; at += (int)sizeof erased)
         if (write(file, erased, sizeof erased) != (ssize_t)sizeof erased)
             die("TINYODL_STORE");
 }
 
-static void open_store(void)
+static void open_flash(void)
 {
     const char *name = getenv("TINYODL_STORE");
     struct stat status;
-    if (name == 0 || name[0] == 0)
+    if (name == 0 || name[0] == 0) {
+        flash = mmap(0, FLASH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (flash == MAP_FAILED)
+            die("flash");
+        memset(flash, 0xff, FLASH_BYTES);
         return;
+    }
     int file = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (file < 0 || fstat(file, &status) < 0)
         die(name);
-    if (status.st_size != SLOTS * SLOT_BYTES)
+    if (status.st_size != FLASH_BYTES)
         erase_file(file); /* new, or of another network */
-    flash = mmap(0, SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    flash = mmap(0, FLASH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (flash == MAP_FAILED)
         die(name);
     close(file);
+    kept = 1;
 }
 
-uint32_t port_store_bytes(void)
+uint32_t port_flash_bytes(uint32_t region)
 {
-    return flash ? SLOT_BYTES : 0;
+    return kept || region > PORT_SLOT_1 ? regions[region].bytes : 0;
 }
 
-const uint8_t *port_store_slot(uint32_t slot)
+const uint8_t *port_flash(uint32_t region)
 {
-    return flash + slot * SLOT_BYTES;
+    return flash + regions[region].start;
 }
 
-int port_store_erase(uint32_t slot)
+int port_flash_erase(uint32_t region)
 {
-    memset(flash + slot * SLOT_BYTES, 0xff, SLOT_BYTES);
-    return PORT_STORE_OK;
+    memset(flash + regions[region].start, 0xff, regions[region].bytes);
+    return PORT_FLASH_OK;
 }
 
-int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
+int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count)
 {
     const uint8_t *bytes = from;
-    if (offset > SLOT_BYTES || count > SLOT_BYTES - offset || offset % 4 != 0 || count % 4 != 0)
-        return PORT_STORE_RANGE;
+    const uint32_t room = port_flash_bytes(region);
+    uint8_t *to = flash + regions[region].start + offset;
+    if (offset > room || count > room - offset || offset % 4 != 0 || count % 4 != 0)
+        return PORT_FLASH_RANGE;
     for (uint32_t i = 0; i < count; i++)
-        flash[slot * SLOT_BYTES + offset + i] &= bytes[i]; /* programming only clears bits */
-    return PORT_STORE_OK;
+        to[i] &= bytes[i]; /* programming only clears bits */
+    return memcmp(to, bytes, count) == 0 ? PORT_FLASH_OK : PORT_FLASH_FAILED;
 }
 
 /// Serial line ///
@@ -128,7 +158,7 @@ void port_idle(void)
 
 void port_init(void)
 {
-    open_store();
+    open_flash();
 }
 
 uint32_t port_clock_hz(void)

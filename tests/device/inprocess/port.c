@@ -105,17 +105,17 @@ void port_mark(uint32_t phase)
     (void)phase;
 }
 
-uint32_t port_store_bytes(void)
+uint32_t port_flash_bytes(uint32_t region)
 {
-    return slot_bytes;
+    return region <= PORT_SLOT_1 ? slot_bytes : 0;
 }
 
-const uint8_t *port_store_slot(uint32_t slot)
+const uint8_t *port_flash(uint32_t slot)
 {
     return flash + slot * slot_bytes;
 }
 
-int port_store_erase(uint32_t slot)
+int port_flash_erase(uint32_t slot)
 {
     uint8_t *at = flash + slot * slot_bytes;
     operations++;
@@ -130,7 +130,7 @@ int port_store_erase(uint32_t slot)
     return 0;
 }
 
-int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
+int port_flash_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i += 4) {
         uint8_t *at = flash + slot * slot_bytes + offset + i;

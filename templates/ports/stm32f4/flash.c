@@ -1,4 +1,4 @@
-/* STM32F4: the weight store in the last two sectors of 128 KB; each is a slot.
+/* STM32F4: regions of flash in the last sectors of 128 KB.
  *
  * Flash has one bank on these chips: while it erases (1 to 2 s, datasheet "Flash memory
  * programming") or writes (16 us a word), the processor waits for its next instruction and serial
@@ -23,26 +23,23 @@ enum {
 #define ERRORS                                                                                     \
     (FLASH_SR__OPERR | FLASH_SR__WRPERR | FLASH_SR__PGAERR | FLASH_SR__PGPERR | FLASH_SR__PGSERR)
 
-_Static_assert(TINYODL_STORE_SLOT_BYTES == SECTOR, "a slot is a sector");
-
-static uint32_t slot_address(uint32_t slot)
-{
-    return slot == 0 ? TINYODL_STORE_SLOT_0 : TINYODL_STORE_SLOT_1;
-}
+static const struct {
+    uint32_t start, bytes;
+} regions[PORT_REGIONS] = TINYODL_FLASH_REGIONS;
 
 static volatile uint32_t *word_at(uint32_t address)
 {
     return (volatile uint32_t *)(uintptr_t)address;
 }
 
-uint32_t port_store_bytes(void)
+uint32_t port_flash_bytes(uint32_t region)
 {
-    return TINYODL_STORE_SLOT_BYTES;
+    return regions[region].bytes;
 }
 
-const uint8_t *port_store_slot(uint32_t slot)
+const uint8_t *port_flash(uint32_t region)
 {
-    return (const uint8_t *)(uintptr_t)slot_address(slot);
+    return (const uint8_t *)(uintptr_t)regions[region].start;
 }
 
 static void wait_until_ready(void)
@@ -83,14 +80,10 @@ static int is_erased(uint32_t start)
     return 1;
 }
 
-int port_store_erase(uint32_t slot)
+static int erase_sector(uint32_t start)
 {
-    if (slot > 1) {
-        return PORT_STORE_RANGE;
-    }
-    uint32_t start = slot_address(slot);
     if (is_erased(start)) {
-        return PORT_STORE_OK;
+        return PORT_FLASH_OK;
     }
     uint32_t sector = FIRST_LARGE_SECTOR + (start - FLASH_START) / SECTOR;
     unlock();
@@ -99,17 +92,30 @@ int port_store_erase(uint32_t slot)
     __asm__ volatile("dsb" ::: "memory");
     wait_until_ready();
     lock();
-    return is_erased(start) ? PORT_STORE_OK : PORT_STORE_FAILED;
+    return is_erased(start) ? PORT_FLASH_OK : PORT_FLASH_FAILED;
 }
 
-int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
+int port_flash_erase(uint32_t region)
 {
-    if (slot > 1 || (offset | count) % 4 != 0 || offset > TINYODL_STORE_SLOT_BYTES ||
-        count > TINYODL_STORE_SLOT_BYTES - offset) {
-        return PORT_STORE_RANGE;
+    if (region >= PORT_REGIONS || regions[region].bytes == 0) {
+        return PORT_FLASH_RANGE;
     }
-    uint32_t start = slot_address(slot) + offset;
-    int result = PORT_STORE_OK;
+    uint32_t end = regions[region].start + regions[region].bytes;
+    int result = PORT_FLASH_OK;
+    for (uint32_t at = regions[region].start; at < end && result == PORT_FLASH_OK; at += SECTOR) {
+        result = erase_sector(at);
+    }
+    return result;
+}
+
+int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count)
+{
+    if (region >= PORT_REGIONS || (offset | count) % 4 != 0 || offset > regions[region].bytes ||
+        count > regions[region].bytes - offset) {
+        return PORT_FLASH_RANGE;
+    }
+    uint32_t start = regions[region].start + offset;
+    int result = PORT_FLASH_OK;
     unlock();
     FLASH_CR = FLASH_CR__PG | FLASH_CR__PSIZE__WORD;
     for (uint32_t i = 0; i < count; i += 4) {
@@ -124,7 +130,7 @@ int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t 
         uint32_t word;
         memcpy(&word, (const uint8_t *)from + i, sizeof word);
         if (*word_at(start + i) != word) {
-            result = PORT_STORE_FAILED;
+            result = PORT_FLASH_FAILED;
         }
     }
     return result;

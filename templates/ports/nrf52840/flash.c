@@ -1,4 +1,4 @@
-/* nRF52840: the weight store in flash, pages of 4096 bytes, words of 4.
+/* nRF52840: regions of flash, of pages of 4096 bytes and words of 4.
  *
  * The processor stalls while the flash is busy (a page takes 85 ms to erase, a word 41 us to
  * write; Product Specification, NVMC); EasyDMA goes on receiving meanwhile. */
@@ -13,24 +13,23 @@ enum { PAGE = 4096, READY_POLLS = 10000000 };
 
 #define ERASED 0xFFFFFFFFu
 
-static uint32_t slot_address(uint32_t slot)
-{
-    return slot == 0 ? TINYODL_STORE_SLOT_0 : TINYODL_STORE_SLOT_1;
-}
+static const struct {
+    uint32_t start, bytes;
+} regions[PORT_REGIONS] = TINYODL_FLASH_REGIONS;
 
 static volatile uint32_t *word_at(uint32_t address)
 {
     return (volatile uint32_t *)(uintptr_t)address;
 }
 
-uint32_t port_store_bytes(void)
+uint32_t port_flash_bytes(uint32_t region)
 {
-    return TINYODL_STORE_SLOT_BYTES;
+    return regions[region].bytes;
 }
 
-const uint8_t *port_store_slot(uint32_t slot)
+const uint8_t *port_flash(uint32_t region)
 {
-    return (const uint8_t *)(uintptr_t)slot_address(slot);
+    return (const uint8_t *)(uintptr_t)regions[region].start;
 }
 
 static void wait_until_ready(void)
@@ -56,13 +55,13 @@ static int is_erased(uint32_t address)
 }
 
 /* Pages that are blank already are left alone: a small network erases in 85 ms, not in 3 s. */
-int port_store_erase(uint32_t slot)
+int port_flash_erase(uint32_t region)
 {
-    if (slot > 1) {
-        return PORT_STORE_RANGE;
+    if (region >= PORT_REGIONS || regions[region].bytes == 0) {
+        return PORT_FLASH_RANGE;
     }
-    uint32_t start = slot_address(slot);
-    for (uint32_t page = start; page < start + TINYODL_STORE_SLOT_BYTES; page += PAGE) {
+    uint32_t end = regions[region].start + regions[region].bytes;
+    for (uint32_t page = regions[region].start; page < end; page += PAGE) {
         if (is_erased(page)) {
             continue;
         }
@@ -71,20 +70,20 @@ int port_store_erase(uint32_t slot)
         wait_until_ready();
         set_mode(NVMC_CONFIG__WEN__REN);
         if (!is_erased(page)) {
-            return PORT_STORE_FAILED;
+            return PORT_FLASH_FAILED;
         }
     }
-    return PORT_STORE_OK;
+    return PORT_FLASH_OK;
 }
 
-int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
+int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count)
 {
-    if (slot > 1 || (offset | count) % 4 != 0 || offset > TINYODL_STORE_SLOT_BYTES ||
-        count > TINYODL_STORE_SLOT_BYTES - offset) {
-        return PORT_STORE_RANGE;
+    if (region >= PORT_REGIONS || (offset | count) % 4 != 0 || offset > regions[region].bytes ||
+        count > regions[region].bytes - offset) {
+        return PORT_FLASH_RANGE;
     }
-    uint32_t start = slot_address(slot) + offset;
-    int result = PORT_STORE_OK;
+    uint32_t start = regions[region].start + offset;
+    int result = PORT_FLASH_OK;
     set_mode(NVMC_CONFIG__WEN__WEN);
     for (uint32_t i = 0; i < count; i += 4) {
         uint32_t word;
@@ -97,7 +96,7 @@ int port_store_write(uint32_t slot, uint32_t offset, const void *from, uint32_t 
         uint32_t word;
         memcpy(&word, (const uint8_t *)from + i, sizeof word);
         if (*word_at(start + i) != word) {
-            result = PORT_STORE_FAILED;
+            result = PORT_FLASH_FAILED;
         }
     }
     return result;
