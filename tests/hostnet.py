@@ -19,6 +19,37 @@ from tinyodl.ops.rows import arriving
 from tinyodl.training import differentiate, sample_inputs
 from tinyodl.update_plan import UpdatePlan
 
+# What lib/device provides. The flash takes every word once after it was erased, as NOR flash does,
+# and `flash_left` words at all.
+_DEVICE = """
+#include "net.h"
+void net_mark(net_phase p) { (void)p; }
+#ifdef NET_FEATURE_BYTES
+#include "flash.h"
+uint32_t flash[(NET_FEATURE_BYTES + 3) / 4], flash_left = UINT32_MAX, flash_erased;
+const uint8_t *flash_at(uint32_t region) { return (const uint8_t *)flash + region; }
+int flash_erase(uint32_t region)
+{
+    memset(flash, 0xff, sizeof flash + region);
+    flash_erased++;
+    return flash_left ? 0 : -1;
+}
+int flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count)
+{
+    const uint32_t *words = from;
+    for (uint32_t i = region; i < count / 4; i++) {
+        uint32_t *to = flash + offset / 4 + i, word;
+        memcpy(&word, words + i, 4);
+        if (flash_left == 0 || *to != 0xffffffffu)
+            return -1;
+        flash_left--;
+        *to = word;
+    }
+    return 0;
+}
+#endif
+"""
+
 
 class _Buffer(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("bytes", ctypes.c_uint32)]
@@ -126,8 +157,8 @@ def build(network: Network, folder: Path, compiler=("gcc",)) -> ctypes.CDLL:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in network.files.items():
         (folder / name).write_text(text)
-    (folder / "mark.c").write_text('#include "net.h"\nvoid net_mark(net_phase p) { (void)p; }\n')
+    (folder / "device.c").write_text(_DEVICE)
     library = folder / "net.so"
-    sources = [folder / name for name in ("net.c", "weights.c", "mark.c")]
+    sources = [folder / name for name in ("net.c", "weights.c", "device.c")]
     subprocess.run([*compiler, *C_FLAGS, "-fPIC", "-shared", "-o", library, *sources], check=True)
     return ctypes.CDLL(str(library))

@@ -23,6 +23,7 @@ from tinyodl.runlog import Radio
 from tinyodl.stream import Session
 
 HEAD = {"learner": "transfer", "classes": 7}
+FLASH = {"cache_memory": "flash"}
 
 
 def person(number, part="learn"):
@@ -196,15 +197,24 @@ def test_a_cache_that_does_not_fit_names_itself_and_what_would(tmp_path):
         tinyodl.compile(WATCH, **board, **HEAD, cache=fitting + 1)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_the_virtual_board_learns_the_bits_of_the_host(tmp_path, precision):
+@pytest.mark.parametrize(
+    ("precision", "memory", "chip"),
+    [
+        ("float32", "ram", "nrf52840_dk"),
+        ("int8", "ram", "nrf52840_dk"),
+        ("float32", "flash", "nrf52840_dk"),
+        ("int8", "flash", "nucleo_f446re"),
+    ],
+)
+def test_the_virtual_board_learns_the_bits_of_the_host(tmp_path, precision, memory, chip):
     options = {**HEAD, "head": "dense:12,7", "cache": 12, "tap": ["/9/GlobalAveragePool"]}
+    options |= {"cache_memory": memory}
     del options["classes"]
     if precision == "int8":
         options |= int8_watch(tmp_path)
     x, y = person(8)
     ended = []
-    for board, port in (("host", "host"), ("nrf52840_dk", "virtual")):
+    for board, port in (("host", "host"), (chip, "virtual")):
         project = tmp_path / board
         manifest = tinyodl.compile(WATCH, board, project, **options)
         pio.build(project, load_board(board))
@@ -218,6 +228,67 @@ def test_the_virtual_board_learns_the_bits_of_the_host(tmp_path, precision):
             transport.close()
         ended.append((losses, weights))
     assert ended[0] == ended[1]
+
+
+class TestFlash:
+    @pytest.fixture(scope="class")
+    def project(self, tmp_path_factory):
+        return compiled(tmp_path_factory.mktemp("flash") / "p", **HEAD, cache=20, **FLASH)
+
+    def train(self, session, count):
+        x, y = person(8)
+        for index in range(count):
+            session.client.train(x[index], int(y[index]))
+
+    def held(self, session):
+        return session.client.replay(1, Draw.UNIFORM).held
+
+    def test_samples_stay_without_a_save_and_weights_do_not(self, project):
+        with Session(project, "host") as session:
+            session.reset()
+            compiled = session.client.read_parameter(0)
+            self.train(session, 2)
+        with Session(project, "host") as session:
+            np.testing.assert_array_equal(session.client.read_parameter(0), compiled)
+            assert self.held(session) == 2
+            session.reset()
+            with pytest.raises(RefusedError, match="cache holds no sample"):
+                self.held(session)
+
+    def test_a_restore_brings_weights_back_and_keeps_the_samples(self, project):
+        with Session(project, "host") as session:
+            session.reset()
+            self.train(session, 2)
+            session.save()
+            saved = session.client.read_parameter(0)
+            self.train(session, 1)
+            session.client.restore()
+            np.testing.assert_array_equal(session.client.read_parameter(0), saved)
+            assert self.held(session) == 2  # the two samples of the class, and its share is two
+
+    def test_the_plan_names_the_bytes_and_what_would_fit(self, tmp_path):
+        board = {"board": "nrf52840_dk", "out": tmp_path / "p"}
+        manifest = tinyodl.compile(WATCH, **board, **HEAD, cache=4000, **FLASH)
+        assert manifest.cache.flash == 16 + 4000 * (4 + 4 + 32)
+        assert manifest.flash.parts["cache"] == -(-manifest.cache.flash // 4096) * 4096
+        assert manifest.ram.parts["cache"] == 4000 * 4 + 4 * (4 + 2 * 7 + 1)
+        map_file = (tmp_path / "p" / "lib/port/config.h").read_text()
+        assert f"{0xC0000 - manifest.flash.parts['cache']:#010x}".upper()[2:] in map_file
+        with pytest.raises(DoesNotFitError) as error:
+            tinyodl.compile(WATCH, **board, **HEAD, cache=30_000, **FLASH)
+        fitting = int(str(error.value).split("give --cache ")[1].split(",")[0])
+        tinyodl.compile(WATCH, **board, **HEAD, cache=fitting, **FLASH)
+
+    def test_a_virtual_board_goes_on_with_a_cache_of_another_size(self, tmp_path):
+        """The file that is the flash has another length then."""
+        for cache in (20, 4000):
+            project = tmp_path / "p"
+            tinyodl.compile(WATCH, "nrf52840_dk", project, **HEAD, cache=cache, **FLASH)
+            pio.build(project, load_board("nrf52840_dk"))
+            with Session(project, "virtual") as session:
+                self.train(session, 1)
+                session.save()
+                assert self.held(session) == 1
 
 
 class TestRadio:

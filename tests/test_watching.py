@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import tinyodl
-from tests.frontend.models import model, saved
+from tests.frontend.models import model, node, saved
 from tests.hostnet import HostNet, _Buffer, build
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, dense, stream
@@ -18,8 +19,11 @@ from tinyodl import runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import Command, Flag, RefusedError, Status, label_body
+from tinyodl.device.protocol import Command, Draw, Flag, RefusedError, Status, label_body
 from tinyodl.errors import DataError, UserError
+from tinyodl.feature_cache import CACHED_LABELS
+from tinyodl.frontend import import_model
+from tinyodl.kept import LABELS
 from tinyodl.resources import EXAMPLES
 from tinyodl.stream import Session
 from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
@@ -106,7 +110,13 @@ class TestAsking:
 
     @pytest.mark.parametrize(
         "learner",
-        [{"learner": "elm", "hidden": 20, "guard": "6"}, {"learner": "online", "metrics": True}],
+        [
+            {"learner": "elm", "hidden": 20, "guard": "6"},
+            {"learner": "online", "metrics": True, "guard": "6"},
+            {"learner": "rls", "max_classes": 9, "guard": "6"},
+            {"learner": "transfer", "head": "dense:12,7", "cache": 14, "guard": "6"},
+            {"learner": "transfer", "classes": 7, "cache": 14, "cache_memory": "flash"},
+        ],
         ids=lambda options: options["learner"],
     )
     def test_so_it_is_with_every_learner(self, tmp_path, learner):
@@ -409,13 +419,114 @@ class TestGuard:
         assert any(event.name == "returned" for event in summary.events)
         assert runlog.read(tmp_path / "run4").record.settled is None
 
-    def test_only_the_last_layer_may_learn_under_it(self):
-        with pytest.raises(UserError, match="may learn under it"):
-            tinyodl.plan(WATCH, "host", update="full", guard="4")
-        with pytest.raises(UserError, match="may learn under it"):
-            tinyodl.plan(WATCH, "host", learner="online", guard="4")
+    def test_it_holds_back_more_than_one_sample_in_two(self):
         with pytest.raises(UserError, match="give at least 2"):
             tinyodl.plan(WATCH, "host", guard="1")
+
+
+class TestGuardOfSeveralLayers:
+    """Samples are held back as the first layer that changes reads them, and tested from there."""
+
+    def board(self, folder, **rule):
+        nodes = [
+            helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="hidden", transB=1),
+            node("Relu", ["h"], "r"),
+            helper.make_node("Gemm", ["r", "w2", "b2"], ["y"], name=LAYER, transB=1),
+        ]
+        rng = np.random.default_rng(0)
+        shapes = {"w1": (8, 5), "b1": (8,), "w2": (3, 8), "b2": (3,)}
+        given = {name: rng.normal(size=s).astype(np.float32) / 2 for name, s in shapes.items()}
+        graph = import_model(saved(model(nodes, ["N", 5], given), folder))
+        every = {"hidden": "weights", LAYER: "weights"}
+        plan = UpdatePlan(layers=every, **{"learning_rate": 0.05, "guard": "4:0.05", **rule})
+        return Watched(graph, plan, folder / "c")
+
+    def right(self, weights, held):
+        """How many of the held-back samples a network with these weights tells right."""
+        w1, b1, w2, b2 = weights
+        return sum(
+            int((w2 @ np.maximum(w1 @ x + b1, 0) + b2).argmax() == c)
+            for c, samples in held.items()
+            for x in samples[-GUARD_SLOTS:]
+        )
+
+    def weights(self, board):
+        return [board.parameter(name) for name in ("w1", "b1", "w2", "b2")]
+
+    @pytest.mark.parametrize("rule", [{}, {"optimizer": "adam", "batch": 3}], ids=["sgd", "adam"])
+    def test_it_keeps_the_best_and_goes_back_to_them(self, tmp_path, rule):
+        """Half of the stream has wrong labels; what the guard does is what numpy says it should."""
+        board = self.board(tmp_path, **rule)
+        x, labels = stream(5, 3, 300)
+        labels[150:] = (labels[150:] + 1) % 3
+        labels[153::4] = (labels[153::4] + 2) % 3  # held back: those stay true
+        held, best = {c: [] for c in range(3)}, self.weights(board)
+        kept = returned = 0
+        for at, (sample, label) in enumerate(zip(x, labels, strict=True), start=1):
+            now = self.weights(board)
+            board.train(sample, int(label))
+            if at % 4:
+                continue
+            scale = abs(sample).max() / 127
+            held[int(label)].append(np.round(sample.ravel() / scale) * scale)
+            better = self.right(now, held) - self.right(best, held)
+            there = sum(len(samples[-GUARD_SLOTS:]) for samples in held.values())
+            assert (Flag.KEPT in board.flags) == (better > 0)
+            assert (Flag.RETURNED in board.flags) == (-better > 0.05 * there)
+            if better > 0:
+                best, kept = now, kept + 1
+            elif Flag.RETURNED in board.flags:
+                now, returned = best, returned + 1
+            for there_now, expected in zip(self.weights(board), now, strict=True):
+                np.testing.assert_array_equal(there_now, expected)
+        assert kept > 1 and returned > 1
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"learner": "online"},
+            {"learner": "online", "max_classes": 9, "metrics": True},
+            {"learner": "transfer", "head": "dense:12,7"},
+            {"update": "full"},
+        ],
+        ids=["statistics", "labels as they come", "cache", "from the input on"],
+    )
+    def test_wrong_labels_are_undone_with_every_learner(self, tmp_path, options):
+        x, y = person(8, "learn")
+        order = np.random.default_rng(0).permutation(len(x))
+        tinyodl.compile(WATCH, "host", tmp_path / "p", **options, guard="4")
+        tinyodl.flash(tmp_path / "p", port="host")
+        with Session(tmp_path / "p", port="host") as session:
+            for index in order:
+                session.client.train(x[index], int(y[index]))
+            good = session.evaluate(*person(8, "test"))
+            session.client.setting("guard_every", 65536)
+            for index in order[:120]:
+                session.client.train(x[index], int(y[index] + 1) % 7)
+            spoiled = session.evaluate(*person(8, "test"))
+            assert Flag.RETURNED in session.client.settle()
+            undone = session.evaluate(*person(8, "test"))
+        assert spoiled.accuracy < good.accuracy - 0.1
+        assert undone.accuracy > good.accuracy - 0.1
+
+    def test_what_a_cache_made_worse_is_undone_at_once(self, tmp_path):
+        x, y = person(8, "learn")
+        options = {"learner": "transfer", "head": "dense:12,7", "cache": 28, "guard": "4"}
+        tinyodl.compile(WATCH, "host", tmp_path / "p", **options)
+        tinyodl.flash(tmp_path / "p", port="host")
+        with Session(tmp_path / "p", port="host") as session:
+            for index in np.random.default_rng(0).permutation(len(x)):
+                session.client.train(x[index], int(y[index]))
+            session.client.settle()
+            good = session.client.read_parameter(0)
+            labels = session.client.read_parameter(index_of(session, CACHED_LABELS))
+            session.client.write_parameter(index_of(session, CACHED_LABELS), (labels + 1) % 7)
+            assert Flag.RETURNED in session.client.replay(60, Draw.BALANCED).flags
+            np.testing.assert_array_equal(session.client.read_parameter(0), good)
+
+
+def index_of(session, name):
+    return [record.name for record in session.manifest.parameters].index(name)
 
 
 @pytest.fixture(scope="module")
@@ -438,6 +549,44 @@ def refusal(client: Client, command: Command, body: bytes = b"") -> Status:
     with pytest.raises(RefusedError) as error:
         client._request(command, body)
     return error.value.status
+
+
+class TestLabelsAsTheyCome:
+    @pytest.mark.parametrize("rule", ["rls", "sgd"])
+    def test_where_all_are_known_it_is_as_without(self, tmp_path, rule):
+        """The same margins, questions and bits."""
+        options = {"rule": rule, "query": "auto", "drift": True, "guard": "5"}
+        plain, free = (
+            net(tmp_path / "a", **options),
+            net(tmp_path / "b", **options, labels=(0, 1, 2)),
+        )
+        for x, label in zip(*stream(5, 3, 120), strict=True):
+            assert free.ask(x) == plain.ask(x)
+            assert free.learn(label) == plain.learn(label)
+        free_state = free.state()
+        assert {n for n, raw in plain.state().items() if raw != free_state[n]} == set()
+
+    @pytest.mark.parametrize("rule", ["rls", "sgd"])
+    def test_only_outputs_with_a_label_take_part(self, tmp_path, rule):
+        options = {"query": "always", "drift": True, "guard": "5"}
+        board = net(tmp_path, rule=rule, labels=(), **options)
+        board.set("drift_z", 0)
+        named, known = [70, 50, 60], []
+        for x, label in zip(*stream(5, 3, 60), strict=True):
+            scores = board.forward(x).reshape(-1)[: len(known)].astype(float)
+            margin = board.ask(x)[0]
+            if len(known) < 2:
+                assert margin == 0
+            else:
+                if rule == "sgd":
+                    scores = np.exp(scores) / np.exp(scores).sum()
+                second, best = np.sort(scores)[-2:]
+                assert margin == pytest.approx(best - second, abs=1e-5)
+            assert board.predicted() == (known[scores.argmax()] if known else -1)
+            board.learn(named[label])
+            known += [] if named[label] in known else [named[label]]
+        assert board.parameter(LABELS).tolist() == known
+        assert sorted(known) == [50, 60, 70]
 
 
 class TestOverTheLine:
@@ -537,7 +686,7 @@ class TestOverTheLine:
             with pytest.raises(kind, match=message):
                 session.train(x, y, run=tmp_path / "run", **options)
 
-        from tests.frontend.models import node, weights
+        from tests.frontend.models import weights
 
         small = saved(
             model([node("Gemm", ["x", "w"], "y")], ["N", 4], {"w": weights(4, 3)}), tmp_path
@@ -581,7 +730,7 @@ class TestPlans:
             {"guard": "4:7"},
             {"error_budget": 0.0},
             {"query": "auto", "loss": "mse"},
-            {"drift": True, "learner": "online", "max_classes": 9},
+            {"drift": True, "loss": "reconstruction"},
         ],
     )
     def test_what_cannot_be(self, options):

@@ -15,13 +15,14 @@ from tinyodl.boards import Board, load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.feature_cache import BOOKS, FEATURES, cache_bytes
+from tinyodl.feature_cache import BOOKS, cache_of
 from tinyodl.frontend import Changes, Prepared, Start, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
+    CacheRecord,
     ChannelsRecord,
     LayerRecord,
     MacsRecord,
@@ -34,6 +35,7 @@ from tinyodl.manifest import (
     QuantizationRecord,
     SettingRecord,
     TensorRecord,
+    board_of,
 )
 from tinyodl.memory.arena import ArenaPlan, plan_arena
 from tinyodl.memory.by_channels import by_channels
@@ -76,7 +78,7 @@ def compile_model(
     """
     made = compilation(model, load_board(board), options)
     check_fit(made, ram, flash)
-    files = render_project(made.manifest, made.network, made.board, made.model)
+    files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
     write_project(files, out)
     return made.manifest
 
@@ -196,28 +198,29 @@ def check_fit(made: Compilation, ram: int | None, flash: int | None) -> None:
             f"{_ram_advice(manifest, ram_limit)}"
         )
     if manifest.flash.total > flash_limit:
+        too_much = manifest.flash.total - flash_limit
+        advice = "take a smaller model or a board with more flash"
+        if manifest.cache and manifest.cache.flash:
+            each = manifest.cache.flash // manifest.cache.slots
+            advice = (
+                _cache_advice(manifest.cache, manifest.cache.flash, board.whole(too_much), each)
+                or advice
+            )
         parts = ", ".join(f"{name} {size:,}" for name, size in manifest.flash.parts.items())
         raise DoesNotFitError(
             f"{manifest.model.source} needs about {manifest.flash.total:,} B of flash ({parts}), "
-            f"{board.name} has {flash_limit:,} B for the program; "
-            "take a smaller model or a board with more flash"
+            f"{board.name} has {flash_limit:,} B for the program; {advice}"
         )
 
 
 def _ram_advice(manifest: Manifest, limit: int) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
-    kept = {p.name: p for p in manifest.parameters}
-    if FEATURES in kept:
-        slots, features = kept[FEATURES].shape
-        taken = manifest.ram.parts["cache"]
-        each = (taken - kept[BOOKS].bytes) // slots
-        fitting = slots - -(-(manifest.ram.total - limit) // each)
-        if fitting > 0:
-            return (
-                f"the cache of {slots:,} samples of {features:,} features takes {taken:,} B, and "
-                f"one of {fitting:,} would fit: give --cache {fitting}, or tap the network where "
-                "it has fewer features"
-            )
+    if manifest.cache:
+        books = next(p.bytes for p in manifest.parameters if p.name == BOOKS)
+        each = (manifest.cache.ram - books) // manifest.cache.slots
+        advice = _cache_advice(manifest.cache, manifest.cache.ram, manifest.ram.total - limit, each)
+        if advice:
+            return advice + ("" if manifest.cache.flash else ", or keep it in --cache-memory flash")
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
     if manifest.plan.optimizer == "rls":
@@ -230,6 +233,18 @@ def _ram_advice(manifest: Manifest, limit: int) -> str:
     return "take a smaller input or model, or a board with more RAM"
 
 
+def _cache_advice(cache: CacheRecord, taken: int, too_much: int, each: int) -> str:
+    """What would fit of a cache whose samples take so much each; "" where none does."""
+    fitting = cache.slots - -(-too_much // each)
+    if fitting <= 0:
+        return ""
+    return (
+        f"the cache of {cache.slots:,} samples of {cache.features:,} features takes {taken:,} B, "
+        f"and one of {fitting:,} would fit: give --cache {fitting}, or tap the network where it "
+        "has fewer features"
+    )
+
+
 def _manifest(
     source: str,
     prepared: Prepared,
@@ -240,6 +255,7 @@ def _manifest(
     network: Network,
     board: Board,
 ) -> Manifest:
+    cache = cache_of(training)
     macs = dict.fromkeys(Phase, 0)
     for node in training.nodes:
         macs[node.phase] += OPERATORS[node.op].macs(node, training)
@@ -271,6 +287,7 @@ def _manifest(
         settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
+        cache=CacheRecord(**vars(cache)) if cache else None,
         ram=_ram(training, arena, board, len(settings_of(plan))),
         flash=_flash(training, network, board),
         macs=MacsRecord(
@@ -384,13 +401,15 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         if name in training.tensors
     )
     watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
+    cache = cache_of(training)
+    cached = cache.ram if cache else 0
     parts = {
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
-        "optimizer": held(Storage.STATE) - masters - watching - cache_bytes(training),
+        "optimizer": held(Storage.STATE) - masters - watching - cached,
         "watching": watching + (4 * settings + 4 if settings else 0),
-        "cache": cache_bytes(training),
+        "cache": cached,
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),
     }
@@ -405,4 +424,7 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
     code = firmware.code_bytes(board.port, kernels, nodes)
     parts = {"weights": weights, "code": code}
+    cache = cache_of(training)
+    if cache and cache.flash:
+        parts["cache"] = board.whole(cache.flash)
     return MemoryRecord(parts=parts, total=sum(parts.values()))

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict, get_args
 
 from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import CachePolicy, Loss, Master, Optimizer
+from tinyodl.update_plan import CachePolicy, Loss, Master, Memory, Optimizer
 
 Learner = Literal["online", "rls", "elm", "transfer"]
 HIDDEN = 128  # hashed units, as in the published core
@@ -42,8 +42,8 @@ class Options(TypedDict, total=False):
     and `start` is what the device shall know the errors of. `ridge` and `forgetting` are
     `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
     "transfer" learns a `head` behind frozen layers, by momentum from a `cache` of their features;
-    `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head, `cut`, `tap` and
-    `classes` it is the model's own last layer that goes on learning.
+    `cache_memory`, `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head,
+    `cut`, `tap` and `classes` it is the model's own last layer that goes on learning.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
@@ -80,6 +80,7 @@ class Options(TypedDict, total=False):
     batch: int
     weight_decay: float
     cache: int
+    cache_memory: Memory
     cache_policy: CachePolicy
     replay: int
     master: Master

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tinyodl.boards import Board, load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
 from tinyodl.update_plan import LABELLED, UpdatePlan, Updates
@@ -157,6 +158,15 @@ class ArenaRecord(_Record):
     tensors: tuple[TensorRecord, ...]
 
 
+class CacheRecord(_Record):
+    """The cache: samples and features of each; its bytes, none of flash if it is in RAM."""
+
+    slots: int
+    features: int
+    ram: int
+    flash: int
+
+
 class MacsRecord(_Record):
     forward: int
     backward: int
@@ -178,6 +188,7 @@ class Manifest(_Record):
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
     arena: ArenaRecord
+    cache: CacheRecord | None = None
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
@@ -197,11 +208,23 @@ class Manifest(_Record):
     @property
     def replay_macs(self) -> int:
         """Of one sample of the cache: the layers behind it, there and back; not of updates."""
-        ops = [node.op for node in self.schedule]
-        if "RecallFeatures" not in ops:
-            return 0
-        behind = self.schedule[ops.index("RecallFeatures") :]
+        behind = self._behind(("RecallFeatures", "FlashRecallFeatures"))
         return sum(node.macs for node in behind if not node.op.startswith("Update"))
+
+    @property
+    def retest_macs(self) -> int:
+        """Of the guard's test of all that it holds back, with two sets of parameters, at most."""
+        behind = self._behind(("Retest",))
+        if not behind:
+            return 0
+        held = next(p for p in self.parameters if p.name == behind[0].inputs[1])
+        macs = sum(node.macs for node in behind if node.phase is Phase.FORWARD)
+        return 2 * prod(held.shape[:2]) * macs
+
+    def _behind(self, ops: tuple[str, ...]) -> tuple[NodeRecord, ...]:
+        """The nodes from the first of these operators on; none where there is none."""
+        found = [i for i, node in enumerate(self.schedule) if node.op in ops]
+        return self.schedule[found[0] :] if found else ()
 
     @property
     def target_bytes(self) -> int:
@@ -212,6 +235,12 @@ class Manifest(_Record):
         for dimension in self.model.output_shape:
             size *= dimension
         return size
+
+
+def board_of(manifest: Manifest) -> Board:
+    """The project's board, without the flash that its network keeps something in."""
+    parts = manifest.flash.parts
+    return load_board(manifest.board).keeping(parts.get("cache", 0), parts.get("guard", 0))
 
 
 def load(project: Path) -> Manifest:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyodl import data, pio, virtual
 from tinyodl import manifest as manifest_file
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board
 from tinyodl.device.client import Client
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Phase
@@ -85,7 +85,7 @@ def profile_project(project: Path, samples: Path | None = None) -> Profile:
     not fit, ToolError when building fails or the virtual board is not installed.
     """
     manifest = manifest_file.load(project)
-    board = load_board(manifest.board)
+    board = manifest_file.board_of(manifest)
     if "virtual" not in board.virtual:
         raise UserError(
             f"{board.title} has no virtual board to profile on; compile the model for one of "

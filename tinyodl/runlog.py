@@ -114,6 +114,7 @@ class Replay(_Record):
     instructions: tuple[int, int, int] | None
     ms: float
     mj: float | None
+    flags: int = 0  # what the guard did, as in steps
 
 
 class Radio(_Record):

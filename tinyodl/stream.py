@@ -8,7 +8,9 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -411,6 +413,7 @@ class Session:
             instructions=cast("tuple[int, int, int] | None", spent),
             ms=self.meter.ms(sum(cycles)),
             mj=self.meter.mj(sum(cycles)),
+            flags=int(functools.reduce(operator.or_, (reply.flags for reply in done))),
         )
         log.update(replays=(*log.record.replays, replay))
         if loss is None:

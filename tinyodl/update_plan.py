@@ -23,7 +23,8 @@ Loss = Literal["cross-entropy", "one-hot", "mse", "reconstruction"]
 LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
-CachePolicy = Literal["ring", "reservoir", "balanced"]
+CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
+Memory = Literal["ram", "flash"]
 
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
@@ -104,7 +105,8 @@ class UpdatePlan(BaseModel):
     `cache` is of how many samples the features are kept that the layers which learn read, to learn
     from them again; `cache_policy` says which of them make room when it is full. With a cache, a
     training step learns from `replay` samples at once: the one that came, and others drawn from
-    the cache, every class as often; with 0 it only keeps it. `batch` is how many samples an update
+    the cache, every class as often; with 0 it only keeps it. `cache_memory` "flash" writes each
+    sample once. `batch` is how many samples an update
     takes that the device makes from its cache by itself.
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
@@ -139,6 +141,7 @@ class UpdatePlan(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     cache: int = Field(default=0, ge=0, le=32767)
     cache_policy: CachePolicy = "balanced"
+    cache_memory: Memory = "ram"
     replay: int = Field(default=1, ge=0)
     master: Master = "int16"
     scaling: bool = True
@@ -161,11 +164,8 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
         if self.watches and self.loss == "mse":
             raise ValueError("query, drift and guard are for class labels: not for loss mse")
-        if self.watches and (self.loss == "reconstruction" or self.labels is not None):
-            raise ValueError(
-                "query, drift and guard are for outputs that stand for one class each: neither for "
-                "loss reconstruction nor for labels that come as they like (--max-classes)"
-            )
+        if self.watches and self.loss == "reconstruction":
+            raise ValueError("query, drift and guard are for class labels: not for reconstruction")
         return self
 
     @model_validator(mode="after")
@@ -208,16 +208,23 @@ class UpdatePlan(BaseModel):
             raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
         if self.replay != 1 and not self.cache:
             raise ValueError("replay needs a cache to draw from: give --cache N")
+        if self.cache_memory == "flash" and self.cache_policy in ("ring", "reservoir"):
+            raise ValueError(
+                f"in flash nothing is written over, as cache_policy {self.cache_policy} would; "
+                "take balanced or first"
+            )
         others = {
-            "query, drift and guard": self.watches,
-            "samples without a label": self.unlabelled,
-            "labels as they come": self.labels is not None,
             "loss reconstruction": self.loss == "reconstruction",
             "statistics that follow the samples": "statistics" in self.layers.values(),
         }
         for what, wanted in others.items():
             if self.cache and wanted:
                 raise ValueError(f"a cache is not there together with {what}")
+        if self.cache and self.cache_memory == "flash" and self.labels is not None:
+            raise ValueError(
+                "in flash a cache would outlive the table of labels as they come (--max-classes); "
+                "keep it in RAM"
+            )
         if self.weight_decay and self.optimizer in ("adam", "rls"):
             raise ValueError("weight_decay is for optimizer sgd and momentum")
         return self
@@ -293,6 +300,7 @@ def dump_plan(plan: UpdatePlan) -> str:
     if plan.cache:
         lines.append(f"cache = {plan.cache}")
         lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
+        lines += [f'cache_memory = "{plan.cache_memory}"']
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

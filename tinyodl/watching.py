@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyodl import kept
+from tinyodl import feature_cache, kept
+from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
+from tinyodl.ops.feature_cache import RECALLS
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.training import LOSS
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
@@ -29,12 +31,13 @@ DRIFT, HELD = "<drift.seen>", "<guard.held>"
 GRID, RECORD, ASKED = "<query.thresholds>", "<query.record>", "<query.counts>"
 TRAINED, RECENT = "<drift.trained>", "<drift.recent>"
 COUNTS, SPREAD = "<drift.counts>", "<drift.spread>"
-MEMORY, HELD_COUNTS = "<guard.features>", "<guard.counts>"
-SINCE, BEST = "<guard.since>", "<guard.best>"
-KEPT = frozenset({RECORD, ASKED, TRAINED, RECENT, COUNTS, SPREAD, MEMORY, HELD_COUNTS, SINCE, BEST})
+MEMORY, MEMORY_SCALES = "<guard.features>", "<guard.scales>"
+HELD_COUNTS, SINCE, BEST = "<guard.counts>", "<guard.since>", "<guard.best>"
+_OF_GUARD = (MEMORY, MEMORY_SCALES, HELD_COUNTS, SINCE, BEST)
+KEPT = frozenset({RECORD, ASKED, TRAINED, RECENT, COUNTS, SPREAD, *_OF_GUARD})
 
-# What is counted beside learning goes on counting when the guard goes back.
-_COUNTED = {kept.LABELS, kept.CONFUSION, kept.RECENT}
+# What is counted and kept beside learning stays when the guard goes back.
+_STAYS = {kept.LABELS, kept.CONFUSION, kept.RECENT, *feature_cache.TENSORS}
 
 # The part of a step that a node runs in, where it is none of forward, loss, backward and update.
 SECTIONS = {
@@ -45,6 +48,8 @@ SECTIONS = {
     "DriftRetrain": "note",
     "DriftLearn": "note",
     "GuardHold": "note",
+    "GuardPack": "note",
+    "Retest": "retest",
 }
 
 GUARD_SLOTS = 4  # samples of each class that are held back
@@ -126,6 +131,7 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if not any(tensor.storage is Storage.PARAMETER for tensor in graph.tensors.values()):
         raise UserError("query, drift and guard go with what learns, and the plan lets nothing")
     output = graph.outputs[0]
+    choices = {"choices": plan.labels is not None}
     look: list[Node] = []
     note: list[Node] = []
     tensors: list[Tensor] = []
@@ -133,28 +139,37 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if plan.drift:
         tensors += _drift_tensors(graph, plan, seen)
         reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
-        look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD))
+        look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **choices))
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
             p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
             attrs = {"size": size, "ridge": plan.ridge}
             note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
-        note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD))
+        note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **choices))
     if plan.query:
         softmax = plan.loss == "cross-entropy"
         tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
         z = (loss.inputs[0],)
-        look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax))
+        look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **choices))
         record = RECORD if plan.query == "auto" else ""
         drift = DRIFT if plan.drift else ""
         reads = (output, MARGIN, drift, GRID if record else "", record, ASKED)
         look.append(_node("QueryDecision", reads, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
-        note.append(_node("QueryCount", reads, (), Phase.BACKWARD))
-    if plan.guard:
-        tensors += _guard_tensors(graph)
-        reads = (_features(graph), MEMORY, HELD_COUNTS, SINCE)
-        note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
+        note.append(_node("QueryCount", reads, (), Phase.BACKWARD, **choices))
     at = graph.nodes.index(loss)
-    nodes = (*graph.nodes[:at], *look, loss, *note, *graph.nodes[at + 1 :])
+    ahead = graph.nodes[:at]
+    if plan.guard:
+        layer = _alone_in_change(graph, ahead)
+        if layer:
+            tensors += _guard_tensors(graph, graph.tensor(layer.inputs[0]), packed=False)
+            reads = (layer.inputs[0], MEMORY, HELD_COUNTS, SINCE)
+            note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
+        else:
+            x, ahead = _with_retest(graph, ahead)
+            tensors += _guard_tensors(graph, graph.tensor(x), packed=True)
+            scales = "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
+            reads = (x, MEMORY, HELD_COUNTS, SINCE, scales)
+            note.append(_node("GuardPack", reads, (HELD,), Phase.BACKWARD))
+    nodes = (*ahead, *look, loss, *note, *graph.nodes[at + 1 :])
     return replace(graph.with_tensors(tensors), nodes=nodes)
 
 
@@ -164,16 +179,22 @@ def _node(
     return Node(op, op, inputs, outputs, attrs, phase)
 
 
-def last_layer(graph: Graph) -> Node:
-    """The dense layer whose output is the network's, views and Softmax aside. Raises UserError."""
+def _last_node(graph: Graph) -> Node | None:
+    """What the output comes from, views and Softmax aside; None for the input."""
     node = graph.producer.get(looked_at(graph.outputs[0], graph))
     if node is not None and node.op == "Softmax":
         node = graph.producer.get(looked_at(node.inputs[0], graph))
+    return node
+
+
+def last_layer(graph: Graph) -> Node:
+    """The dense layer whose output is the network's, views and Softmax aside. Raises UserError."""
+    node = _last_node(graph)
     if node is None or node.op != "Gemm" or graph.tensor(node.outputs[0]).size != _classes(graph):
         found = "the input" if node is None else f"'{node.name}' ({node.op})"
         raise UserError(
-            "drift and guard watch what the last dense layer reads, and the output of this network "
-            f"comes from {found}; end it with one: --head dense:N or --learner rls"
+            "drift watches what the last dense layer reads, and the output of this network comes "
+            f"from {found}; end it with one: --head dense:N or --learner rls"
         )
     return node
 
@@ -242,23 +263,50 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
 
 def guarded(graph: Graph) -> list[Tensor]:
     """What learns, and what its optimiser keeps: what the guard keeps a second copy of."""
-    tensors = [t for t in graph.tensors.values() if t.name not in KEPT | _COUNTED]
+    tensors = [t for t in graph.tensors.values() if t.name not in KEPT | _STAYS]
     learned = [t for t in tensors if t.storage is Storage.PARAMETER]
     return learned + [t for t in tensors if t.storage is Storage.STATE]
 
 
-def _guard_tensors(graph: Graph) -> Iterable[Tensor]:
-    layer = last_layer(graph)
-    before = graph.nodes[: graph.nodes.index(layer)]
-    read = (graph.tensor(name) for node in before for name in node.inputs if name)
-    if any(tensor.storage in (Storage.PARAMETER, Storage.STATE) for tensor in read):
+_CHANGING = frozenset({Storage.PARAMETER, Storage.STATE})
+
+
+def _alone_in_change(graph: Graph, forward: tuple[Node, ...]) -> Node | None:
+    """The last dense layer, where nothing else changes: a copy can be tested by itself."""
+    changing = changing_nodes(graph, forward, _CHANGING)
+    if [node.op for node in changing] != ["Gemm"]:
+        return None
+    return changing[0] if changing[0] == _last_node(graph) else None
+
+
+def _with_retest(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, tuple[Node, ...]]:
+    """The tensor that the guard holds back, and the nodes with what brings it back.
+
+    Raises UserError where what changes does not begin behind one tensor.
+    """
+    forward = tuple(node for node in forward if node.op not in RECALLS)
+    found = place_before(graph, forward, _CHANGING)
+    if found is None:
+        changing = ", ".join(f"'{n.name}'" for n in changing_nodes(graph, forward, _CHANGING))
         raise UserError(
-            "the guard tests with held-back samples as the last layer reads them, which must not "
-            f"change: only '{layer.name}' may learn under it (--update last, --learner rls or elm)"
+            "the guard tests with held-back samples as the first layer reads them that changes, "
+            f"and nothing but that may reach what follows; here change {changing}. Let only layers "
+            "behind one place learn, as a head does"
         )
-    classes, size = _classes(graph), graph.tensor(layer.inputs[0]).size
+    x, behind = found
+    scales = "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
+    retest = _node("Retest", (x, MEMORY, scales), (), Phase.FORWARD)
+    recall = [node for node in graph.nodes if node.op in RECALLS]
+    return x, (*(n for n in forward if n not in behind), retest, *recall, *behind)
+
+
+def _guard_tensors(graph: Graph, x: Tensor, *, packed: bool) -> Iterable[Tensor]:
+    classes = _classes(graph)
     yield Tensor(HELD, (1,), dtype="int32")
-    yield Tensor(MEMORY, (classes, GUARD_SLOTS, size), Storage.STATE)
+    places = (classes, GUARD_SLOTS)
+    yield Tensor(MEMORY, (*places, x.size), Storage.STATE, "int8" if packed else "float32")
+    if packed and x.dtype != "int8":
+        yield Tensor(MEMORY_SCALES, places, Storage.STATE)
     yield Tensor(HELD_COUNTS, (classes,), Storage.STATE, "int32")
     yield Tensor(SINCE, (1,), Storage.STATE, "int32")
     words = sum(-(-tensor.nbytes // 4) for tensor in guarded(graph))
@@ -267,7 +315,6 @@ def _guard_tensors(graph: Graph) -> Iterable[Tensor]:
 
 def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
     """What the guard's functions in net.c are written with; `c` gives the tensors' C names."""
-    layer = last_layer(graph)
     classes, slots, size = graph.shape(MEMORY)
     at: dict[str, int] = {}
     words = 0
@@ -286,8 +333,10 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         data = graph.tensor(name).data
         return f"{c[name]}_initial" if data is not None and data.any() else "NULL"
 
-    weights = (*layer.inputs[1:], "")[:2]
+    packed = any(node.op == "Retest" for node in graph.nodes)
+    weights = () if packed else (*last_layer(graph).inputs[1:], "")[:2]
     return {
+        "packed": packed,
         "classes": classes,
         "slots": slots,
         "size": size,

@@ -87,7 +87,7 @@ static command_status hello(command_exchange *exchange)
     put_u32(exchange, NET_BATCH);
     put_u32(exchange, session.steps);
     put_u32(exchange, session.generation);
-    put_u32(exchange, port_store_bytes());
+    put_u32(exchange, port_flash_bytes(PORT_SLOT_0));
     put_u32(exchange, store_bytes_needed());
     put_u32(exchange, port_stack_bytes());
     put_u32(exchange, port_stack_used());
@@ -211,17 +211,25 @@ static void put_step(command_exchange *exchange, float loss)
 #endif
 }
 
-/* A sample has been learned from, unless it has no label or the guard holds it back. */
-static void count_trained(int32_t label)
+/* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
+ * it back, or flash does not keep it. */
+static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
+    consume_sample(NET_OUTPUT_STAYS);
+#ifdef NET_FEATURE_BYTES
+    if (!net_kept())
+        return fail(exchange, STATUS_STORE, 0);
+#endif
+    put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
-        return;
+        return STATUS_OK;
 #ifdef NET_GUARDS
     if (net_flags() & FLAG_HELD_BACK)
-        return;
+        return STATUS_OK;
 #endif
     session.steps++;
+    return STATUS_OK;
 }
 
 static command_status infer(command_exchange *exchange)
@@ -254,15 +262,7 @@ static command_status train(command_exchange *exchange)
     command_status status = check_labelled(exchange, 1);
     if (status != STATUS_OK)
         return status;
-    float loss = net_train(label);
-    count_trained(label);
-#ifdef NET_CACHE
-    consume_sample(0); /* other samples may have followed it */
-#else
-    consume_sample(1);
-#endif
-    put_step(exchange, loss);
-    return STATUS_OK;
+    return end_training(exchange, label, net_train(label));
 }
 
 #ifdef NET_ASKS
@@ -290,11 +290,7 @@ static command_status learn(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, NET_CLASSES);
     if (!session.asked)
         return fail(exchange, STATUS_INCOMPLETE, 0);
-    float loss = net_learn(label);
-    count_trained(label);
-    consume_sample(1);
-    put_step(exchange, loss);
-    return STATUS_OK;
+    return end_training(exchange, label, net_learn(label));
 }
 #endif
 
@@ -322,6 +318,9 @@ static command_status replay(command_exchange *exchange)
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
+#ifdef NET_SETTINGS
+    put_u32(exchange, net_flags());
+#endif
     return STATUS_OK;
 }
 #endif
@@ -421,8 +420,14 @@ static command_status setting(command_exchange *exchange)
 #endif
 }
 
-static command_status reset(void)
+static command_status reset(command_exchange *exchange)
 {
+#ifdef NET_FEATURE_BYTES
+    if (net_forget() < 0)
+        return fail(exchange, STATUS_STORE, 0);
+#else
+    (void)exchange;
+#endif
     net_reset();
     session.asked = 0;
     session.steps = 0;
@@ -452,12 +457,21 @@ static command_status save(command_exchange *exchange)
     return STATUS_OK;
 }
 
+/* What the network keeps in flash has its own life: it is as of now, whatever the store's age. */
+static void recover(void)
+{
+#ifdef NET_FEATURE_BYTES
+    net_recover();
+#endif
+}
+
 static command_status restore(command_exchange *exchange)
 {
     store_record record = {0, 0};
     command_status status = store_status(exchange, store_restore(&record));
     if (status != STATUS_OK)
         return status;
+    recover();
     session.asked = 0;
     session.restored = 1;
     session.generation = record.generation;
@@ -472,6 +486,7 @@ void commands_start(void)
     store_record record = {0, 0};
     net_reset();
     session.restored = store_restore(&record) == STORE_OK;
+    recover();
     session.generation = record.generation;
     session.steps = record.steps;
 }
@@ -524,7 +539,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_STATISTICS: return statistics(link, exchange);
     case COMMAND_SAVE: return save(exchange);
     case COMMAND_RESTORE: return restore(exchange);
-    case COMMAND_RESET: return reset();
+    case COMMAND_RESET: return reset(exchange);
     case COMMAND_REBOOT: exchange->reboot = 1; return STATUS_OK;
 #ifdef NET_CACHE
     case COMMAND_REPLAY: return replay(exchange);

@@ -1,6 +1,7 @@
 /* Drift by centroids: where the samples of each class lay that were learned, and where they lie now.
  *
- * x: a sample's features (f); c: its class among n, as predicted or as labelled.
+ * x: a sample's features (f); c: its class among n, as predicted, of the first `choices`, or as
+ * labelled.
  *
  *   recent[c]  += (x - recent[c]) / min(count of c, window)       every sample, c predicted
  *   distance    = sqrt(mean of (recent[c] - trained[c])^2)
@@ -41,17 +42,20 @@ static inline float centroid_distance_f32(int32_t f, const float *a, const float
 }
 
 /* seen[0] becomes 1 where a drift is found, else 0; seen[1] the distance. */
-static inline void drift_look_f32(int32_t n, int32_t f, float active, float window, float warmup,
-                                  float z, const float *y, const float *x, const float *trained,
-                                  float *recent, float *counts, float *spread, float *seen,
-                                  uint32_t *flags)
+static inline void drift_look_f32(int32_t n, int32_t f, int32_t choices, float active,
+                                  float window, float warmup, float z, const float *y,
+                                  const float *x, const float *trained, float *recent,
+                                  float *counts, float *spread, float *seen, uint32_t *flags)
 {
-    const int32_t c = largest_f32(n, y);
+    const int32_t c = largest_f32(choices, y);
     float *learned = counts + n;
 
+    seen[0] = seen[1] = 0.0f;
+    if (choices == 0) {
+        return;
+    }
     counts[c] += counts[c] < window ? 1.0f : 0.0f;
     centroid_move_f32(f, counts[c] < window ? counts[c] : window, x, recent + c * f);
-    seen[0] = 0.0f;
     seen[1] = centroid_distance_f32(f, recent + c * f, trained + c * f);
     if (active == 0.0f || spread[c] < warmup) {
         return;
@@ -82,14 +86,14 @@ static inline void drift_retrain_f32(int32_t n, int32_t m, float active, float i
     }
 }
 
-static inline void drift_learn_f32(int32_t n, int32_t f, float window, int32_t label,
-                                   const float *y, const float *x, float *trained, float *counts,
-                                   float *spread, const float *seen)
+static inline void drift_learn_f32(int32_t n, int32_t f, int32_t choices, float window,
+                                   int32_t label, const float *y, const float *x, float *trained,
+                                   float *counts, float *spread, const float *seen)
 {
     float *learned = counts + n + label;
     float *count = spread + label, *mean = count + n, *squares = mean + n;
 
-    if (learned[0] >= window && largest_f32(n, y) == label) {
+    if (learned[0] >= window && largest_f32(choices, y) == label) {
         const float deviation = seen[1] - *mean;
         *count += 1.0f;
         *mean += deviation / *count;

@@ -19,7 +19,7 @@
 enum { CACHE_SEEN, CACHE_HELD, CACHE_RANDOM, CACHE_DRAWN /* in this epoch */, CACHE_CLASSES };
 
 /* Which sample makes room for another one; and in which order samples are drawn. */
-enum { CACHE_RING, CACHE_RESERVOIR, CACHE_BALANCED };
+enum { CACHE_RING, CACHE_RESERVOIR, CACHE_BALANCED, CACHE_FIRST };
 enum { DRAW_EPOCHS, DRAW_UNIFORM, DRAW_BALANCED, DRAW_ORDERS };
 
 /// Chance ///
@@ -83,13 +83,16 @@ static inline int32_t cache_find(uint32_t held, int32_t label, uint32_t n, const
 
 /* The slot for a sample of this class when all are in use, or -1.
  *
- * Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with the same
+ * First: none. Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with the same
  * chance. Balanced (Chrysakis and Moens 2020): one of the class that has most slots makes room for
  * one of a class that has fewer, and within its class each sample is kept with the same chance. */
 static inline int32_t cache_room(int32_t policy, uint32_t slots, int32_t classes, int32_t label,
                                  const int16_t *labels, int32_t *books)
 {
     const uint32_t seen = (uint32_t)books[CACHE_SEEN];
+    if (policy == CACHE_FIRST) {
+        return -1;
+    }
     if (policy == CACHE_RING) {
         return (int32_t)((seen - 1) % slots);
     }
@@ -135,6 +138,23 @@ static inline int32_t cache_slot(int32_t policy, uint32_t slots, int32_t classes
     return slot;
 }
 
+static inline float cache_scale_f32(int32_t n, const float *x)
+{
+    float most = 0.0f;
+    for (int32_t i = 0; i < n; i++) {
+        const float size = x[i] < 0.0f ? -x[i] : x[i];
+        most = size > most ? size : most;
+    }
+    return most / 127.0f;
+}
+
+static inline void cache_quantize_f32(int32_t n, float scale, const float *x, int8_t *q)
+{
+    for (int32_t i = 0; i < n; i++) {
+        q[i] = scale > 0.0f ? (int8_t)quantize_f32(x[i] / scale, -127.0f, 127.0f) : 0;
+    }
+}
+
 static inline void cache_keep_i8(int32_t n, int32_t policy, int32_t slots, int32_t classes,
                                  int32_t label, const int8_t *x, int8_t *kept, int16_t *labels,
                                  int16_t *sequence, int32_t *books)
@@ -152,18 +172,9 @@ static inline void cache_keep_f32(int32_t n, int32_t policy, int32_t slots, int3
 {
     const int32_t slot =
         cache_slot(policy, (uint32_t)slots, classes, label, labels, sequence, books);
-    if (slot < 0) {
-        return;
-    }
-    float most = 0.0f;
-    for (int32_t i = 0; i < n; i++) {
-        const float size = x[i] < 0.0f ? -x[i] : x[i];
-        most = size > most ? size : most;
-    }
-    scales[slot] = most / 127.0f;
-    int8_t *const q = kept + slot * n;
-    for (int32_t i = 0; i < n; i++) {
-        q[i] = most > 0.0f ? (int8_t)quantize_f32(x[i] / scales[slot], -127.0f, 127.0f) : 0;
+    if (slot >= 0) {
+        scales[slot] = cache_scale_f32(n, x);
+        cache_quantize_f32(n, scales[slot], x, kept + slot * n);
     }
 }
 
@@ -190,8 +201,9 @@ static inline int cache_epoch_ends(uint32_t slots, const int32_t *books)
     return (uint32_t)books[CACHE_DRAWN] >= cache_held(slots, books);
 }
 
-/* The next of a permutation that is made as it is drawn (Fisher and Yates). */
-static inline int32_t cache_draw_next(uint32_t slots, int16_t *sequence, int32_t *books)
+/* The next of a permutation that is made as it is drawn (Fisher and Yates); below `most`. */
+static inline int32_t cache_draw_next(uint32_t slots, uint32_t most, int16_t *sequence,
+                                      int32_t *books)
 {
     const uint32_t held = cache_held(slots, books);
     const uint32_t drawn = cache_epoch_ends(slots, books) ? 0 : (uint32_t)books[CACHE_DRAWN];
@@ -200,11 +212,11 @@ static inline int32_t cache_draw_next(uint32_t slots, int16_t *sequence, int32_t
     sequence[at] = sequence[drawn];
     sequence[drawn] = slot;
     books[CACHE_DRAWN] = (int32_t)drawn + 1;
-    return (uint32_t)slot < held ? slot : 0;
+    return (uint32_t)slot < most ? slot : 0;
 }
 
-/* Any sample of any class: each class that is there with the same chance. */
-static inline int32_t cache_draw_balanced(uint32_t slots, int32_t classes, const int16_t *labels,
+/* Any sample of any class, in one of the first slots: each class that is there with the same chance. */
+static inline int32_t cache_draw_balanced(uint32_t first, int32_t classes, const int16_t *labels,
                                           int32_t *books)
 {
     int32_t there = 0;
@@ -219,20 +231,21 @@ static inline int32_t cache_draw_balanced(uint32_t slots, int32_t classes, const
         }
     }
     const uint32_t n = cache_below((uint32_t)*cache_held_of((uint32_t)label, books), books);
-    return cache_find(cache_held(slots, books), label, n, labels);
+    return cache_find(first, label, n, labels);
 }
 
 /* A slot in use, of which there is at least one. */
 static inline int32_t cache_draw(uint32_t order, int32_t slots, int32_t classes,
                                  const int16_t *labels, int16_t *sequence, int32_t *books)
 {
+    const uint32_t held = cache_held((uint32_t)slots, books);
     if (order == DRAW_EPOCHS) {
-        return cache_draw_next((uint32_t)slots, sequence, books);
+        return cache_draw_next((uint32_t)slots, held, sequence, books);
     }
     if (order == DRAW_UNIFORM) {
-        return (int32_t)cache_below(cache_held((uint32_t)slots, books), books);
+        return (int32_t)cache_below(held, books);
     }
-    return cache_draw_balanced((uint32_t)slots, classes, labels, books);
+    return cache_draw_balanced(held, classes, labels, books);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* The guard's memory: samples that are held back from training, to test parameters on.
  *
- * x: the features (f) that the last layer reads. Of each of n classes the last `slots` are held:
- * features (n, slots, f), counts (n) of samples of each class so far. state: labelled samples since
- * the last that was held back.
+ * x: the features (f) that the first layer reads which changes. Of each of n classes the last `slots`
+ * are held: features (n, slots, f), counts (n) of samples of each class so far. state: labelled
+ * samples since the last that was held back.
  */
 #ifndef TINYODL_GUARD_F32_H
 #define TINYODL_GUARD_F32_H
@@ -13,17 +13,26 @@
 
 #include "flags.h"
 
-/* Every `every`-th labelled sample is held back: *held becomes 1, else 0. */
+/* Every `every`-th labelled sample is held back: then its place, else -1. */
+static inline int32_t guard_place(int32_t slots, float active, float every, int32_t label,
+                                  int32_t *counts, int32_t *state, int32_t *held, uint32_t *flags)
+{
+    *held = active != 0.0f && (float)++state[0] >= every;
+    if (!*held) {
+        return -1;
+    }
+    state[0] = 0;
+    *flags |= FLAG_HELD_BACK;
+    return label * slots + counts[label]++ % slots;
+}
+
 static inline void guard_hold_f32(int32_t slots, int32_t f, float active, float every,
                                   int32_t label, const float *x, float *features, int32_t *counts,
                                   int32_t *state, int32_t *held, uint32_t *flags)
 {
-    *held = active != 0.0f && (float)++state[0] >= every;
-    if (*held) {
-        const int32_t slot = label * slots + counts[label]++ % slots;
-        memcpy(features + slot * f, x, (uint32_t)f * sizeof *x);
-        state[0] = 0;
-        *flags |= FLAG_HELD_BACK;
+    const int32_t place = guard_place(slots, active, every, label, counts, state, held, flags);
+    if (place >= 0) {
+        memcpy(features + place * f, x, (uint32_t)f * sizeof *x);
     }
 }
 
@@ -36,8 +45,8 @@ static inline int32_t guard_held(int32_t n, int32_t slots, const int32_t *counts
     return sum;
 }
 
-/* How many of the samples a last layer with these weights (n, f) and biases tells right. Absent
- * ones are zero. */
+/* How many of the samples a last layer with these weights (n, f) and biases tells right, by the
+ * first n of its outputs. Absent ones are zero. */
 static inline int32_t guard_right_f32(int32_t n, int32_t slots, int32_t f, const float *features,
                                       const int32_t *counts, const float *w, const float *b)
 {

@@ -296,3 +296,134 @@ def test_whatever_is_written_into_it_nothing_undefined_happens(tmp_path, policy)
         found.train(x, int(random.integers(CLASSES)))
         for order in (EPOCHS, UNIFORM, BALANCED):
             assert found.replay(2, order)[0] <= 4
+
+
+class TestFlash:
+    """The cache in flash, of which every word can be written once; `flash_left` words at all."""
+
+    def net(self, folder, **rule):
+        return net(folder, **{"cache_memory": "flash", "replay": 0, **rule})
+
+    def memory(self, found):
+        size = 16 + 12 * (8 + 8)  # 6 features
+        return (ctypes.c_uint8 * size).in_dll(found.library, "flash")
+
+    def variable(self, found, name):
+        return ctypes.c_uint32.in_dll(found.library, name)
+
+    def started(self, folder, memory, **rule):
+        """The same network after a start with this flash."""
+        found = self.net(folder, **rule)
+        ctypes.memmove(self.memory(found), bytes(memory), len(memory))
+        found.library.net_reset()
+        return found
+
+    def labels(self, found):
+        """Of the samples that are there, in the order in which they were kept."""
+        slots = found.parameter(feature_cache.SEQUENCE)[: found.library.net_cached()]
+        return found.parameter(feature_cache.CACHED_LABELS)[np.sort(slots)].tolist()
+
+    @pytest.mark.parametrize("order", [EPOCHS, BALANCED])
+    def test_the_board_learns_from_it_what_it_learns_from_ram(self, tmp_path, order):
+        """The same bits, for as long as there is room, and with others in each step."""
+        rule = {"cache_policy": "first", "batch": 5, "replay": 3}
+        labels = np.arange(15) % CLASSES
+        ram = net(tmp_path / "ram", **rule)
+        flash = self.net(tmp_path / "flash", **rule)
+        for found in (ram, flash):
+            for x, label in zip(stream(labels), labels, strict=True):
+                found.train(x, int(label))
+        for _ in range(3):
+            assert ram.replay(3, order) == flash.replay(3, order)
+        for name in ("w1", "b1", "w2", "b2"):
+            assert ram.parameter(name).tobytes() == flash.parameter(name).tobytes()
+        np.testing.assert_array_equal(
+            books(ram), books(flash)[: feature_cache.CLASSES + 2 * CLASSES]
+        )
+
+    def test_uniform_draws_take_every_sample(self, tmp_path):
+        found = self.net(tmp_path, cache_policy="first", batch=2, learning_rate=1e-9)
+        losses = [found.train(x, 1) for x in stream(np.ones(12, int))]
+        _, loss = found.replay(1000, UNIFORM)
+        assert loss == pytest.approx(np.mean(losses), rel=0.05)
+
+    def test_balanced_keeps_an_equal_share_for_each_class(self, tmp_path):
+        found = self.net(tmp_path)
+        labels = np.repeat([2, 0, 1, 3], [20, 2, 9, 3])
+        for x, label in zip(stream(labels), labels, strict=True):
+            found.train(x, int(label))
+        assert self.labels(found) == [2, 2, 2, 0, 0, 1, 1, 1, 3, 3, 3]
+
+    def test_what_is_there_is_found_at_every_start(self, tmp_path):
+        found = self.net(tmp_path / "a")
+        labels = np.array([3, 1, 1, 0, 2])
+        for x, label in zip(stream(labels), labels, strict=True):
+            found.train(x, int(label))
+        again = self.started(tmp_path / "b", self.memory(found))
+        assert self.labels(again) == labels.tolist()
+        again.train(stream(labels)[0], 3)
+        assert self.labels(again) == [*labels, 3]
+        assert self.variable(again, "flash_erased").value == 0
+
+    def test_what_another_network_kept_is_erased_with_the_first_sample(self, tmp_path):
+        found = self.net(tmp_path / "a")
+        for x in stream(np.zeros(3, int)):
+            found.train(x, 0)
+        other = self.started(tmp_path / "b", self.memory(found), learning_rate=0.5)
+        assert other.library.net_cached() == 0
+        other.train(stream(np.zeros(1, int))[0], 2)
+        assert self.labels(other) == [2]
+        assert self.variable(other, "flash_erased").value == 1
+
+    def test_a_reset_forgets(self, tmp_path):
+        found = self.net(tmp_path)
+        found.train(stream(np.zeros(1, int))[0], 2)
+        found.library.net_forget()
+        found.library.net_reset()
+        assert found.library.net_cached() == 0
+
+    def test_power_may_fail_at_any_word(self, tmp_path):
+        """What was kept is there, and one slot is lost at most; the weights learn nothing."""
+        samples, labels = stream(np.zeros(3, int)), [1, 2, 3]
+        whole = self.net(tmp_path / "whole", replay=2)
+        words = self.variable(whole, "flash_left").value
+        for x, label in zip(samples, labels, strict=True):
+            whole.train(x, label)
+        words -= self.variable(whole, "flash_left").value
+        assert words == 4 + 3 * (1 + 1 + 2)
+        cut = self.net(tmp_path / "cut", replay=2)
+        again = self.net(tmp_path / "again", replay=2)
+        for left in range(words):
+            ctypes.memset(self.memory(cut), 0xFF, len(self.memory(cut)))
+            self.variable(cut, "flash_left").value = left
+            cut.library.net_reset()
+            kept = []
+            for x, label in zip(samples, labels, strict=True):
+                before = cut.parameter("w1")
+                cut.train(x, label)
+                if not cut.library.net_kept():
+                    np.testing.assert_array_equal(cut.parameter("w1"), before)
+                    break
+                kept.append(label)
+            assert len(kept) == max(left - 4, 0) // 4
+            ctypes.memmove(self.memory(again), bytes(self.memory(cut)), len(self.memory(cut)))
+            again.library.net_reset()
+            assert self.labels(again) == kept
+            again.train(samples[0], 0)
+            assert again.library.net_kept()
+            assert self.labels(again) == [*kept, 0]
+            begun = books(again)[-1]
+            assert len(kept) + 1 <= begun <= len(kept) + 2
+            assert again.replay(20, EPOCHS)[0] == len(kept) + 1
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ({"cache": 3}, "give at least 4, or --cache-policy first"),
+            ({"cache_policy": "ring"}, "nothing is written over"),
+            ({"labels": (3,)}, "would outlive the table of labels"),
+        ],
+    )
+    def test_what_cannot_be(self, tmp_path, rule, message):
+        with pytest.raises((UserError, ValueError), match=message):
+            self.net(tmp_path, **rule)

@@ -121,9 +121,13 @@ _LEARNING = (
     click.option("--cache", type=int, metavar="N",
                  help="Keep the features of N samples, in int8, to learn from them again.  "
                  "[default: 0; transfer: 64]"),
-    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced"]),
+    click.option("--cache-memory", type=click.Choice(["ram", "flash"]),
+                 help="In flash each sample is written once, and stays there without power.  "
+                 "[default: ram]"),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first"]),
                  help="Which are kept when the cache is full: the latest, any with the same "
-                 "chance, or as many of each class.  [default: balanced]"),
+                 "chance, as many of each class, or the first. Flash: the last two.  "
+                 "[default: balanced]"),
     click.option("--replay", type=int, metavar="K",
                  help="Samples in the update of a step: the one that came and K - 1 of the cache; "
                  "0 only keeps it.  [default: 1; transfer: as --batch]"),
@@ -141,8 +145,8 @@ _LEARNING = (
     click.option("--drift", is_flag=True,
                  help="Watch for samples that are other than those learned, class by class."),
     click.option("--guard", metavar="K[:MARGIN]",
-                 help="Hold every K-th labelled sample back to test on, and undo what makes the "
-                 "last layer worse by more than MARGIN (0.1)."),
+                 help="Hold every K-th labelled sample back to test on, and undo what makes "
+                 "the network worse by more than MARGIN (0.1)."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -154,7 +158,7 @@ _LEARNING = (
 _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
-    *("ridge", "forgetting", "weight_decay", "cache", "cache_policy", "replay"),
+    *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
     *("metrics", "fading", "threshold"),
     *("query", "error_budget", "drift", "guard"),
 )

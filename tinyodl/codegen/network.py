@@ -6,14 +6,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
-from tinyodl.feature_cache import BOOKS, CACHED_LABELS, FEATURES, SEQUENCE
+from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
 from tinyodl.memory.arena import ArenaPlan
@@ -31,6 +31,7 @@ from tinyodl.ops import (
     kernels_of,
     single_calls,
 )
+from tinyodl.ops.feature_cache import KEEPS, RECALLS
 from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
@@ -59,7 +60,8 @@ from tinyodl.watching import (
 )
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
-_OF_CACHE = {"CacheFeatures": "remember", "RecallFeatures": "recall"}  # and their functions
+# Nodes that run when a function of net.c is called, which has this name.
+_CALLED = dict.fromkeys(KEEPS, "remember") | dict.fromkeys(RECALLS, "recall") | SECTIONS
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
@@ -108,7 +110,8 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
-        "resets": _resets(graph, names),
+        "resets": _calls_at("reset", graph, names),
+        "recovers": _calls_at("recover", graph, names),
         "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
@@ -122,7 +125,7 @@ def render_network(
         "labels": LABELS if LABELS in graph.tensors else None,
         "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
         "skipped": 1 if plan.loss == "reconstruction" else -1 if plan.unlabelled else -2,
-        "follows": any(call["learning"] for call in sections["forward"]),
+        "follows": any(c["learning"] for c in sections["forward"] + sections["suffix"]),
         "pending": PENDING if PENDING in graph.tensors else None,
         "cache": _cache(graph),
         **sections,
@@ -131,6 +134,7 @@ def render_network(
     context["settings"] = settings_of(plan)
     context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
+    context["again"] = sections["recall"] or sections["retest"]
     jinja = environment()
     files = {
         name: jinja.get_template(f"net/{name}.j2").render(context)
@@ -234,12 +238,13 @@ def _arrival(graph: Graph, names: _Names) -> dict[str, Any] | None:
 
 def _cache(graph: Graph) -> dict[str, Any] | None:
     """The cache of features, where there is one."""
-    if FEATURES not in graph.tensors:
+    cache = cache_of(graph)
+    if cache is None:
         return None
-    slots, features = graph.shape(FEATURES)
     return {
-        "slots": slots,
-        "features": features,
+        "slots": cache.slots,
+        "flash": cache.flash,
+        "draw": "features_draw" if cache.flash else "cache_draw",
         "labels": CACHED_LABELS,
         "sequence": SEQUENCE,
         "books": BOOKS,
@@ -252,6 +257,7 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
         "forward": [],
         "remember": [],
         "recall": [],
+        "retest": [],
         "suffix": [],
         "look": [],
         "decide": [],
@@ -262,7 +268,7 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
         "apply": [],
     }
     before_loss = True
-    ahead = "forward"  # with a cache: the layers before it, then those behind
+    ahead = "forward"  # where features are kept: the layers before them, then those behind
     previous = Phase.BACKWARD
     arrives = arriving(graph)
     for step, node in enumerate(graph.nodes):
@@ -274,10 +280,9 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
         at_end = node.op in UPDATES.values() or (summed and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
-        elif node.op in _OF_CACHE:
-            section, ahead = _OF_CACHE[node.op], "suffix"
-        elif node.op in SECTIONS:
-            section = SECTIONS[node.op]
+        elif node.op in _CALLED:
+            section = _CALLED[node.op]
+            ahead = "suffix" if section in ("recall", "retest") else ahead
         elif before_loss:
             section = ahead
         elif node.op in COUNTERS:
@@ -294,7 +299,7 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
                 "parts": [part for call in calls for part in _parts(call, names, step)],
                 "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
-                "learning": section == "forward" and node.phase is Phase.UPDATE,
+                "learning": section == ahead and before_loss and node.phase is Phase.UPDATE,
             }
         )
     return found
@@ -344,9 +349,9 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _resets(graph: Graph, names: _Names) -> list[str]:
-    """The calls that begin what is kept between steps, where neither zeros nor constants do."""
-    rules = [(OPERATORS[node.op].reset, node) for node in graph.nodes]
+def _calls_at(time: Literal["reset", "recover"], graph: Graph, names: _Names) -> list[str]:
+    """The calls that begin what is kept between steps, or find again what is in flash."""
+    rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]
 

@@ -36,7 +36,8 @@ ATTEMPTS = 6  # a request is sent this often before the board counts as silent
 HELLO_SECONDS = 6.0  # a board that resets when its port is opened needs some of them
 HELLO_PAUSE = 0.25  # between HELLOs
 ANSWER_SECONDS = 2.0  # for a request that computes nothing; queues of USB bridges included
-STORE_SECONDS = 12.0  # erasing 128 KiB: at most 2.9 s on nRF52840, 4 s on STM32F4
+STORE_BYTES = 128 * 1024
+STORE_SECONDS = 12.0  # erasing so much: at most 2.9 s on nRF52840, 4 s on STM32F4
 CYCLES_PER_MAC = 64  # several times what the kernels need
 SECONDS_PER_MAC = 1e-6  # at least: an emulator on a busy machine is slower than a fast board
 
@@ -140,7 +141,8 @@ class Client:
 
     def evaluate(self, x: Array, label: int | Array) -> StepReply:
         """Prediction and loss of a sample; nothing is learned. `label` as for `train`."""
-        return self._step(Command.EVALUATE, x, label, self._manifest.macs.forward)
+        seconds = self._compute_seconds(self._manifest.macs.forward)
+        return self._step(Command.EVALUATE, x, label, seconds)
 
     def train(self, x: Array, label: int | Array) -> StepReply:
         """Learns from a sample; prediction and loss are those before the update.
@@ -148,10 +150,8 @@ class Client:
         `label` is the class, or for loss mse the target of the output's shape; -1 where the plan
         takes samples without a label, which then have no loss (NaN).
         """
-        macs = self._manifest.macs
-        again = max(self._manifest.plan.replay - 1, 0) * self._manifest.replay_macs
-        every = macs.forward + macs.backward + macs.update + again
-        return self._step(Command.TRAIN, x, label, every)
+        seconds = self._compute_seconds(self._manifest.macs.forward) + self._learning_seconds()
+        return self._step(Command.TRAIN, x, label, seconds)
 
     def replay(self, batches: int, order: Draw) -> Replayed:
         """Learns from what is in the cache: so many updates of the plan's `batch` samples.
@@ -159,7 +159,8 @@ class Client:
         Ends early with an epoch, where the order has any. At most 256 updates a request.
         """
         macs = batches * self._manifest.plan.batch * self._manifest.replay_macs
-        seconds = self._compute_seconds(macs + batches * self._manifest.macs.update)
+        macs += batches * self._manifest.macs.update + self._manifest.retest_macs
+        seconds = self._compute_seconds(macs)
         body = protocol.replay_body(batches, order)
         return protocol.parse_replayed(self._request(Command.REPLAY, body, seconds=seconds))
 
@@ -170,7 +171,7 @@ class Client:
 
     def settle(self) -> Flag:
         """`flush`, and what the guard then did: it ends a stream with the best parameters."""
-        seconds = self._compute_seconds(self._manifest.macs.update)
+        seconds = self._compute_seconds(self._manifest.macs.update + self._manifest.retest_macs)
         return protocol.parse_flush_flags(self._request(Command.FLUSH, seconds=seconds))
 
     # Labels on request
@@ -189,10 +190,8 @@ class Client:
 
     def learn(self, label: int | Array) -> StepReply:
         """Learns from the sample of the last `ask`, with the same bits as `train` would."""
-        macs = self._manifest.macs
-        seconds = self._compute_seconds(macs.backward + macs.update)
         body = protocol.label_body(self._label(label))
-        return protocol.parse_step(self._request(Command.LEARN, body, seconds=seconds))
+        return self._labelled(Command.LEARN, body, label, self._learning_seconds())
 
     # Weights
 
@@ -254,8 +253,11 @@ class Client:
         return protocol.parse_restored(self._request(Command.RESTORE, seconds=STORE_SECONDS))
 
     def reset(self) -> None:
-        """Goes back to the weights in the ONNX file. What is in the store stays there."""
-        self._request(Command.RESET)
+        """Goes back to the weights in the ONNX file. What is in the store stays there.
+
+        A cache of features is emptied, in flash too.
+        """
+        self._request(Command.RESET, seconds=ANSWER_SECONDS + self._store_seconds())
 
     # Requests
 
@@ -316,19 +318,36 @@ class Client:
             "port, and was it flashed with `tinyodl flash DIR`?"
         )
 
+    def _store_seconds(self) -> float:
+        """What erasing the flash may take that the network keeps samples in."""
+        cache = self._manifest.cache
+        return -(-cache.flash // STORE_BYTES) * STORE_SECONDS if cache else 0.0
+
     def _compute_seconds(self, macs: int) -> float:
         per_mac = max(CYCLES_PER_MAC / self._greeted().clock_hz, SECONDS_PER_MAC)
         return ANSWER_SECONDS + macs * per_mac
 
-    def _step(self, command: Command, x: Array, label: int | Array, macs: int) -> StepReply:
+    def _learning_seconds(self) -> float:
+        """Of all behind the forward pass: other samples of the cache and the guard's test too."""
+        macs = self._manifest.macs
+        again = max(self._manifest.plan.replay - 1, 0) * self._manifest.replay_macs
+        every = macs.backward + macs.update + again + self._manifest.retest_macs
+        return self._compute_seconds(every) + self._store_seconds()
+
+    def _step(self, command: Command, x: Array, label: int | Array, seconds: float) -> StepReply:
         if self._manifest.target_bytes:
             self.upload(x, np.asarray(label))
             body = protocol.label_body(-1)
         else:
             body = protocol.label_body(self._label(label))
             self.upload(x)
+        return self._labelled(command, body, label, seconds)
+
+    def _labelled(
+        self, command: Command, body: bytes, label: int | Array, seconds: float
+    ) -> StepReply:
         try:
-            reply = self._request(command, body, seconds=self._compute_seconds(macs))
+            reply = self._request(command, body, seconds=seconds)
         except RefusedError as error:
             if error.status is Status.RANGE and self._manifest.plan.labels is not None:
                 raise DataError(

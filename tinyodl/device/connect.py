@@ -8,7 +8,7 @@ from pathlib import Path
 from serial.tools import list_ports
 
 from tinyodl import manifest, virtual
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board
 from tinyodl.device.transport import SerialTransport, Transport
 from tinyodl.errors import UserError
 from tinyodl.virtual import host
@@ -30,7 +30,7 @@ def connect(project: Path, port: str | None = None) -> Transport:
     whose USB ids fit the board. Raises UserError when that is not exactly one, BoardError when
     the line cannot be opened.
     """
-    board = load_board(manifest.load(project).board)
+    board = manifest.board_of(manifest.load(project))
     if port is None and board.port == "host":
         port = "host"
     if port in _BOOT:

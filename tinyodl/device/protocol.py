@@ -226,7 +226,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What REPLAY did: samples, of `held` in the cache, their mean loss, and cycles per phase."""
+    """What REPLAY did: samples, of `held` in the cache, their mean loss, and cycles per phase.
+
+    `flags` say what the guard then did.
+    """
 
     samples: int
     held: int
@@ -234,6 +237,7 @@ class Replayed:
     cycles_forward: int
     cycles_backward: int
     cycles_update: int
+    flags: Flag
 
 
 @dataclass(frozen=True)
@@ -326,7 +330,10 @@ def replay_body(batches: int, order: Draw) -> bytes:
 
 
 def parse_replayed(body: bytes) -> Replayed:
-    return Replayed(*_unpack(_REPLAYED, body))
+    samples, held, loss, *cycles = _unpack(_REPLAYED, body[: _REPLAYED.size])
+    forward, backward, update = cycles
+    flags = Flag(int.from_bytes(body[_REPLAYED.size :], "little"))
+    return Replayed(samples, held, loss, forward, backward, update, flags)
 
 
 def rate_body(rate: float) -> bytes:
@@ -357,6 +364,11 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
     Status.NO_SPACE: "its store needs slots of {detail} bytes, and this board's are smaller",
     Status.EMPTY: "the board's store holds nothing for this model; save first",
     (Command.REPLAY, Status.EMPTY): "the board's cache holds no sample; train on some first",
+    **{
+        (command, Status.STORE): "the board's flash does not take the features of the sample, and "
+        "nothing was learned from it; keep them in RAM (compile with --cache-memory ram)"
+        for command in (Command.TRAIN, Command.LEARN)
+    },
     Status.STORE: "the board's flash does not hold what was written to it",
 }
 

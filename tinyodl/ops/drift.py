@@ -7,14 +7,15 @@
 The first two read: y (1, N), the network's output; x, the features of the last layer (F); then
 what is kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the
 spread of the distances (3, N). DriftLearn also reads what DriftLook made. Formulas are in the
-kernel's file. Yamada and Matsutani: A lightweight concept drift detection method for on-device
-learning on resource-limited edge devices, IPDPSW 2023, with a running mean for their window.
+kernel's file. Attribute: choices, as of Margin. Yamada and Matsutani: A lightweight concept drift
+detection method for on-device learning on resource-limited edge devices, IPDPSW 2023, with a
+running mean for their window.
 """
 
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.query import FLAGS, setting
+from tinyodl.ops.query import FLAGS, choices, setting
 from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
 
 _KERNEL = "drift_f32.h"
@@ -31,13 +32,15 @@ def _macs(node: Node, graph: Graph) -> int:
 def _look_call(node: Node, graph: Graph) -> Call:
     rule = map(setting, ("drift", "drift_window", "drift_warmup", "drift_z"))
     kept = map(Ref, node.inputs)
-    return Call("drift_look_f32", (*_sizes(node, graph), *rule, *kept, Ref(node.outputs[0]), FLAGS))
+    sizes = (*_sizes(node, graph), choices(node, graph))
+    return Call("drift_look_f32", (*sizes, *rule, *kept, Ref(node.outputs[0]), FLAGS))
 
 
 def _learn_call(node: Node, graph: Graph) -> Call:
     y, x, trained, _, counts, spread, seen = map(Ref, node.inputs)
     operands = (setting("drift_window"), Symbol("label"), y, x, trained, counts, spread, seen)
-    return Call("drift_learn_f32", (*_sizes(node, graph), *operands))
+    sizes = (*_sizes(node, graph), choices(node, graph))
+    return Call("drift_learn_f32", (*sizes, *operands))
 
 
 def _retrain_call(node: Node, graph: Graph) -> Call:

@@ -1,12 +1,15 @@
 """The cache of features: what the frozen layers made of samples, to learn from it again.
 
-    CacheFeatures    keep x under `label`, where `policy` gives it room
-    RecallFeatures   x = what is kept in `slot`
+    CacheFeatures        keep x under `label`, where `policy` gives it room
+    RecallFeatures       x = what is kept in `slot`
+    FlashFeatures        the same two with the features in flash
+    FlashRecallFeatures
 
-Both read x, which RecallFeatures writes in its place; then the slots' features (N, F) int8, and
-scales (N), or "" where x is int8 itself. CacheFeatures also changes labels and sequence (N int16)
-and the books (4 + 2 C int32): see `templates/kernels/feature_cache_i8.h`.
-Attributes of CacheFeatures: policy, classes.
+All read x, which the second ones write in its place; in RAM then the slots' features (N, F) int8,
+and scales (N), or "" where x is int8 itself. The first ones also change labels and sequence (N
+int16) and the books (4 + 2 C int32, one more for flash): see `feature_cache_i8.h` and
+`feature_flash_i8.h` in `templates/kernels/`. Attributes: slots; of the first ones also policy and
+classes.
 """
 
 from __future__ import annotations
@@ -14,32 +17,73 @@ from __future__ import annotations
 from typing import get_args
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
 from tinyodl.update_plan import CachePolicy
 
-_KERNEL = "feature_cache_i8.h"
-POLICIES = get_args(CachePolicy)  # numbered as in the kernel
+KEEPS = ("CacheFeatures", "FlashFeatures")
+RECALLS = ("RecallFeatures", "FlashRecallFeatures")
+
+_POLICIES = get_args(CachePolicy)  # numbered as in the kernel
+_FLASH_HEADER = 16  # bytes ahead of the records
+_MODEL_ID = Symbol("net_model_id")
+
+
+def record_bytes(node: Node, graph: Graph) -> int:
+    """What a sample takes in flash: its label, for float32 features a scale, and the features."""
+    x = graph.tensor(node.inputs[0])
+    return (4 if x.dtype == "int8" else 8) + -(-x.size // 4) * 4
+
+
+def flash_bytes(node: Node, graph: Graph) -> int:
+    """What a cache in flash takes there; of FlashFeatures."""
+    return _FLASH_HEADER + int(node.attrs["slots"]) * record_bytes(node, graph)
+
+
+def _typed(function: str, node: Node, graph: Graph) -> str:
+    return f"{function}_{'i8' if graph.tensor(node.inputs[0]).dtype == 'int8' else 'f32'}"
+
+
+def _rule(node: Node) -> tuple[Argument, ...]:
+    policy = _POLICIES.index(node.attrs["policy"])
+    return (policy, int(node.attrs["slots"]), int(node.attrs["classes"]), Symbol("label"))
 
 
 def _keep_call(node: Node, graph: Graph) -> Call:
-    x, kept, scales, labels, sequence, books = node.inputs
-    slots, features = graph.shape(kept)
-    policy = POLICIES.index(node.attrs["policy"])
-    sizes = (features, policy, slots, int(node.attrs["classes"]), Symbol("label"))
-    operands = (Ref(x), Ref(kept), Ref(labels), Ref(sequence), Ref(books))
-    if scales:
-        return Call("cache_keep_f32", (*sizes, *operands, Ref(scales)))
-    return Call("cache_keep_i8", (*sizes, *operands))
+    x, kept, scales, *books = node.inputs
+    held = [Ref(name) for name in (x, kept, *books, scales) if name]
+    function = _typed("cache_keep", node, graph)
+    return Call(function, (graph.tensor(x).size, *_rule(node), *held))
 
 
 def _recall_call(node: Node, graph: Graph) -> Call:
     x, kept, scales = node.inputs
-    _, features = graph.shape(kept)
-    where = (features, Symbol("slot"), Ref(kept))
-    if scales:
-        return Call("cache_recall_f32", (*where, Ref(scales), Ref(x)))
-    return Call("cache_recall_i8", (*where, Ref(x)))
+    held = [Ref(name) for name in (kept, scales, x) if name]
+    function = _typed("cache_recall", node, graph)
+    return Call(function, (graph.tensor(x).size, Symbol("slot"), *held))
 
 
-register(Operator("CacheFeatures", _keep_call, _KERNEL))
-register(Operator("RecallFeatures", _recall_call, _KERNEL))
+def _flash_keep_call(node: Node, graph: Graph) -> Call:
+    x, *books = node.inputs
+    sizes = (graph.tensor(x).size, record_bytes(node, graph), *_rule(node), _MODEL_ID)
+    operands: tuple[Argument, ...] = (Ref(x), *map(Ref, books), Symbol("&not_kept"))
+    return Call(_typed("features_keep", node, graph), (*sizes, *operands))
+
+
+def _flash_recall_call(node: Node, graph: Graph) -> Call:
+    x = node.inputs[0]
+    sizes = (graph.tensor(x).size, Symbol("slot"), record_bytes(node, graph))
+    return Call(_typed("features_recall", node, graph), (*sizes, Ref(x)))
+
+
+def _flash_find_call(node: Node, graph: Graph) -> Call:
+    slots, classes = int(node.attrs["slots"]), int(node.attrs["classes"])
+    sizes = (slots, record_bytes(node, graph), classes, _MODEL_ID)
+    return Call("features_find", (*sizes, *map(Ref, node.inputs[1:])))
+
+
+register(Operator("CacheFeatures", _keep_call, "feature_cache_i8.h"))
+register(Operator("RecallFeatures", _recall_call, "feature_cache_i8.h"))
+register(
+    Operator("FlashFeatures", _flash_keep_call, "feature_flash_i8.h", recover=_flash_find_call)
+)
+register(Operator("FlashRecallFeatures", _flash_recall_call, "feature_flash_i8.h"))

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
-from tinyodl.feature_cache import FEATURES
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
@@ -101,15 +100,15 @@ def _rule(plan: UpdatePlan) -> str:
 
 def _of_cache(manifest: Manifest) -> str:
     """What is kept of samples, and how a step learns from it."""
-    kept = next((p for p in manifest.parameters if p.name == FEATURES), None)
-    if kept is None:
+    cache = manifest.cache
+    if cache is None:
         return ""
-    slots, features = kept.shape
     replay = manifest.plan.replay
     learns = f"learns from {count(replay)} samples at once" if replay else "only adds a sample"
+    where = "flash" if cache.flash else "RAM"
     return (
-        f"A cache keeps the {count(features)} features of {count(slots)} samples in int8 "
-        f"({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
+        f"A cache in {where} keeps the {count(cache.features)} features of {count(cache.slots)} "
+        f"samples in int8 ({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
         f"{count(manifest.replay_macs)} MACs behind the cache.\n"
     )
 

@@ -33,6 +33,7 @@ enum {
     NET_OUTPUT_BYTES = NET_CLASSES * 4,
     NET_PARAMETERS = 4, /* weight, bias, gradient sum, samples in it */
     NET_STATE_BYTES = NET_CLASSES * (2 * FAKE_INPUTS + 1) * 4 + 4,
+    NET_OUTPUT_STAYS = 1,
     NET_BATCH = 2,
     NET_SKIPPED = -2,
 };

@@ -1,0 +1,227 @@
+/* The cache of feature_cache_i8.h in flash: a sample is written once, and nothing is written over.
+ *
+ *   0  u32 magic "TODF", written last: without it the region is to be erased
+ *   4  u32 bytes of a record
+ *   8  u8  model_id[8]
+ *  16      records, one for each slot:
+ *            u32 label, and in the upper half its complement; written last
+ *            f32 scale, where the features are float32
+ *            i8  features, to a multiple of 4
+ *
+ * Labels, sequence and books are in RAM, made from what is in flash at every start. A record whose
+ * writing was cut off has no label, and its slot is lost.
+ */
+#ifndef TINYODL_FEATURE_FLASH_I8_H
+#define TINYODL_FEATURE_FLASH_I8_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "feature_cache_i8.h"
+#include "flash.h"
+
+enum { FEATURES_MAGIC = 0x46444f54, FEATURES_MODEL = 8, FEATURES_HEADER = 16, FEATURES_PIECE = 64 };
+
+#define FLASH_FREE 0xffffffffu
+
+static inline const uint8_t *features_record(int32_t slot, int32_t record)
+{
+    return flash_at(FLASH_FEATURES) + FEATURES_HEADER + slot * record;
+}
+
+/* How many slots were begun is behind all other elements of the books. */
+static inline int32_t *features_begun(int32_t classes, int32_t *books)
+{
+    return &books[CACHE_CLASSES + 2 * classes];
+}
+
+/// What is in flash ///
+
+static inline int features_are_of(const uint8_t *model, int32_t record)
+{
+    const uint8_t *at = flash_at(FLASH_FEATURES);
+    return flash_word(at) == FEATURES_MAGIC && flash_word(at + 4) == (uint32_t)record &&
+           memcmp(at + FEATURES_MODEL, model, FEATURES_HEADER - FEATURES_MODEL) == 0;
+}
+
+static inline int features_free(const uint8_t *at, int32_t record)
+{
+    for (int32_t i = 0; i < record; i += 4) {
+        if (flash_word(at + i) != FLASH_FREE) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* The label of a record, or -1. */
+static inline int32_t features_label(const uint8_t *at, int32_t classes)
+{
+    const uint32_t mark = flash_word(at), label = mark & 0xffffu;
+    return (mark ^ 0xffff0000u) >> 16 == label && label < (uint32_t)classes ? (int32_t)label : -1;
+}
+
+/* A sample of this class that is now in the slot. */
+static inline void features_count(int32_t slot, int32_t label, int16_t *labels, int16_t *sequence,
+                                  int32_t *books)
+{
+    labels[slot] = (int16_t)label;
+    sequence[books[CACHE_HELD]] = (int16_t)slot;
+    cache_count(&books[CACHE_HELD], 1);
+    cache_count(cache_held_of((uint32_t)label, books), 1);
+}
+
+/* Labels, sequence and books, from the records that are there. */
+static inline void features_find(int32_t slots, int32_t record, int32_t classes,
+                                 const uint8_t *model, int16_t *labels, int16_t *sequence,
+                                 int32_t *books)
+{
+    const int known = features_are_of(model, record);
+
+    books[CACHE_HELD] = books[CACHE_DRAWN] = *features_begun(classes, books) = 0;
+    for (int32_t c = 0; c < classes; c++) {
+        *cache_held_of((uint32_t)c, books) = 0;
+    }
+    for (int32_t slot = 0; slot < slots; slot++) {
+        const uint8_t *at = features_record(slot, record);
+        labels[slot] = -1;
+        if (known && !features_free(at, record)) {
+            const int32_t label = features_label(at, classes);
+            *features_begun(classes, books) = slot + 1;
+            if (label >= 0) {
+                features_count(slot, label, labels, sequence, books);
+            }
+        }
+    }
+}
+
+/// Keeping ///
+
+static inline int features_begin(int32_t record, const uint8_t *model)
+{
+    const uint32_t magic = FEATURES_MAGIC, bytes = (uint32_t)record;
+    return flash_erase(FLASH_FEATURES) < 0 ||
+           flash_write(FLASH_FEATURES, 4, &bytes, sizeof bytes) < 0 ||
+           flash_write(FLASH_FEATURES, FEATURES_MODEL, model, FEATURES_HEADER - FEATURES_MODEL) < 0 ||
+           flash_write(FLASH_FEATURES, 0, &magic, sizeof magic) < 0;
+}
+
+/* The slot for a sample that has come, or -1: then it is not kept. First: as long as there is room.
+ * Balanced: as long as its class has fewer than an equal share of the slots. */
+static inline int32_t features_slot(int32_t policy, int32_t slots, int32_t classes, int32_t label,
+                                    int32_t *books)
+{
+    const int32_t begun = *features_begun(classes, books);
+    const int32_t share = policy == CACHE_BALANCED ? slots / classes : slots;
+
+    cache_count(&books[CACHE_SEEN], 1);
+    cache_count(cache_seen_of((uint32_t)label, books), 1);
+    if (begun < 0 || begun >= slots || *cache_held_of((uint32_t)label, books) >= share) {
+        return -1;
+    }
+    *features_begun(classes, books) = begun + 1;
+    return begun;
+}
+
+/* x: float32 with a scale, or int8 without. Returns what is not 0 where flash failed. */
+static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_t label,
+                                 const float *real, const int8_t *x, float scale)
+{
+    const uint32_t mark = (uint32_t)label | ~(uint32_t)label << 16;
+    uint32_t at = (uint32_t)(FEATURES_HEADER + slot * record);
+    const uint32_t start = at;
+    int8_t piece[FEATURES_PIECE] __attribute__((aligned(4)));
+
+    at += 4;
+    if (real) {
+        if (flash_write(FLASH_FEATURES, at, &scale, sizeof scale) < 0) {
+            return 1;
+        }
+        at += 4;
+    }
+    for (int32_t done = 0; done < n; done += FEATURES_PIECE) {
+        const int32_t count = n - done < FEATURES_PIECE ? n - done : FEATURES_PIECE;
+        memset(piece, 0, sizeof piece);
+        if (real) {
+            cache_quantize_f32(count, scale, real + done, piece);
+        } else {
+            memcpy(piece, x + done, (uint32_t)count);
+        }
+        const uint32_t words = ((uint32_t)count + 3u) & ~3u;
+        if (flash_write(FLASH_FEATURES, at, piece, words) < 0) {
+            return 1;
+        }
+        at += words;
+    }
+    return flash_write(FLASH_FEATURES, start, &mark, sizeof mark) < 0;
+}
+
+static inline void features_keep(int32_t n, int32_t record, int32_t policy, int32_t slots,
+                                 int32_t classes, int32_t label, const uint8_t *model,
+                                 const float *real, const int8_t *x, int16_t *labels,
+                                 int16_t *sequence, int32_t *books, int32_t *failed)
+{
+    const int32_t slot = features_slot(policy, slots, classes, label, books);
+
+    *failed = 0;
+    if (slot < 0) {
+        return;
+    }
+    const float scale = real ? cache_scale_f32(n, real) : 0.0f;
+    if ((!features_are_of(model, record) && features_begin(record, model)) ||
+        features_write(n, slot, record, label, real, x, scale)) {
+        *failed = 1;
+    } else if ((uint32_t)books[CACHE_HELD] < (uint32_t)slots) {
+        features_count(slot, label, labels, sequence, books);
+    }
+}
+
+static inline void features_keep_i8(int32_t n, int32_t record, int32_t policy, int32_t slots,
+                                    int32_t classes, int32_t label, const uint8_t *model,
+                                    const int8_t *x, int16_t *labels, int16_t *sequence,
+                                    int32_t *books, int32_t *failed)
+{
+    features_keep(n, record, policy, slots, classes, label, model, NULL, x, labels, sequence, books,
+                  failed);
+}
+
+static inline void features_keep_f32(int32_t n, int32_t record, int32_t policy, int32_t slots,
+                                     int32_t classes, int32_t label, const uint8_t *model,
+                                     const float *x, int16_t *labels, int16_t *sequence,
+                                     int32_t *books, int32_t *failed)
+{
+    features_keep(n, record, policy, slots, classes, label, model, x, NULL, labels, sequence, books,
+                  failed);
+}
+
+/// Recalling and drawing ///
+
+static inline void features_recall_i8(int32_t n, int32_t slot, int32_t record, int8_t *x)
+{
+    memcpy(x, features_record(slot, record) + 4, (uint32_t)n);
+}
+
+static inline void features_recall_f32(int32_t n, int32_t slot, int32_t record, float *x)
+{
+    const uint8_t *at = features_record(slot, record);
+    float scale;
+    memcpy(&scale, at + 4, sizeof scale);
+    cache_recall_f32(n, 0, (const int8_t *)at + 8, &scale, x);
+}
+
+/* A slot with a sample, of which there is at least one. */
+static inline int32_t features_draw(uint32_t order, int32_t slots, int32_t classes,
+                                    const int16_t *labels, int16_t *sequence, int32_t *books)
+{
+    const uint32_t held = cache_held((uint32_t)slots, books);
+    if (order == DRAW_EPOCHS) {
+        return cache_draw_next((uint32_t)slots, (uint32_t)slots, sequence, books);
+    }
+    if (order == DRAW_UNIFORM) {
+        const int16_t slot = sequence[cache_below(held, books)];
+        return slot >= 0 && slot < slots ? slot : 0;
+    }
+    return cache_draw_balanced((uint32_t)slots, classes, labels, books);
+}
+
+#endif
