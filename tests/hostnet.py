@@ -24,22 +24,30 @@ from tinyodl.update_plan import UpdatePlan
 _DEVICE = """
 #include "net.h"
 void net_mark(net_phase p) { (void)p; }
-#ifdef NET_FEATURE_BYTES
+#ifdef NET_FLASH
 #include "flash.h"
-uint32_t flash[(NET_FEATURE_BYTES + 3) / 4], flash_left = UINT32_MAX, flash_erased;
-const uint8_t *flash_at(uint32_t region) { return (const uint8_t *)flash + region; }
+#ifndef NET_FEATURE_BYTES
+#define NET_FEATURE_BYTES 4
+#endif
+#ifndef NET_BEST_BYTES
+#define NET_BEST_BYTES 4
+#endif
+uint32_t flash[(NET_FEATURE_BYTES + 3) / 4], best[(NET_BEST_BYTES + 3) / 4];
+uint32_t flash_left = UINT32_MAX, flash_erased;
+static uint32_t *const regions[] = {flash, best};
+const uint8_t *flash_at(uint32_t region) { return (const uint8_t *)regions[region]; }
 int flash_erase(uint32_t region)
 {
-    memset(flash, 0xff, sizeof flash + region);
+    memset(regions[region], 0xff, region == FLASH_BEST ? sizeof best : sizeof flash);
     flash_erased++;
     return flash_left ? 0 : -1;
 }
 int flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count)
 {
-    const uint32_t *words = from;
-    for (uint32_t i = region; i < count / 4; i++) {
-        uint32_t *to = flash + offset / 4 + i, word;
-        memcpy(&word, words + i, 4);
+    const uint8_t *bytes = from;
+    for (uint32_t i = 0; i < count; i += 4) {
+        uint32_t *to = regions[region] + (offset + i) / 4, word;
+        memcpy(&word, bytes + i, 4);
         if (flash_left == 0 || *to != 0xffffffffu)
             return -1;
         flash_left--;

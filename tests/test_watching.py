@@ -419,6 +419,43 @@ class TestGuard:
         assert any(event.name == "returned" for event in summary.events)
         assert runlog.read(tmp_path / "run4").record.settled is None
 
+    @pytest.mark.parametrize("rule", RULES)
+    def test_with_the_best_in_flash_it_does_the_same(self, tmp_path, rule):
+        """The same bits, of a stream with stretches of wrong labels, after a start too."""
+        x, labels = stream(5, 3, 240)
+        labels[80:120] = (labels[80:120] + 1) % 3
+        labels[160:200] = (labels[160:200] + 2) % 3
+        names = ("ram", "flash")
+        ram, flash = (net(tmp_path / n, rule=rule, guard="4:0.05", guard_memory=n) for n in names)
+        seen = Flag(0)
+        for sample, label in zip(x, labels, strict=True):
+            assert ram.train(sample, int(label)) == flash.train(sample, int(label))
+            assert ram.flags == flash.flags
+            seen |= ram.flags
+        assert seen & Flag.KEPT and seen & Flag.RETURNED
+        for name, raw in flash.state().items():
+            assert raw == ram.state()[name]
+        best = (ctypes.c_uint8 * (16 + ram.parameter(BEST).nbytes)).in_dll(flash.library, "best")
+        assert bytes(best)[16:] == ram.parameter(BEST).tobytes()
+
+    def test_flash_that_takes_nothing_is_no_copy(self, tmp_path):
+        """The step says so, and what was compiled is the best."""
+        x, labels = stream(5, 3, 100)
+        board = net(tmp_path, rule="sgd", guard="4:0.05", guard_memory="flash")
+        ctypes.c_uint32.in_dll(board.library, "flash_left").value = 3
+        compiled = board.parameter("w")
+        for sample, label in zip(x, labels, strict=True):
+            board.train(sample, int(label))
+            assert bool(board.library.net_kept()) == (Flag.KEPT not in board.flags)
+            if Flag.KEPT in board.flags:
+                break
+        else:
+            raise AssertionError("nothing was better")
+        for sample, label in zip(x, labels, strict=True):
+            board.train(sample, int(label + 1) % 3)
+            if Flag.RETURNED in board.flags:
+                np.testing.assert_array_equal(board.parameter("w"), compiled)
+
     def test_it_holds_back_more_than_one_sample_in_two(self):
         with pytest.raises(UserError, match="give at least 2"):
             tinyodl.plan(WATCH, "host", guard="1")
@@ -508,6 +545,10 @@ class TestGuardOfSeveralLayers:
             undone = session.evaluate(*person(8, "test"))
         assert spoiled.accuracy < good.accuracy - 0.1
         assert undone.accuracy > good.accuracy - 0.1
+
+    def test_its_copy_is_in_ram(self):
+        with pytest.raises(UserError, match="for one layer that learns, the last"):
+            tinyodl.plan(WATCH, "host", learner="online", guard="4", guard_memory="flash")
 
     def test_what_a_cache_made_worse_is_undone_at_once(self, tmp_path):
         x, y = person(8, "learn")

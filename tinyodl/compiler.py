@@ -47,7 +47,7 @@ from tinyodl.ops.shared.body import in_full
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan
-from tinyodl.watching import KEPT, settings_of, watched
+from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
 @dataclass(frozen=True)
@@ -427,4 +427,6 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     cache = cache_of(training)
     if cache and cache.flash:
         parts["cache"] = board.whole(cache.flash)
+    if guard_flash(training):
+        parts["guard"] = board.whole(guard_flash(training))
     return MemoryRecord(parts=parts, total=sum(parts.values()))

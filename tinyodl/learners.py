@@ -47,7 +47,8 @@ class Options(TypedDict, total=False):
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
-    `query`, `error_budget`, `drift` and `guard` are `UpdatePlan`'s, and go with every learner.
+    `query`, `error_budget`, `drift`, `guard` and `guard_memory` are `UpdatePlan`'s, and go with
+    every learner.
     """
 
     output: str
@@ -90,6 +91,7 @@ class Options(TypedDict, total=False):
     error_budget: float
     drift: bool
     guard: str
+    guard_memory: Memory
 
 
 # What belongs to learners, and to which of them.

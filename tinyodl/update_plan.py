@@ -116,7 +116,8 @@ class UpdatePlan(BaseModel):
     Beside what learns: `query` is when the board wants a label ("auto", "always", "margin:T"), and
     `error_budget` the share of its unchecked answers that "auto" lets be wrong; `drift` watches for
     samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
-    sample back, and undoes what makes the layer worse on those by more than the margin.
+    sample back, and undoes what makes the network worse on those by more than the margin;
+    `guard_memory` is where it keeps the best parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,6 +151,7 @@ class UpdatePlan(BaseModel):
     error_budget: float = Field(default=0.01, gt=0, lt=1)
     drift: bool = False
     guard: str | None = Field(default=None, pattern=f"^(?:{GUARD})$")
+    guard_memory: Memory = "ram"
 
     @property
     def watches(self) -> bool:
@@ -294,7 +296,7 @@ def dump_plan(plan: UpdatePlan) -> str:
     if plan.drift:
         lines.append("drift = true")
     if plan.guard:
-        lines.append(f'guard = "{plan.guard}"')
+        lines += [f'guard = "{plan.guard}"', f'guard_memory = "{plan.guard_memory}"']
     if plan.weight_decay:
         lines.append(f"weight_decay = {plan.weight_decay!r}")
     if plan.cache:

@@ -21,7 +21,7 @@ from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
-from tinyodl.ops.feature_cache import RECALLS
+from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.training import LOSS
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
@@ -160,12 +160,12 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if plan.guard:
         layer = _alone_in_change(graph, ahead)
         if layer:
-            tensors += _guard_tensors(graph, graph.tensor(layer.inputs[0]), packed=False)
+            tensors += _guard_tensors(graph, plan, layer.inputs[0], packed=False)
             reads = (layer.inputs[0], MEMORY, HELD_COUNTS, SINCE)
             note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
         else:
             x, ahead = _with_retest(graph, ahead)
-            tensors += _guard_tensors(graph, graph.tensor(x), packed=True)
+            tensors += _guard_tensors(graph, plan, x, packed=True)
             scales = "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
             reads = (x, MEMORY, HELD_COUNTS, SINCE, scales)
             note.append(_node("GuardPack", reads, (HELD,), Phase.BACKWARD))
@@ -300,8 +300,14 @@ def _with_retest(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, tuple[No
     return x, (*(n for n in forward if n not in behind), retest, *recall, *behind)
 
 
-def _guard_tensors(graph: Graph, x: Tensor, *, packed: bool) -> Iterable[Tensor]:
-    classes = _classes(graph)
+def _guard_tensors(graph: Graph, plan: UpdatePlan, held: str, *, packed: bool) -> Iterable[Tensor]:
+    in_flash = plan.guard_memory == "flash"
+    if packed and in_flash:
+        raise UserError(
+            "--guard-memory flash is for one layer that learns, the last: the guard tests several "
+            "by exchanging them with their copy; keep it in RAM"
+        )
+    classes, x = _classes(graph), graph.tensor(held)
     yield Tensor(HELD, (1,), dtype="int32")
     places = (classes, GUARD_SLOTS)
     yield Tensor(MEMORY, (*places, x.size), Storage.STATE, "int8" if packed else "float32")
@@ -309,18 +315,32 @@ def _guard_tensors(graph: Graph, x: Tensor, *, packed: bool) -> Iterable[Tensor]
         yield Tensor(MEMORY_SCALES, places, Storage.STATE)
     yield Tensor(HELD_COUNTS, (classes,), Storage.STATE, "int32")
     yield Tensor(SINCE, (1,), Storage.STATE, "int32")
-    words = sum(-(-tensor.nbytes // 4) for tensor in guarded(graph))
-    yield Tensor(BEST, (words,), Storage.STATE)
+    if not in_flash:
+        yield Tensor(BEST, (_places(graph)[1],), Storage.STATE)
 
 
-def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
-    """What the guard's functions in net.c are written with; `c` gives the tensors' C names."""
-    classes, slots, size = graph.shape(MEMORY)
+def _places(graph: Graph) -> tuple[dict[str, int], int]:
+    """Where each guarded tensor begins in the copy, in words, and the words of the whole copy."""
     at: dict[str, int] = {}
     words = 0
     for tensor in guarded(graph):
         at[tensor.name] = words
         words += -(-tensor.nbytes // 4)
+    return at, words
+
+
+def guard_flash(graph: Graph) -> int:
+    """The bytes of flash that the guard keeps the best parameters in; 0 where that is RAM."""
+    if MEMORY not in graph.tensors or BEST in graph.tensors:
+        return 0
+    return FLASH_HEADER + 4 * _places(graph)[1]
+
+
+def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
+    """What the guard's functions in net.c are written with; `c` gives the tensors' C names."""
+    classes, slots, size = graph.shape(MEMORY)
+    at, words = _places(graph)
+    flash = guard_flash(graph)
 
     def place(name: str, where: str) -> str:
         """A weight as it is now, as it was kept, or as it was compiled."""
@@ -329,7 +349,7 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         if where == "now" or name not in at:
             return c[name]
         if where == "kept":
-            return f"{c[BEST]} + {at[name]}"
+            return f"kept_at({at[name]})" if flash else f"{c[BEST]} + {at[name]}"
         data = graph.tensor(name).data
         return f"{c[name]}_initial" if data is not None and data.any() else "NULL"
 
@@ -342,7 +362,9 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         "size": size,
         "features": c[MEMORY],
         "counts": c[HELD_COUNTS],
-        "best": c[BEST],
+        "best": c.get(BEST),
+        "flash": flash,
+        "bytes": 4 * words,
         "held": c[HELD],
         "copied": at,
         "now": [place(name, "now") for name in weights],

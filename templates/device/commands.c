@@ -211,15 +211,23 @@ static void put_step(command_exchange *exchange, float loss)
 #endif
 }
 
+/* Whether flash took what the network was to keep there. */
+static int is_kept(void)
+{
+#ifdef NET_FLASH
+    return net_kept();
+#else
+    return 1;
+#endif
+}
+
 /* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
  * it back, or flash does not keep it. */
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
-#ifdef NET_FEATURE_BYTES
-    if (!net_kept())
+    if (!is_kept())
         return fail(exchange, STATUS_STORE, 0);
-#endif
     put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
@@ -312,6 +320,8 @@ static command_status replay(command_exchange *exchange)
     meter_start();
     float loss = net_replay(batches, order, &samples);
     consume_sample(0);
+    if (!is_kept())
+        return fail(exchange, STATUS_STORE, 0);
     put_u32(exchange, samples);
     put_u32(exchange, net_cached());
     put_f32(exchange, loss);
@@ -332,6 +342,8 @@ static command_status flush(command_exchange *exchange)
     put_u32(exchange, meter_step(NET_UPDATE));
 #ifdef NET_GUARDS
     net_settle();
+    if (!is_kept())
+        return fail(exchange, STATUS_STORE, 0);
     put_u32(exchange, net_flags());
 #endif
     consume_sample(0);
@@ -422,7 +434,7 @@ static command_status setting(command_exchange *exchange)
 
 static command_status reset(command_exchange *exchange)
 {
-#ifdef NET_FEATURE_BYTES
+#ifdef NET_FLASH
     if (net_forget() < 0)
         return fail(exchange, STATUS_STORE, 0);
 #else
@@ -460,7 +472,7 @@ static command_status save(command_exchange *exchange)
 /* What the network keeps in flash has its own life: it is as of now, whatever the store's age. */
 static void recover(void)
 {
-#ifdef NET_FEATURE_BYTES
+#ifdef NET_FLASH
     net_recover();
 #endif
 }

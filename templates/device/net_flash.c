@@ -1,7 +1,7 @@
 /* What lib/net keeps in flash, in the port's regions. */
 #include "net.h"
 
-#ifdef NET_FEATURE_BYTES
+#ifdef NET_FLASH
 #include "flash.h"
 #include "port.h"
 

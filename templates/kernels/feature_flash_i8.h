@@ -1,12 +1,10 @@
 /* The cache of feature_cache_i8.h in flash: a sample is written once, and nothing is written over.
  *
- *   0  u32 magic "TODF", written last: without it the region is to be erased
- *   4  u32 bytes of a record
- *   8  u8  model_id[8]
- *  16      records, one for each slot:
- *            u32 label, and in the upper half its complement; written last
- *            f32 scale, where the features are float32
- *            i8  features, to a multiple of 4
+ *   0  the header of flash.h: "TODF", bytes of a record
+ *  16  records, one for each slot:
+ *        u32 label, and in the upper half its complement; written last
+ *        f32 scale, where the features are float32
+ *        i8  features, to a multiple of 4
  *
  * Labels, sequence and books are in RAM, made from what is in flash at every start. A record whose
  * writing was cut off has no label, and its slot is lost.
@@ -20,13 +18,13 @@
 #include "feature_cache_i8.h"
 #include "flash.h"
 
-enum { FEATURES_MAGIC = 0x46444f54, FEATURES_MODEL = 8, FEATURES_HEADER = 16, FEATURES_PIECE = 64 };
+enum { FEATURES = 0x46444f54 /* "TODF" */, FEATURES_PIECE = 64 };
 
 #define FLASH_FREE 0xffffffffu
 
 static inline const uint8_t *features_record(int32_t slot, int32_t record)
 {
-    return flash_at(FLASH_FEATURES) + FEATURES_HEADER + slot * record;
+    return flash_at(FLASH_FEATURES) + FLASH_HEADER + slot * record;
 }
 
 /* How many slots were begun is behind all other elements of the books. */
@@ -36,13 +34,6 @@ static inline int32_t *features_begun(int32_t classes, int32_t *books)
 }
 
 /// What is in flash ///
-
-static inline int features_are_of(const uint8_t *model, int32_t record)
-{
-    const uint8_t *at = flash_at(FLASH_FEATURES);
-    return flash_word(at) == FEATURES_MAGIC && flash_word(at + 4) == (uint32_t)record &&
-           memcmp(at + FEATURES_MODEL, model, FEATURES_HEADER - FEATURES_MODEL) == 0;
-}
 
 static inline int features_free(const uint8_t *at, int32_t record)
 {
@@ -76,7 +67,7 @@ static inline void features_find(int32_t slots, int32_t record, int32_t classes,
                                  const uint8_t *model, int16_t *labels, int16_t *sequence,
                                  int32_t *books)
 {
-    const int known = features_are_of(model, record);
+    const int known = flash_holds(FLASH_FEATURES, FEATURES, (uint32_t)record, model);
 
     books[CACHE_HELD] = books[CACHE_DRAWN] = *features_begun(classes, books) = 0;
     for (int32_t c = 0; c < classes; c++) {
@@ -99,11 +90,12 @@ static inline void features_find(int32_t slots, int32_t record, int32_t classes,
 
 static inline int features_begin(int32_t record, const uint8_t *model)
 {
-    const uint32_t magic = FEATURES_MAGIC, bytes = (uint32_t)record;
-    return flash_erase(FLASH_FEATURES) < 0 ||
-           flash_write(FLASH_FEATURES, 4, &bytes, sizeof bytes) < 0 ||
-           flash_write(FLASH_FEATURES, FEATURES_MODEL, model, FEATURES_HEADER - FEATURES_MODEL) < 0 ||
-           flash_write(FLASH_FEATURES, 0, &magic, sizeof magic) < 0;
+    if (flash_holds(FLASH_FEATURES, FEATURES, (uint32_t)record, model)) {
+        return 0;
+    }
+    return flash_begin(FLASH_FEATURES, (uint32_t)record, model) < 0
+               ? -1
+               : flash_end(FLASH_FEATURES, FEATURES);
 }
 
 /* The slot for a sample that has come, or -1: then it is not kept. First: as long as there is room.
@@ -123,37 +115,29 @@ static inline int32_t features_slot(int32_t policy, int32_t slots, int32_t class
     return begun;
 }
 
-/* x: float32 with a scale, or int8 without. Returns what is not 0 where flash failed. */
+/* x: float32 with a scale, or int8 without. Returns what is negative where flash failed. */
 static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_t label,
                                  const float *real, const int8_t *x, float scale)
 {
     const uint32_t mark = (uint32_t)label | ~(uint32_t)label << 16;
-    uint32_t at = (uint32_t)(FEATURES_HEADER + slot * record);
-    const uint32_t start = at;
-    int8_t piece[FEATURES_PIECE] __attribute__((aligned(4)));
+    const uint32_t start = (uint32_t)(FLASH_HEADER + slot * record);
+    uint32_t at = start + sizeof mark;
+    int8_t piece[FEATURES_PIECE];
+    int failed = 0;
 
-    at += 4;
     if (real) {
-        if (flash_write(FLASH_FEATURES, at, &scale, sizeof scale) < 0) {
-            return 1;
-        }
-        at += 4;
+        failed |= flash_write(FLASH_FEATURES, at, &scale, sizeof scale);
+        at += sizeof scale;
     }
-    for (int32_t done = 0; done < n; done += FEATURES_PIECE) {
+    for (int32_t done = 0; done < n && real; done += FEATURES_PIECE) {
         const int32_t count = n - done < FEATURES_PIECE ? n - done : FEATURES_PIECE;
-        memset(piece, 0, sizeof piece);
-        if (real) {
-            cache_quantize_f32(count, scale, real + done, piece);
-        } else {
-            memcpy(piece, x + done, (uint32_t)count);
-        }
-        const uint32_t words = ((uint32_t)count + 3u) & ~3u;
-        if (flash_write(FLASH_FEATURES, at, piece, words) < 0) {
-            return 1;
-        }
-        at += words;
+        cache_quantize_f32(count, scale, real + done, piece);
+        failed |= flash_put(FLASH_FEATURES, at + (uint32_t)done, piece, (uint32_t)count);
     }
-    return flash_write(FLASH_FEATURES, start, &mark, sizeof mark) < 0;
+    if (!real) {
+        failed |= flash_put(FLASH_FEATURES, at, x, (uint32_t)n);
+    }
+    return failed ? failed : flash_write(FLASH_FEATURES, start, &mark, sizeof mark);
 }
 
 static inline void features_keep(int32_t n, int32_t record, int32_t policy, int32_t slots,
@@ -168,8 +152,8 @@ static inline void features_keep(int32_t n, int32_t record, int32_t policy, int3
         return;
     }
     const float scale = real ? cache_scale_f32(n, real) : 0.0f;
-    if ((!features_are_of(model, record) && features_begin(record, model)) ||
-        features_write(n, slot, record, label, real, x, scale)) {
+    if (features_begin(record, model) < 0 ||
+        features_write(n, slot, record, label, real, x, scale) < 0) {
         *failed = 1;
     } else if ((uint32_t)books[CACHE_HELD] < (uint32_t)slots) {
         features_count(slot, label, labels, sequence, books);

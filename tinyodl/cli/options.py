@@ -147,6 +147,8 @@ _LEARNING = (
     click.option("--guard", metavar="K[:MARGIN]",
                  help="Hold every K-th labelled sample back to test on, and undo what makes "
                  "the network worse by more than MARGIN (0.1)."),
+    click.option("--guard-memory", type=click.Choice(["ram", "flash"]),
+                 help="Where the guard keeps the best parameters.  [default: ram]"),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -160,7 +162,7 @@ _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
     *("metrics", "fading", "threshold"),
-    *("query", "error_budget", "drift", "guard"),
+    *("query", "error_budget", "drift", "guard", "guard_memory"),
 )
 
 

@@ -134,7 +134,18 @@ def render_network(
     context["settings"] = settings_of(plan)
     context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
+    context["in_flash"] = [
+        region
+        for region, there in (
+            ("FLASH_FEATURES", context["cache"]),
+            ("FLASH_BEST", context["guard"]),
+        )
+        if there and there["flash"]
+    ]
     context["again"] = sections["recall"] or sections["retest"]
+    if context["in_flash"]:
+        kernels.add("flash.h")
+        context["kernels"] = sorted(kernels)
     jinja = environment()
     files = {
         name: jinja.get_template(f"net/{name}.j2").render(context)

@@ -320,8 +320,9 @@ class Client:
 
     def _store_seconds(self) -> float:
         """What erasing the flash may take that the network keeps samples in."""
-        cache = self._manifest.cache
-        return -(-cache.flash // STORE_BYTES) * STORE_SECONDS if cache else 0.0
+        parts = self._manifest.flash.parts
+        kept = parts.get("cache", 0) + parts.get("guard", 0)
+        return -(-kept // STORE_BYTES) * STORE_SECONDS
 
     def _compute_seconds(self, macs: int) -> float:
         per_mac = max(CYCLES_PER_MAC / self._greeted().clock_hz, SECONDS_PER_MAC)

@@ -365,9 +365,9 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
     Status.EMPTY: "the board's store holds nothing for this model; save first",
     (Command.REPLAY, Status.EMPTY): "the board's cache holds no sample; train on some first",
     **{
-        (command, Status.STORE): "the board's flash does not take the features of the sample, and "
-        "nothing was learned from it; keep them in RAM (compile with --cache-memory ram)"
-        for command in (Command.TRAIN, Command.LEARN)
+        (command, Status.STORE): "the board's flash does not hold what the network keeps there; "
+        "keep it in RAM (compile with --cache-memory ram, --guard-memory ram)"
+        for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
     },
     Status.STORE: "the board's flash does not hold what was written to it",
 }

@@ -24,7 +24,7 @@ KEEPS = ("CacheFeatures", "FlashFeatures")
 RECALLS = ("RecallFeatures", "FlashRecallFeatures")
 
 _POLICIES = get_args(CachePolicy)  # numbered as in the kernel
-_FLASH_HEADER = 16  # bytes ahead of the records
+FLASH_HEADER = 16  # bytes at the beginning of what is kept in flash
 _MODEL_ID = Symbol("net_model_id")
 
 
@@ -36,7 +36,7 @@ def record_bytes(node: Node, graph: Graph) -> int:
 
 def flash_bytes(node: Node, graph: Graph) -> int:
     """What a cache in flash takes there; of FlashFeatures."""
-    return _FLASH_HEADER + int(node.attrs["slots"]) * record_bytes(node, graph)
+    return FLASH_HEADER + int(node.attrs["slots"]) * record_bytes(node, graph)
 
 
 def _typed(function: str, node: Node, graph: Graph) -> str:
