@@ -10,8 +10,9 @@ query   har265. The learner begins with 70 % of the windows of 25 people (--star
         were learned by half: "before drift" is optimistic. Learners: elm with 128 hashed units on
         the 265 inputs, and rls and batch-1 SGD on the 128 features of har_mlp_265_128_6 (SGD begins
         with the file's weights, and learns where windows lie from the first stream).
-guard   the last layer by batch-1 SGD, with the guard and without: har_mlp_265_128_6 on the same
-        split of the five people (in recorded order and shuffled), and the watch example.
+guard   the last layer by batch-1 SGD, all layers, and the last layer with a cache of four features
+        of each class, with the guard and without: har_mlp_265_128_6 on the same split of the five
+        people (in recorded order and shuffled), and the watch example.
 
 The data and models are not part of the project; they are looked for beside it, in shared/.
 """
@@ -255,15 +256,28 @@ def query_rows(learner: str, folder: Path) -> None:
               f"{np.mean(old):.1f} | {by_person} | {delay} |", flush=True)  # fmt: skip
 
 
-def guard_rows() -> None:
-    """SGD on the last layer, with the guard and without."""
-    print("\n| person, order | before | SGD | SGD, guard 4 | returns |")
+GUARDED: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {  # on har265, on the watch
+    "SGD, last layer": ({"learning_rate": 0.01}, {"learning_rate": 0.02}),
+    "SGD, all layers": (
+        {"learning_rate": 0.01, "update": "full"},
+        {"learning_rate": 0.02, "update": "full"},
+    ),
+    "transfer, last layer": (
+        {"learner": "transfer", "cache": 24},
+        {"learner": "transfer", "cache": 28},
+    ),
+}
+
+
+def guard_rows(learner: str) -> None:
+    """One way to learn, with the guard and without."""
+    print(f"\n{learner}\n| person, order | before | alone | guard 4 | returns |")
     every, subject = har()
+    models = (HAR, WATCH / "watch_cnn_c7.onnx")
     boards = [
-        (Board(HAR, learning_rate=0.01), Board(HAR, learning_rate=0.01, guard="4")),
-        (Board(WATCH / "watch_cnn_c7.onnx", learning_rate=0.02),
-         Board(WATCH / "watch_cnn_c7.onnx", learning_rate=0.02, guard="4")),
-    ]  # fmt: skip
+        (Board(model, **options), Board(model, **options, guard="4"))
+        for model, options in zip(models, GUARDED[learner], strict=True)
+    ]
     rows: list[tuple[str, int, list[tuple[Stream, Stream]]]] = []
     for person in DRIFT_PEOPLE:
         for shuffled in (False, True):
@@ -300,4 +314,5 @@ if __name__ == "__main__":
             for learner in LEARNERS:
                 query_rows(learner, Path(name))
         if "guard" in chosen:
-            guard_rows()
+            for learner in GUARDED:
+                guard_rows(learner)

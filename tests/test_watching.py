@@ -497,8 +497,9 @@ class TestGuardOfSeveralLayers:
         x, labels = stream(5, 3, 300)
         labels[150:] = (labels[150:] + 1) % 3
         labels[153::4] = (labels[153::4] + 2) % 3  # held back: those stay true
-        held, best = {c: [] for c in range(3)}, self.weights(board)
-        kept = returned = 0
+        held, compiled = {c: [] for c in range(3)}, self.weights(board)
+        best = compiled
+        happened = Flag(0)
         for at, (sample, label) in enumerate(zip(x, labels, strict=True), start=1):
             now = self.weights(board)
             board.train(sample, int(label))
@@ -506,17 +507,20 @@ class TestGuardOfSeveralLayers:
                 continue
             scale = abs(sample).max() / 127
             held[int(label)].append(np.round(sample.ravel() / scale) * scale)
-            better = self.right(now, held) - self.right(best, held)
             there = sum(len(samples[-GUARD_SLOTS:]) for samples in held.values())
-            assert (Flag.KEPT in board.flags) == (better > 0)
-            assert (Flag.RETURNED in board.flags) == (-better > 0.05 * there)
-            if better > 0:
-                best, kept = now, kept + 1
-            elif Flag.RETURNED in board.flags:
-                now, returned = best, returned + 1
+            n, k, c = (self.right(weights, held) for weights in (now, best, compiled))
+            did = Flag.HELD_BACK
+            if n > k and n > c:
+                best, did = now, did | Flag.KEPT
+            elif n > k or k - n > 0.05 * there:  # one of the two copies may be the compiled one
+                best = best if k >= n and k >= c else compiled
+                if max(k, c) - n > 0.05 * there:
+                    now, did = best, did | Flag.RETURNED
+            assert board.flags == did
             for there_now, expected in zip(self.weights(board), now, strict=True):
                 np.testing.assert_array_equal(there_now, expected)
-        assert kept > 1 and returned > 1
+            happened |= did
+        assert happened == Flag.HELD_BACK | Flag.KEPT | Flag.RETURNED
 
     @pytest.mark.parametrize(
         "options",

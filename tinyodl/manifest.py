@@ -213,13 +213,13 @@ class Manifest(_Record):
 
     @property
     def retest_macs(self) -> int:
-        """Of the guard's test of all that it holds back, with two sets of parameters, at most."""
+        """Of the guard's test of all that it holds back, with three sets of parameters, at most."""
         behind = self._behind(("Retest",))
         if not behind:
             return 0
         held = next(p for p in self.parameters if p.name == behind[0].inputs[1])
         macs = sum(node.macs for node in behind if node.phase is Phase.FORWARD)
-        return 2 * prod(held.shape[:2]) * macs
+        return 3 * prod(held.shape[:2]) * macs
 
     def _behind(self, ops: tuple[str, ...]) -> tuple[NodeRecord, ...]:
         """The nodes from the first of these operators on; none where there is none."""
