@@ -502,7 +502,10 @@ class TestGuardOfSeveralLayers:
         happened = Flag(0)
         for at, (sample, label) in enumerate(zip(x, labels, strict=True), start=1):
             now = self.weights(board)
-            board.train(sample, int(label))
+            scores = board.forward(sample).reshape(-1).astype(float)
+            loss = np.log(np.exp(scores).sum()) - scores[label]
+            assert board.train(sample, int(label)) == pytest.approx(loss, rel=1e-4, abs=1e-6)
+            assert board.predicted() == scores.argmax()
             if at % 4:
                 continue
             scale = abs(sample).max() / 127

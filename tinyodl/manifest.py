@@ -206,6 +206,11 @@ class Manifest(_Record):
         return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL
 
     @property
+    def program_flash(self) -> int:
+        """Bytes of flash for code and constants, without what the network keeps there."""
+        return sum(self.flash.parts[part] for part in ("weights", "code"))
+
+    @property
     def replay_macs(self) -> int:
         """Of one sample of the cache: the layers behind it, there and back; not of updates."""
         behind = self._behind(("RecallFeatures", "FlashRecallFeatures"))

@@ -23,7 +23,7 @@ from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.query import THRESHOLDS
-from tinyodl.training import LOSS
+from tinyodl.training import LOSS, SUM, state_name
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
 
 MARGIN, SURE_FROM = "<query.margin>", "<query.threshold>"
@@ -262,10 +262,16 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
 
 
 def guarded(graph: Graph) -> list[Tensor]:
-    """What learns, and what its optimiser keeps: what the guard keeps a second copy of."""
-    tensors = [t for t in graph.tensors.values() if t.name not in KEPT | _STAYS]
-    learned = [t for t in tensors if t.storage is Storage.PARAMETER]
-    return learned + [t for t in tensors if t.storage is Storage.STATE]
+    """What learns, and what its optimiser keeps: what the guard keeps a second copy of.
+
+    With a cache no sum of gradients outlives its step.
+    """
+    learned = [t for t in graph.tensors.values() if t.storage is Storage.PARAMETER]
+    stays = set(KEPT | _STAYS)
+    if feature_cache.BOOKS in graph.tensors:
+        stays |= {state_name(tensor.name, SUM) for tensor in learned}
+    state = [t for t in graph.tensors.values() if t.storage is Storage.STATE]
+    return learned + [t for t in state if t.name not in stays]
 
 
 _CHANGING = frozenset({Storage.PARAMETER, Storage.STATE})

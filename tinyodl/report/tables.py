@@ -242,7 +242,7 @@ def print_flashed(console: Console, flashed: Flashed) -> None:
     table = _table("memory", "predicted#", "linked#", "difference#")
     for name, predicted, linked in (
         ("RAM", manifest.ram.total, build.ram_bytes),
-        ("flash", manifest.flash.total, build.flash_bytes),
+        ("flash", manifest.program_flash, build.flash_bytes),
     ):
         table.add_row(name, f"{predicted:,} B", f"{linked:,} B",
                       f"{100 * (predicted - linked) / linked:+.1f} %")  # fmt: skip

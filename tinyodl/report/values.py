@@ -68,7 +68,7 @@ def flashed_values(flashed: Flashed) -> dict[str, Any]:
             "linked": flashed.build.ram_bytes,
         },
         "flash_bytes": {
-            "predicted": flashed.manifest.flash.total,
+            "predicted": flashed.manifest.program_flash,
             "linked": flashed.build.flash_bytes,
         },
     }

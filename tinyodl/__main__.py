@@ -1,0 +1,5 @@
+"""`python -m tinyodl` is the command `tinyodl`."""
+
+from tinyodl.cli import main
+
+main()
