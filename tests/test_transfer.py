@@ -13,7 +13,7 @@ from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.device.protocol import Command, Draw, RefusedError, Status
 from tinyodl.energy import meter
-from tinyodl.errors import DoesNotFitError, UserError
+from tinyodl.errors import DataError, DoesNotFitError, UserError
 from tinyodl.learners import as_learner
 from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
@@ -230,6 +230,27 @@ def test_the_virtual_board_learns_the_bits_of_the_host(tmp_path, precision, memo
     assert ended[0] == ended[1]
 
 
+def test_outputs_to_spare_for_labels_as_they_come(tmp_path):
+    """The model's own outputs go on, new labels take the free ones, and -1 is not kept."""
+    x, y = person(8)
+    options = {"learner": "transfer", "max_classes": 9, "grow": True, "cache": 27}
+    with Session(compiled(tmp_path / "p", **options), "host") as session:
+        assert session.evaluate(*person(8, "test")).accuracy == pytest.approx(0.838, abs=0.001)
+        for index in np.random.default_rng(0).permutation(len(x)):
+            label = int(y[index])
+            session.client.train(x[index], 42 if label == 6 else label)
+        assert np.isnan(session.client.train(x[0], -1).loss)
+        with pytest.raises(DataError, match="all 9 outputs"):
+            for label in (50, 51):
+                session.client.train(x[0], label)
+        kept = session.client.read_parameter(parameter(session, feature_cache.CACHED_LABELS))
+        xt, yt = person(8, "test")
+        after = session.evaluate(xt, np.where(yt == 6, 42, yt))
+    assert after.accuracy > 0.85
+    held = np.bincount(kept, minlength=9)
+    assert (held[6], held[8], held.sum()) == (0, 1, 27) and held[[0, 1, 2, 3, 4, 5, 7]].min() >= 3
+
+
 class TestFlash:
     @pytest.fixture(scope="class")
     def project(self, tmp_path_factory):
@@ -348,6 +369,8 @@ class TestRadio:
     [
         ({"learner": "transfer", "update": "full"}, "leave --update away"),
         ({"learner": "transfer", "head": "dense:3", "classes": 3}, "leave --classes away"),
+        ({"learner": "transfer", "head": "dense:3", "max_classes": 3}, "leave --max-classes away"),
+        ({"learner": "transfer", "grow": True}, "give --max-classes N too"),
         ({"learner": "transfer", "classes": 0}, "--classes 0: give at least 1"),
         ({"learner": "transfer", "cache": 0}, "keeps at least 1 sample"),
         ({"learner": "transfer", "ridge": 0.1}, "--ridge is for recursive least squares"),

@@ -97,9 +97,9 @@ class Options(TypedDict, total=False):
 # What belongs to learners, and to which of them.
 _OF: dict[str, tuple[Learner, ...]] = {
     "classes": ("online", "rls", "elm", "transfer"),
-    "max_classes": ("online", "rls", "elm"),
+    "max_classes": ("online", "rls", "elm", "transfer"),
     "activation": ("online",),
-    "grow": ("online",),
+    "grow": ("online", "transfer"),
     "hidden": ("elm",),
     "start": ("online", "rls", "elm"),
     "start_weight": ("online", "rls", "elm"),
@@ -138,6 +138,7 @@ def as_learner(options: Options) -> Options:
                 raise UserError(f"--{name} is for recursive least squares: --learner rls or elm")
     if learner is None:
         return options
+    _check_outputs(options)
     if learner == "transfer":
         return _as_transfer(options)
     for name in _BROUGHT[learner]:
@@ -145,12 +146,6 @@ def as_learner(options: Options) -> Options:
             raise UserError(f"--learner {learner} brings its own {name}; leave --{name} away")
     if options.get("update", "last") != "last":
         raise UserError(f"--learner {learner} learns its own layer; leave --update away")
-    for name in ("classes", "max_classes", "hidden"):
-        if options.get(name, 1) < 1:  # type: ignore[operator]
-            given = options[name]  # type: ignore[literal-required]
-            raise UserError(f"{_option(name)} {given}: give at least 1")
-    if "classes" in options and "max_classes" in options:
-        raise UserError("--classes and --max-classes both say how many outputs; give one of them")
     if "start_weight" in options and "start" not in options:
         raise UserError("--start-weight is for --start: give both")
     if not options.get("start_weight", 1) > 0:
@@ -159,12 +154,6 @@ def as_learner(options: Options) -> Options:
     made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
-    if options.get("grow"):
-        if "max_classes" not in options:
-            raise UserError("--grow leaves outputs free for new labels; give --max-classes N too")
-        for name in ("start", "tap", "activation"):
-            if name in options:
-                raise UserError(f"--grow begins with the model's last layer; leave --{name} away")
     if "start" in options and options.get("activation") == "sigmoid":
         raise UserError("--start fits a linear layer or a softmax; leave --activation away")
     if learner == "online":
@@ -180,6 +169,22 @@ def as_learner(options: Options) -> Options:
         if "max_classes" in made:
             made.setdefault("labels", ())
     return made
+
+
+def _check_outputs(options: Options) -> None:
+    """Raises UserError where the numbers of outputs and units clash, or what they begin with."""
+    for name in ("classes", "max_classes", "hidden"):
+        if options.get(name, 1) < 1:  # type: ignore[operator]
+            given = options[name]  # type: ignore[literal-required]
+            raise UserError(f"{_option(name)} {given}: give at least 1")
+    if "classes" in options and "max_classes" in options:
+        raise UserError("--classes and --max-classes both say how many outputs; give one of them")
+    if options.get("grow"):
+        if "max_classes" not in options:
+            raise UserError("--grow leaves outputs free for new labels; give --max-classes N too")
+        for name in ("start", "tap", "cut", "activation"):
+            if name in options:
+                raise UserError(f"--grow begins with the model's last layer; leave --{name} away")
 
 
 def _reconstructing(options: Options) -> Options:
@@ -202,15 +207,19 @@ def _as_transfer(options: Options) -> Options:
     """A head behind frozen layers, which learns from a cache of their features."""
     if options.get("update", "last") != "last":
         raise UserError("--learner transfer learns its head; leave --update away")
-    if "classes" in options and "head" in options:
-        raise UserError("--head says how many classes there are; leave --classes away")
-    if options.get("classes", 1) < 1:
-        raise UserError(f"--classes {options['classes']}: give at least 1")
+    for name in ("classes", "max_classes"):
+        if name in options and "head" in options:
+            raise UserError(f"--head says how many classes there are; leave {_option(name)} away")
     if options.get("cache", 1) < 1:
         raise UserError(f"--cache {options['cache']}: --learner transfer keeps at least 1 sample")
     made: Options = {"optimizer": "momentum", "batch": BATCH, "cache": CACHE, **options}
-    if any(name in options for name in ("classes", "cut", "tap")):
-        made.setdefault("head", f"dense:{options.get('classes', '*')}")
+    if any(name in options for name in ("classes", "max_classes", "cut", "tap")):
+        outputs = options.get("max_classes", options.get("classes", "*"))
+        made.setdefault("head", f"dense:{outputs}")
+    if "max_classes" in options:
+        made.setdefault("labels", ())
+    if made.get("loss") != "mse":
+        made.setdefault("unlabelled", True)
     if "head" in made and made["optimizer"] in ("sgd", "momentum"):
         made.setdefault("weight_decay", WEIGHT_DECAY)
     made.setdefault("replay", made["batch"])
