@@ -33,6 +33,7 @@ from tinyodl.watching import (
     COUNTS,
     GUARD_SLOTS,
     MEMORY,
+    MEMORY_SCALES,
     RECENT,
     RECORD,
     SPREAD,
@@ -376,9 +377,14 @@ class TestGuard:
             else:
                 plain.train(sample, int(label))
         memory = board.parameter(MEMORY)
+        scales = board.parameter(MEMORY_SCALES)
         for c, samples in held.items():
-            last = {s.tobytes() for s in samples[-GUARD_SLOTS:]}
-            assert {s.tobytes() for s in memory[c][: len(last)]} == last
+            last = samples[-GUARD_SLOTS:]
+            expected = [(np.round(s / (abs(s).max() / 127)), abs(s).max() / 127) for s in last]
+            order = np.argsort(scales[c][: len(last)])
+            for place, (q, scale) in zip(order, sorted(expected, key=lambda e: e[1]), strict=True):
+                np.testing.assert_array_equal(memory[c][place], q.ravel())
+                assert scales[c][place] == pytest.approx(scale, rel=1e-6)
         for name in ("w", "b"):
             np.testing.assert_array_equal(board.parameter(name), plain.parameter(name))
 
@@ -807,7 +813,8 @@ class TestPlans:
         made = tinyodl.plan(WATCH, "nrf52840_dk", query="auto", drift=True, guard="4")
         record, asked, classes, size = 16 * 2 * 4, 8, 7, 32
         drift = 4 * (2 * classes * size + 2 * classes + 3 * classes)
-        guard = 4 * (classes * GUARD_SLOTS * size + classes + 1 + classes * (size + 1))
+        held = classes * GUARD_SLOTS * (size + 4)
+        guard = held + 4 * (classes + 1 + classes * (size + 1))
         numbers = 4 * (len(made.settings) + 1)
         assert made.ram.parts["watching"] == record + asked + drift + guard + numbers
         assert made.ram.parts["parameters"] == plain["parameters"]

@@ -48,7 +48,6 @@ SECTIONS = {
     "DriftRetrain": "note",
     "DriftLearn": "note",
     "GuardHold": "note",
-    "GuardPack": "note",
     "Retest": "retest",
 }
 
@@ -160,15 +159,17 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if plan.guard:
         layer = _alone_in_change(graph, ahead)
         if layer:
-            tensors += _guard_tensors(graph, plan, layer.inputs[0], packed=False)
-            reads = (layer.inputs[0], MEMORY, HELD_COUNTS, SINCE)
-            note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
+            x = layer.inputs[0]
+        elif plan.guard_memory == "flash":
+            raise UserError(
+                "--guard-memory flash is for one layer that learns, the last: the guard tests "
+                "several by exchanging them with their copy; keep it in RAM"
+            )
         else:
             x, ahead = _with_retest(graph, ahead)
-            tensors += _guard_tensors(graph, plan, x, packed=True)
-            scales = "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
-            reads = (x, MEMORY, HELD_COUNTS, SINCE, scales)
-            note.append(_node("GuardPack", reads, (HELD,), Phase.BACKWARD))
+        tensors += _guard_tensors(graph, plan, graph.tensor(x))
+        reads = (x, MEMORY, HELD_COUNTS, SINCE, _scales_of(graph, x))
+        note.append(_node("GuardHold", reads, (HELD,), Phase.BACKWARD))
     nodes = (*ahead, *look, loss, *note, *graph.nodes[at + 1 :])
     return replace(graph.with_tensors(tensors), nodes=nodes)
 
@@ -279,7 +280,7 @@ _CHANGING = frozenset({Storage.PARAMETER, Storage.STATE})
 
 def _alone_in_change(graph: Graph, forward: tuple[Node, ...]) -> Node | None:
     """The last dense layer, where nothing else changes: a copy can be tested by itself."""
-    changing = changing_nodes(graph, forward, _CHANGING)
+    changing = [n for n in changing_nodes(graph, forward, _CHANGING) if n.op not in RECALLS]
     if [node.op for node in changing] != ["Gemm"]:
         return None
     return changing[0] if changing[0] == _last_node(graph) else None
@@ -300,28 +301,25 @@ def _with_retest(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, tuple[No
             "behind one place learn, as a head does"
         )
     x, behind = found
-    scales = "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
-    retest = _node("Retest", (x, MEMORY, scales), (), Phase.FORWARD)
+    retest = _node("Retest", (x, MEMORY, _scales_of(graph, x)), (), Phase.FORWARD)
     recall = [node for node in graph.nodes if node.op in RECALLS]
     return x, (*(n for n in forward if n not in behind), retest, *recall, *behind)
 
 
-def _guard_tensors(graph: Graph, plan: UpdatePlan, held: str, *, packed: bool) -> Iterable[Tensor]:
-    in_flash = plan.guard_memory == "flash"
-    if packed and in_flash:
-        raise UserError(
-            "--guard-memory flash is for one layer that learns, the last: the guard tests several "
-            "by exchanging them with their copy; keep it in RAM"
-        )
-    classes, x = _classes(graph), graph.tensor(held)
+def _scales_of(graph: Graph, x: str) -> str:
+    """The tensor of the scales of features that are held back; "" where they are int8."""
+    return "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
+
+
+def _guard_tensors(graph: Graph, plan: UpdatePlan, x: Tensor) -> Iterable[Tensor]:
+    places = (_classes(graph), GUARD_SLOTS)
     yield Tensor(HELD, (1,), dtype="int32")
-    places = (classes, GUARD_SLOTS)
-    yield Tensor(MEMORY, (*places, x.size), Storage.STATE, "int8" if packed else "float32")
-    if packed and x.dtype != "int8":
+    yield Tensor(MEMORY, (*places, x.size), Storage.STATE, "int8")
+    if x.dtype != "int8":
         yield Tensor(MEMORY_SCALES, places, Storage.STATE)
-    yield Tensor(HELD_COUNTS, (classes,), Storage.STATE, "int32")
+    yield Tensor(HELD_COUNTS, places[:1], Storage.STATE, "int32")
     yield Tensor(SINCE, (1,), Storage.STATE, "int32")
-    if not in_flash:
+    if plan.guard_memory == "ram":
         yield Tensor(BEST, (_places(graph)[1],), Storage.STATE)
 
 
@@ -359,14 +357,15 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         data = graph.tensor(name).data
         return f"{c[name]}_initial" if data is not None and data.any() else "NULL"
 
-    packed = any(node.op == "Retest" for node in graph.nodes)
-    weights = () if packed else (*last_layer(graph).inputs[1:], "")[:2]
+    several = any(node.op == "Retest" for node in graph.nodes)
+    weights = () if several else (*last_layer(graph).inputs[1:], "")[:2]
     return {
-        "packed": packed,
+        "several": several,
         "classes": classes,
         "slots": slots,
         "size": size,
         "features": c[MEMORY],
+        "scales": c.get(MEMORY_SCALES),
         "counts": c[HELD_COUNTS],
         "best": c.get(BEST),
         "flash": flash,
