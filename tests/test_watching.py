@@ -347,6 +347,34 @@ class TestDrift:
                     return
         raise AssertionError("no drift")
 
+    def test_an_autoencoder_has_one_class(self, tmp_path):
+        """Unlabelled samples and normal ones are learned, anomalies are not."""
+        nodes = [
+            helper.make_node("Gemm", ["x", "w1"], ["h"], name="down", transB=1),
+            helper.make_node("Gemm", ["h", "w2"], ["y"], name="up", transB=1),
+        ]
+        given = {"w1": np.eye(4, 5, dtype=np.float32), "w2": np.eye(5, 4, dtype=np.float32)}
+        graph = import_model(saved(model(nodes, ["N", 5], given), tmp_path))
+        plan = UpdatePlan(layers={"up": "weights"}, loss="reconstruction", drift=True)
+        board = Watched(graph, plan, tmp_path / "c")
+        board.set("drift_z", 5)
+        found, trained, seen = [], np.zeros(4), 0
+        for moved, count in ((0.0, 400), (2.0, 60)):
+            for at, x in enumerate(self.cluster(count, 0)[0]):
+                x[:4] = x[:4] * 0.2 + moved
+                label = (-1, 0, 1)[at % 3]
+                if label != 1 and not found:
+                    seen += 1
+                    trained += (x[:4] - trained) / seen
+                board.train(x, label)
+                if Flag.DRIFT in board.flags:
+                    found.append((moved, at))
+                    break
+            if not moved:
+                np.testing.assert_allclose(board.parameter(TRAINED)[0], trained, atol=1e-4)
+        assert board.parameter(TRAINED).shape == (1, 4)
+        assert [moved for moved, _ in found] == [2.0]
+
     def test_switched_off_it_finds_nothing(self, tmp_path):
         board = net(tmp_path, drift=True)
         board.set("drift", 0)
@@ -784,7 +812,7 @@ class TestPlans:
             {"guard": "4:7"},
             {"error_budget": 0.0},
             {"query": "auto", "loss": "mse"},
-            {"drift": True, "loss": "reconstruction"},
+            {"query": "always", "loss": "reconstruction"},
         ],
     )
     def test_what_cannot_be(self, options):

@@ -166,8 +166,8 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
         if self.watches and self.loss == "mse":
             raise ValueError("query, drift and guard are for class labels: not for loss mse")
-        if self.watches and self.loss == "reconstruction":
-            raise ValueError("query, drift and guard are for class labels: not for reconstruction")
+        if (self.query or self.guard) and self.loss == "reconstruction":
+            raise ValueError("query and guard are for class labels: not for loss reconstruction")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.query import THRESHOLDS
+from tinyodl.ops.shared import Symbol
 from tinyodl.training import LOSS, SUM, state_name
 from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
 
@@ -130,30 +131,34 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if not any(tensor.storage is Storage.PARAMETER for tensor in graph.tensors.values()):
         raise UserError("query, drift and guard go with what learns, and the plan lets nothing")
     output = graph.outputs[0]
-    choices = {"choices": plan.labels is not None}
+    reconstructs = plan.loss == "reconstruction"
+    classes = 1 if reconstructs else _classes(graph)
+    among = {"among": classes if plan.labels is None else Symbol("choices")}
     look: list[Node] = []
     note: list[Node] = []
     tensors: list[Tensor] = []
     [loss] = [node for node in graph.nodes if node.outputs == (LOSS,)]
     if plan.drift:
-        tensors += _drift_tensors(graph, plan, seen)
+        tensors += _drift_tensors(graph, classes, seen)
         reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
-        look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **choices))
+        look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **among))
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
             p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
             attrs = {"size": size, "ridge": plan.ridge}
             note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
-        note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **choices))
+        label = "label == NET_SKIPPED ? -1 : 0" if reconstructs else "label"
+        rule = {**among, "label": Symbol(label)}
+        note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **rule))
     if plan.query:
         softmax = plan.loss == "cross-entropy"
         tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
         z = (loss.inputs[0],)
-        look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **choices))
+        look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **among))
         record = RECORD if plan.query == "auto" else ""
         drift = DRIFT if plan.drift else ""
         reads = (output, MARGIN, drift, GRID if record else "", record, ASKED)
         look.append(_node("QueryDecision", reads, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
-        note.append(_node("QueryCount", reads, (), Phase.BACKWARD, **choices))
+        note.append(_node("QueryCount", reads, (), Phase.BACKWARD, **among))
     at = graph.nodes.index(loss)
     ahead = graph.nodes[:at]
     if plan.guard:
@@ -224,8 +229,8 @@ def thresholds(softmax: bool) -> Array:
     return np.asarray(1 - 2 ** (-t / 2) if softmax else t / THRESHOLDS, np.float32)
 
 
-def _drift_tensors(graph: Graph, plan: UpdatePlan, seen: Seen | None) -> Iterable[Tensor]:
-    classes, size = _classes(graph), graph.tensor(_features(graph)).size
+def _drift_tensors(graph: Graph, classes: int, seen: Seen | None) -> Iterable[Tensor]:
+    size = graph.tensor(_features(graph)).size
     shapes = {
         TRAINED: (classes, size),
         RECENT: (classes, size),

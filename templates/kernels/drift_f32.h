@@ -1,6 +1,6 @@
 /* Drift by centroids: where the samples of each class lay that were learned, and where they lie now.
  *
- * x: a sample's features (f); c: its class among n, as predicted, of the first `choices`, or as
+ * x: a sample's features (f); c: its class among n, as predicted, of the first `among`, or as
  * labelled.
  *
  *   recent[c]  += (x - recent[c]) / min(count of c, window)       every sample, c predicted
@@ -42,16 +42,16 @@ static inline float centroid_distance_f32(int32_t f, const float *a, const float
 }
 
 /* seen[0] becomes 1 where a drift is found, else 0; seen[1] the distance. */
-static inline void drift_look_f32(int32_t n, int32_t f, int32_t choices, float active,
+static inline void drift_look_f32(int32_t n, int32_t f, int32_t among, float active,
                                   float window, float warmup, float z, const float *y,
                                   const float *x, const float *trained, float *recent,
                                   float *counts, float *spread, float *seen, uint32_t *flags)
 {
-    const int32_t c = largest_f32(choices, y);
+    const int32_t c = largest_f32(among, y);
     float *learned = counts + n;
 
     seen[0] = seen[1] = 0.0f;
-    if (choices == 0) {
+    if (among == 0) {
         return;
     }
     counts[c] += counts[c] < window ? 1.0f : 0.0f;
@@ -86,14 +86,17 @@ static inline void drift_retrain_f32(int32_t n, int32_t m, float active, float i
     }
 }
 
-static inline void drift_learn_f32(int32_t n, int32_t f, int32_t choices, float window,
+static inline void drift_learn_f32(int32_t n, int32_t f, int32_t among, float window,
                                    int32_t label, const float *y, const float *x, float *trained,
                                    float *counts, float *spread, const float *seen)
 {
+    if (label < 0) {
+        return;
+    }
     float *learned = counts + n + label;
     float *count = spread + label, *mean = count + n, *squares = mean + n;
 
-    if (learned[0] >= window && largest_f32(choices, y) == label) {
+    if (learned[0] >= window && largest_f32(among, y) == label) {
         const float deviation = seen[1] - *mean;
         *count += 1.0f;
         *mean += deviation / *count;

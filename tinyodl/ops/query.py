@@ -6,15 +6,15 @@
 
 QueryDecision and QueryCount read: y (1, N), what Margin made, what DriftLook made or "", the grid
 of thresholds (T), then what is kept: the record (T, 2) or "" where the threshold is fixed, and
-counts (2). Attribute of Margin and QueryCount: choices, whether only the outputs that have a label
-take part. Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core
-with auto data pruning, BSN 2024; the rule for the threshold is this project's.
+counts (2). Attribute of Margin and QueryCount: among, how many of the outputs one is predicted of.
+Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core with auto
+data pruning, BSN 2024; the rule for the threshold is this project's.
 """
 
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
 
 THRESHOLDS = 16  # QUERY_THRESHOLDS of query_f32.h
 FLAGS = Symbol("&flags")
@@ -26,15 +26,10 @@ def setting(name: str) -> Symbol:
     return Symbol(f"net_settings[NET_SETTING_{name.upper()}]")
 
 
-def choices(node: Node, graph: Graph) -> Argument:
-    """How many of the outputs, the node's first input, one is predicted of."""
-    return Symbol("choices") if node.attrs["choices"] else graph.tensor(node.inputs[0]).size
-
-
 def _margin_call(node: Node, graph: Graph) -> Call:
     z, margin = node.inputs[0], node.outputs[0]
     function = "softmax_margin_f32" if node.attrs["softmax"] else "margin_f32"
-    return Call(function, (choices(node, graph), Ref(z), Ref(margin)))
+    return Call(function, (node.attrs["among"], Ref(z), Ref(margin)))
 
 
 def _decision_call(node: Node, graph: Graph) -> Call:
@@ -49,7 +44,7 @@ def _decision_call(node: Node, graph: Graph) -> Call:
 def _count_call(node: Node, graph: Graph) -> Call:
     y, margin, drift, grid, record, state = node.inputs
     held = (Ref(y), Ref(grid), Ref(drift), Ref(margin), Ref(record), Ref(state))
-    return Call("query_count_f32", (choices(node, graph), Symbol("label"), *held))
+    return Call("query_count_f32", (node.attrs["among"], Symbol("label"), *held))
 
 
 register(Operator("Margin", call=_margin_call, kernel=_KERNEL))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinyodl.device.protocol import Flag
 from tinyodl.report import groups
 from tinyodl.report.figures import count, percent
 from tinyodl.runlog import Run, RunSummary
@@ -37,6 +38,11 @@ def _of(run: Run, summary: RunSummary) -> list[str]:
         at = [str(each.step + 1) for each in summary.events if each.name == event]
         if at:
             made.append(f"{what} at step {', '.join(at)}")
+    undone = [str(r.epoch + 1) for r in run.record.replays if Flag.RETURNED in Flag(r.flags)]
+    if undone:
+        made.append(
+            f"{_EVENTS['returned']} after learning from the cache, epoch {', '.join(undone)}"
+        )
     if summary.held_back:
         made.append(f"the guard held {count(summary.held_back)} samples back")
     if run.record.settled:
