@@ -48,6 +48,8 @@ class Learner:
     started: bool = False
 
 
+FLASH = {"cache_memory": "flash"}
+
 WATCH_LEARNERS = (
     Learner("sgd, last layer, rate 0.02", {"learning_rate": 0.02}),
     Learner("rls", {"learner": "rls"}),
@@ -57,6 +59,7 @@ WATCH_LEARNERS = (
     Learner("elm, 64 hidden", {"learner": "elm", "hidden": 64}),
     Learner("elm, 64 hidden, started", {"learner": "elm", "hidden": 64}, started=True),
     Learner("transfer, cache of 28", {"learner": "transfer", "cache": 28}),
+    Learner("transfer, 700 in flash", {"learner": "transfer", "cache": 700, **FLASH}),
 )
 HAR_LEARNERS = (
     Learner("sgd, last layer, rate 0.01", {"learning_rate": 0.01}),
@@ -66,6 +69,7 @@ HAR_LEARNERS = (
     Learner("elm on the input, 128 hidden", {"learner": "elm", "tap": ["input"]}),
     Learner("elm on the input, started", {"learner": "elm", "tap": ["input"]}, started=True),
     Learner("transfer, cache of 24", {"learner": "transfer", "cache": 24}),
+    Learner("transfer, 600 in flash", {"learner": "transfer", "cache": 600, **FLASH}),
 )
 
 
