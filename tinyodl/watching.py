@@ -142,7 +142,7 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if plan.query:
         softmax = plan.loss == "cross-entropy"
         tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
-        z = (loss.inputs[0],)
+        z = (loss.inputs[0] if softmax else output,)
         look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax))
         record = RECORD if plan.query == "auto" else ""
         drift = DRIFT if plan.drift else ""
@@ -165,9 +165,12 @@ def _node(
 
 
 def last_layer(graph: Graph) -> Node:
-    """The dense layer whose output is the network's, views and Softmax aside. Raises UserError."""
+    """The dense layer whose output is the network's. Raises UserError.
+
+    Views are aside, and Softmax and Sigmoid, which leave the order of the classes as it is.
+    """
     node = graph.producer.get(looked_at(graph.outputs[0], graph))
-    if node is not None and node.op == "Softmax":
+    if node is not None and node.op in ("Softmax", "Sigmoid"):
         node = graph.producer.get(looked_at(node.inputs[0], graph))
     if node is None or node.op != "Gemm" or graph.tensor(node.outputs[0]).size != _classes(graph):
         found = "the input" if node is None else f"'{node.name}' ({node.op})"
