@@ -141,7 +141,7 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD))
     if plan.query:
         softmax = plan.loss == "cross-entropy"
-        tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
+        tensors += _query_tensors(plan, 0 if seen is None else len(seen.labels))
         z = (loss.inputs[0] if softmax else output,)
         look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax))
         record = RECORD if plan.query == "auto" else ""
@@ -189,20 +189,20 @@ def _classes(graph: Graph) -> int:
     return graph.tensor(graph.outputs[0]).size
 
 
-def _query_tensors(plan: UpdatePlan, softmax: bool, trained: int) -> Iterable[Tensor]:
+def _query_tensors(plan: UpdatePlan, trained: int) -> Iterable[Tensor]:
     counts = np.array([trained, 0], np.int32)
     yield Tensor(MARGIN, (1,))
     yield Tensor(SURE_FROM, (1,))
     yield Tensor(ASKED, (2,), Storage.STATE, "int32", counts)
     if plan.query == "auto":
         yield Tensor(RECORD, (THRESHOLDS, 2), Storage.STATE)
-        yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(softmax))
+        yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(plan.loss != "one-hot"))
 
 
-def thresholds(softmax: bool) -> Array:
+def thresholds(probabilities: bool) -> Array:
     """The grid: sixteenths, and of probabilities, which crowd below 1, 1 - 2^(-t / 2)."""
     t = np.arange(THRESHOLDS)
-    return np.asarray(1 - 2 ** (-t / 2) if softmax else t / THRESHOLDS, np.float32)
+    return np.asarray(1 - 2 ** (-t / 2) if probabilities else t / THRESHOLDS, np.float32)
 
 
 def _drift_tensors(graph: Graph, plan: UpdatePlan, seen: Seen | None) -> Iterable[Tensor]:
