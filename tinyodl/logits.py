@@ -24,7 +24,7 @@ def sigmoid_logits(graph: Graph, loss: str) -> str:
     found = f"from {node.name!r} ({node.op})" if node else "from the input"
     raise UserError(
         f"loss {loss} is of a network that ends in a float32 Sigmoid, and the output of this one "
-        f"comes {found}"
+        f"comes {found}; take another loss, or for labels --learner online --activation sigmoid"
     )
 
 

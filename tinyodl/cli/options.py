@@ -73,8 +73,8 @@ _LEARNING = (
                  "model's own last layer, and leave the rest free."),
     click.option("--activation", type=click.Choice(["linear", "sigmoid"]),
                  help="Of the outputs of online: sigmoid with --loss one-hot or cross-entropy, "
-                 "which is then the binary one, of each output; linear with one-hot.  [default: "
-                 "linear; a softmax with cross-entropy]"),
+                 "which is then the binary one of each output; or linear, with one-hot.  "
+                 "[default: linear; with cross-entropy a softmax]"),
     click.option("--hidden", type=int, metavar="N",
                  help="Hidden units of elm.  [default: 128]"),
     click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
@@ -115,7 +115,8 @@ _LEARNING = (
                  help="How much less a prediction counts in that share with the next.  "
                  "[default: 0.99]"),
     click.option("--threshold", metavar="gaussian:Z|percentile:P|fixed:T",
-                 help="With a loss of reconstruction: the one above which a sample is an anomaly.  "
+                 help="With --loss reconstruction or reconstruction-cross-entropy: the error "
+                 "above which a sample is an anomaly.  "
                  "[default: gaussian:3]"),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),

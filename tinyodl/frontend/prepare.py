@@ -46,7 +46,7 @@ class Changes:
     any_label: bool = False  # the outputs stand for labels as they come
     seed: int = 0  # of the head's weights
     start: Start | None = None  # what the head's last layer has learned from
-    reconstruction: Loss | None = None  # of an autoencoder, wanted of the samples to start from
+    reconstruction: Loss | None = None  # an autoencoder's, wanted of the samples to start from
     softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
