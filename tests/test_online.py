@@ -26,7 +26,7 @@ from tinyodl.learners import as_learner
 from tinyodl.manifest import load
 from tinyodl.report import report_html
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
+from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, dump_plan, load_plan
 
 
 def digits():
@@ -88,6 +88,16 @@ class TestLastLayer:
         statistics, labels, metrics = 4 * (32 + 32 + 1), 4 * 9, 4 * (9 * 9 + 2)
         assert parts["optimizer"] == statistics + labels + metrics
 
+    def test_cross_entropy_of_sigmoid_outputs_is_binary(self, tmp_path):
+        asked = tinyodl.plan(WATCH, "host", learner="online", activation="sigmoid")
+        assert asked.plan.loss == "binary-cross-entropy"
+        named = tinyodl.plan(WATCH, "host", learner="online", loss="binary-cross-entropy")
+        assert named == asked
+        (tmp_path / "plan.toml").write_text(dump_plan(UpdatePlan(loss="binary-cross-entropy")))
+        own = autoencoder(tmp_path, sigmoid=True)
+        read = tinyodl.plan(own, "host", update=str(tmp_path / "plan.toml"))
+        assert "OneHotBinaryCrossEntropy" in {record.op for record in read.schedule}
+
     def test_a_plan_file_says_all_of_it(self, tmp_path):
         given = UpdatePlan(
             layers={"head.standardize": "statistics"}, forgetting=0.99, seen=12, unlabelled=True,
@@ -95,9 +105,10 @@ class TestLastLayer:
         )  # fmt: skip
         (tmp_path / "plan.toml").write_text(dump_plan(given))
         assert load_plan(tmp_path / "plan.toml") == given
-        errors = UpdatePlan(loss="reconstruction", threshold="percentile:99", forgetting=0.9)
-        (tmp_path / "plan.toml").write_text(dump_plan(errors))
-        assert load_plan(tmp_path / "plan.toml") == errors
+        for loss in RECONSTRUCTIONS:
+            errors = UpdatePlan(loss=loss, threshold="percentile:99", forgetting=0.9)
+            (tmp_path / "plan.toml").write_text(dump_plan(errors))
+            assert load_plan(tmp_path / "plan.toml") == errors
 
 
 class TestLabelsAsTheyCome:
@@ -225,13 +236,16 @@ class TestMetrics:
         assert "Counted by the device" in page and f"macro-F1 {100 * np.mean(f1):.1f}" in page
 
 
-def autoencoder(folder, opset=17):
+def autoencoder(folder, opset=17, *, sigmoid=False):
     layers = [("x", "u", "a", "first"), ("r", "v", "c", "last")]
     nodes = [onnx.helper.make_node("Gemm", [x, w, b], [f"{w}.y"], name=name, transB=1)
              for x, w, b, name in layers]  # fmt: skip
     nodes.insert(1, node("Relu", ["u.y"], "r"))
     constants = {"u": weights(4, 8), "a": weights(4), "v": weights(8, 4), "c": weights(8)}
-    return saved(model(nodes, ["N", 8], constants, opset, output="v.y"), folder)
+    if sigmoid:
+        nodes.append(node("Sigmoid", ["v.y"], "p"))
+    output = "p" if sigmoid else "v.y"
+    return saved(model(nodes, ["N", 8], constants, opset, output=output), folder)
 
 
 def normal(count, seed=0):
@@ -290,21 +304,25 @@ class TestAutoencoder:
             assert [step.predicted for step in steps] == (errors > 0.7).astype(int).tolist()
         assert "Reconstruction error" in report_html([runlog.read(tmp_path / "run")])
 
-    def test_started_from_normal_samples_it_knows_their_errors(self, tmp_path):
-        path, x = autoencoder(tmp_path), normal(60)
+    @pytest.mark.parametrize("loss", RECONSTRUCTIONS)
+    def test_started_from_normal_samples_it_knows_their_errors(self, tmp_path, loss):
+        binary = loss == "reconstruction-cross-entropy"
+        path, x = autoencoder(tmp_path, sigmoid=binary), normal(60)
+        if binary:
+            x = 0.05 + 0.1 * np.abs(x) / np.abs(x).max()
         np.savez(tmp_path / "normal.npz", x=x)
-        options = {"loss": "reconstruction", "threshold": "percentile:95"}
+        options = {"loss": loss, "threshold": "percentile:95"}
         started = flashed(path, tmp_path / "a", start=tmp_path / "normal.npz", **options)
         streamed = flashed(path, tmp_path / "b", update="none", **options)
         with Session(started, port="host") as a, Session(streamed, port="host") as b:
             b.train(x, None, run=tmp_path / "run")
             began, went = a.metrics(), b.metrics()
-            found = a.evaluate(20 * x, np.ones(60, int))
+            found = None if binary else a.evaluate(20 * x, np.ones(60, int))
         assert began.errors == went.errors == 60
         assert began.histogram == went.histogram
         for field in ("mean", "deviation", "threshold"):
             assert getattr(began, field) == pytest.approx(getattr(went, field), rel=1e-3)
-        assert found.accuracy > 0.9 and found.confusion[1][1] > 50
+        assert binary or (found.accuracy > 0.9 and found.confusion[1][1] > 50)
 
     def test_forgetting_follows_errors_that_change(self, tmp_path):
         options = {"loss": "reconstruction", "update": "none", "forgetting": 0.9}
@@ -318,6 +336,45 @@ class TestAutoencoder:
         assert after.mean > 3 * before.mean
         assert after.mean == pytest.approx(evaluated, rel=0.5)
         assert sum(after.histogram) == pytest.approx(10, rel=0.01)
+
+    def test_cross_entropy_adapts_it_to_what_comes(self, tmp_path):
+        path = autoencoder(tmp_path, sigmoid=True)
+        loss = "reconstruction-cross-entropy"
+        folder = flashed(path, tmp_path / "ae", learner="online", loss=loss, update="full",
+                         learning_rate=0.5)  # fmt: skip
+        x = 1 / (1 + np.exp(-2 * normal(200)))
+        with Session(folder, port="host") as session:
+            before = session.evaluate(x[150:], np.zeros(50, int)).loss
+            session.train(x[:150], None, run=tmp_path / "run")
+            after = session.evaluate(x[150:], np.zeros(50, int)).loss
+            made = session.infer(x[150:])
+            metrics = session.metrics()
+        wanted = -(x[150:] * np.log(made) + (1 - x[150:]) * np.log(1 - made)).mean()
+        assert after == pytest.approx(wanted, rel=1e-4) and after < 0.9 * before
+        assert metrics.errors == 150 and metrics.threshold > metrics.mean
+
+    def test_cross_entropy_is_of_samples_from_0_to_1(self, tmp_path):
+        """Refused before any of them is sent, by every command."""
+        path, x = autoencoder(tmp_path, sigmoid=True), np.full((4, 8), 0.5)
+        folder, loss = tmp_path / "ae", "reconstruction-cross-entropy"
+        flashed(path, folder, loss=loss)
+        x[2, 1] = 1.25
+        np.savez(tmp_path / "x.npz", x=x)
+        message = r"x\[2\] contains 1.25, .* numbers from 0 to 1; 1 of 4 rows"
+        with Session(folder, port="host") as session:
+            hello = session.client.sent
+            for way in (
+                lambda: session.train(x, None, run=tmp_path / "run"),
+                lambda: session.evaluate(x, np.zeros(4, int)),
+                lambda: session.infer(x),
+            ):
+                with pytest.raises(DataError, match=message):
+                    way()
+            with pytest.raises(DataError, match=r"contains 1.25, .* numbers from 0 to 1"):
+                session.client.train(x[2], -1)
+            assert session.client.sent == hello
+        with pytest.raises(DataError, match=message):
+            tinyodl.plan(path, "host", loss=loss, start=tmp_path / "x.npz")
 
     def test_csv_without_a_label(self, tmp_path):
         folder = tmp_path / "ae"
@@ -358,7 +415,24 @@ class TestMistakes:
             ({"learner": "rls", "grow": True, "max_classes": 9}, "--grow is for --learner online"),
             ({"learner": "online", "grow": True, "max_classes": 9, "tap": ["x"]}, "leave --tap"),
             ({"learner": "online", "optimizer": "rls"}, "--learner rls by least squares"),
-            ({"learner": "online", "activation": "sigmoid"}, "--activation is for --loss one-hot"),
+            ({"learner": "online", "activation": "linear"}, "linear is for --loss one-hot"),
+            (
+                {"learner": "online", "activation": "linear", "loss": "binary-cross-entropy"},
+                "of sigmoid outputs; leave --activation away",
+            ),
+            (
+                {
+                    "learner": "online",
+                    "grow": True,
+                    "max_classes": 9,
+                    "loss": "binary-cross-entropy",
+                },
+                "not for loss binary-cross-entropy",
+            ),
+            (
+                {"learner": "online", "start": "x.npz", "loss": "binary-cross-entropy"},
+                "not sigmoid outputs; leave --start away",
+            ),
             ({"learner": "online", "ridge": 2.0}, "--ridge is for recursive least squares"),
             ({"threshold": "fixed:1"}, "--threshold is of the error of --loss reconstruction"),
             ({"fading": 0.5}, "--fading is of --metrics"),
@@ -375,6 +449,8 @@ class TestMistakes:
         [
             ({"learner": "online", "grow": True, "max_classes": 5}, "has 7 classes already"),
             ({"loss": "reconstruction"}, "compares the output with the input"),
+            ({"loss": "binary-cross-entropy"}, "ends in a float32 Sigmoid"),
+            ({"learner": "rls", "loss": "binary-cross-entropy"}, "needs a squared loss"),
             ({"learner": "rls", "tap": ["reconstruction-error"]}, "their shapes are"),
             ({"loss": "mse", "metrics": True}, "metrics are of class labels"),
             ({"learner": "online", "forgetting": 0.0}, "forgetting = 0.0"),
@@ -404,9 +480,10 @@ class TestMistakes:
     [
         {"learner": "online", "max_classes": 8, "metrics": True, "forgetting": 0.99},
         {"learner": "online", "loss": "one-hot", "activation": "sigmoid", "optimizer": "momentum"},
+        {"learner": "online", "activation": "sigmoid", "max_classes": 8, "metrics": True},
         {"learner": "rls", "max_classes": 8, "metrics": True},
     ],
-    ids=["softmax", "sigmoid", "rls"],
+    ids=["softmax", "sigmoid", "binary", "rls"],
 )
 def test_the_board_learns_the_same_bits_as_the_host(tmp_path, options):
     require_tool("arm-none-eabi-gcc")
@@ -423,13 +500,16 @@ def test_the_board_learns_the_same_bits_as_the_host(tmp_path, options):
     assert all(a == b for a, b in pairwise(ended))
 
 
-def test_an_autoencoder_learns_the_same_bits_on_a_board(tmp_path):
+@pytest.mark.parametrize("loss", RECONSTRUCTIONS)
+def test_an_autoencoder_learns_the_same_bits_on_a_board(tmp_path, loss):
     require_tool("arm-none-eabi-gcc")
-    path, x = autoencoder(tmp_path), normal(60)
+    binary = loss == "reconstruction-cross-entropy"
+    path, x = autoencoder(tmp_path, sigmoid=binary), normal(60)
+    x = np.clip(x, 0, 1) if binary else x
     ended = []
     for board, port in (("host", "host"), ("nrf52840_dk", "virtual")):
         folder = tmp_path / board
-        tinyodl.compile(path, board, folder, loss="reconstruction", update="full",
+        tinyodl.compile(path, board, folder, loss=loss, update="full",
                         threshold="percentile:90", forgetting=0.97)  # fmt: skip
         tinyodl.flash(folder, port=port)
         with Session(folder, port=port) as session:
@@ -447,11 +527,14 @@ def test_an_autoencoder_learns_the_same_bits_on_a_board(tmp_path):
         {"learner": "online", "loss": "one-hot", "max_classes": 3, "batch": 2, "tap": ["x"]},
         {"loss": "reconstruction", "threshold": "percentile:99", "forgetting": 0.9},
         {"loss": "reconstruction", "threshold": "fixed:1", "update": "full"},
+        {"learner": "online", "activation": "sigmoid", "max_classes": 3, "tap": ["x"]},
+        {"loss": "reconstruction-cross-entropy", "update": "full"},
     ],
 )
 def test_generated_code_has_no_finding(tmp_path, options):
     """The sanitizers, and all warnings of a second compiler, on labels -1, 0 and 1."""
-    made = compilation(autoencoder(tmp_path), load_board("host"), options)
+    path = autoencoder(tmp_path, sigmoid=options.get("loss") == "reconstruction-cross-entropy")
+    made = compilation(path, load_board("host"), options)
     folder = tmp_path / "net"
     folder.mkdir()
     for name, text in made.network.files.items():

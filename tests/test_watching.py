@@ -50,6 +50,7 @@ RULES = {
     "rls": {"optimizer": "rls", "loss": "one-hot"},
     "sgd": {"learning_rate": 0.05},
     "adam in batches": {"optimizer": "adam", "batch": 4},
+    "sigmoid": {"loss": "binary-cross-entropy", "learning_rate": 0.2},
 }
 
 
@@ -88,7 +89,8 @@ class Watched(HostNet):
 def net(folder, inputs=5, outputs=3, seen=None, rule="rls", **options) -> Watched:
     plan = UpdatePlan(layers={LAYER: "weights"}, **{**RULES[rule], **options})
     folder.mkdir(exist_ok=True)
-    return Watched(dense(folder, inputs, outputs), plan, folder / "net", seen)
+    after = "Sigmoid" if rule == "sigmoid" else "Identity"
+    return Watched(dense(folder, inputs, outputs, after=after), plan, folder / "net", seen)
 
 
 def person(number, part):
@@ -144,7 +146,7 @@ class TestAsking:
             )
         assert {n for n, raw in ended[0].items() if raw != ended[1][n]} <= {ASKED}
 
-    @pytest.mark.parametrize("rule", ["rls", "sgd"])
+    @pytest.mark.parametrize("rule", ["rls", "sgd", "sigmoid"])
     def test_the_margin_is_the_lead_of_the_best_output(self, tmp_path, rule):
         board = net(tmp_path, rule=rule, query="always")
         for x, label in zip(*stream(5, 3, 40), strict=True):
@@ -224,7 +226,7 @@ class TestErrorBudget:
         board = self.frozen(tmp_path, 0.05)
         x = np.random.default_rng(2).normal(size=(1500, 5)).astype(np.float32)
         found, records = self.run(board, x, lambda margin: 0.4 * (1 - margin) ** 2)
-        grid, last = thresholds(softmax=True), np.zeros((16, 2))
+        grid, last = thresholds(probabilities=True), np.zeros((16, 2))
         for (_, threshold, _, _), record in zip(found, records, strict=True):
             bounds = [wilson(m, wrong) if m else 1.0 for m, wrong in last]
             keeping = [t for t, bound in zip(grid, bounds, strict=True) if bound <= 0.05]

@@ -46,7 +46,7 @@ from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
-from tinyodl.update_plan import LayerUpdate, UpdatePlan, load_plan
+from tinyodl.update_plan import RECONSTRUCTIONS, LayerUpdate, UpdatePlan, load_plan
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
@@ -114,6 +114,7 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
 
 def _changes(options: Options) -> Changes:
     samples = options.get("calibrate")
+    loss = options.get("loss", "cross-entropy")
     return Changes(
         output=options.get("output"),
         cut=options.get("cut"),
@@ -123,9 +124,8 @@ def _changes(options: Options) -> Changes:
         head_standardized=options.get("learner") == "online" and not options.get("grow"),
         grow=options.get("grow", False),
         any_label="labels" in options,
-        reconstructs=options.get("loss") == "reconstruction",
-        softmax=options.get("learner") == "online"
-        and options.get("loss", "cross-entropy") == "cross-entropy",
+        reconstruction=loss if loss in RECONSTRUCTIONS else None,
+        softmax=options.get("learner") == "online" and loss == "cross-entropy",
         head_sigmoid=options.get("activation") == "sigmoid",
         seed=options.get("seed", 0),
         start=_start(options),

@@ -29,7 +29,7 @@ def with_counts(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None)
 
     `errors` are those of samples that were there before. Raises UserError.
     """
-    if plan.loss == "reconstruction":
+    if plan.reconstructs:
         return _of_errors(graph, plan, loss, errors)
     if not plan.metrics:
         return graph

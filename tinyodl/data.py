@@ -11,7 +11,8 @@ in the last column (for loss mse: the target's values in the last columns). A fi
 numbers is a header.
 
 Projects that take samples without a label know them by the class number -1; where `y` is missing,
-all are. For loss reconstruction the class is 0 for what is normal and 1 for an anomaly.
+all are. For losses of reconstruction the class is 0 for what is normal and 1 for an anomaly, and
+for that by cross-entropy all of `x` is from 0 to 1.
 
 Where no labels are needed, to calibrate, both kinds of file may do without them.
 """
@@ -109,7 +110,23 @@ def check(
 
 def check_x(x: ArrayLike, manifest: Manifest, source: str = "the data") -> NDArray[np.float32]:
     """Inputs as float32 (N, *input); DataError when shape, type or a value does not fit."""
-    return _check_inputs(x, manifest.model.input_shape[1:], source)
+    array = _check_inputs(x, manifest.model.input_shape[1:], source)
+    if manifest.plan.loss == "reconstruction-cross-entropy":
+        check_fractions(array, f"{source}: x")
+    return array
+
+
+def check_fractions(x: NDArray[np.float32], what: str) -> None:
+    """Raises DataError where samples (N, ...) that cross-entropy compares are not from 0 to 1."""
+    wrong = ((x < 0) | (x > 1)).reshape(len(x), -1)
+    rows = np.flatnonzero(wrong.any(axis=1))
+    if rows.size:
+        row = int(rows[0])
+        raise DataError(
+            f"{what}[{row}] contains {x[row].reshape(-1)[wrong[row]][0]}, loss "
+            f"reconstruction-cross-entropy needs numbers from 0 to 1; {rows.size} of {len(x)} rows "
+            "are affected. Scale the samples, or take --loss reconstruction"
+        )
 
 
 def _check_inputs(x: ArrayLike, expected: tuple[int, ...], source: str) -> NDArray[np.float32]:

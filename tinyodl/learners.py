@@ -8,7 +8,14 @@ from typing import Literal, TypedDict, get_args
 
 from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import CachePolicy, Loss, Master, Memory, Optimizer
+from tinyodl.update_plan import (
+    RECONSTRUCTIONS,
+    CachePolicy,
+    Loss,
+    Master,
+    Memory,
+    Optimizer,
+)
 
 Learner = Literal["online", "rls", "elm", "transfer"]
 HIDDEN = 128  # hashed units, as in the published core
@@ -38,8 +45,9 @@ class Options(TypedDict, total=False):
     much as `start_weight` of the stream's. With `max_classes` in the place of `classes` the outputs
     are free: each new label takes the next. With `grow` the first of them are those of the model's
     own last layer, whose weights the layer begins with. `activation` "sigmoid" is behind the layer
-    of "online". With loss "reconstruction" the layers of the model itself learn, as `update` says,
-    and `start` is what the device shall know the errors of. `ridge` and `forgetting` are
+    of "online": its cross-entropy is then "binary-cross-entropy", which brings a sigmoid in turn.
+    With a loss of reconstruction the layers of the model itself learn, as `update` says, and
+    `start` is what the device shall know the errors of. `ridge` and `forgetting` are
     `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
     "transfer" learns a `head` behind frozen layers, by momentum from a `cache` of their features;
     `cache_memory`, `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head,
@@ -119,9 +127,11 @@ def _option(name: str) -> str:
 def as_learner(options: Options) -> Options:
     """The options with those that the learner stands for. Raises UserError where they clash."""
     learner = options.get("learner")
-    reconstructs = options.get("loss") == "reconstruction"
+    reconstructs = options.get("loss") in RECONSTRUCTIONS
     if "threshold" in options and not reconstructs:
-        raise UserError("--threshold is of the error of --loss reconstruction; give both")
+        raise UserError(
+            f"--threshold is of the error of --loss {_either(RECONSTRUCTIONS)}; give both"
+        )
     if "fading" in options and not options.get("metrics"):
         raise UserError("--fading is of --metrics; give both")
     if reconstructs:
@@ -154,13 +164,10 @@ def as_learner(options: Options) -> Options:
     made: Options = {**options, "head": f"dense:{outputs}"}
     if learner == "elm":
         made["head"] = f"elm:{options.get('hidden', HIDDEN)},{outputs}"
-    if "start" in options and options.get("activation") == "sigmoid":
-        raise UserError("--start fits a linear layer or a softmax; leave --activation away")
     if learner == "online":
         if made.get("optimizer") == "rls":
             raise UserError("--learner online learns by gradients; --learner rls by least squares")
-        if "activation" in made and made.get("loss", "cross-entropy") == "cross-entropy":
-            raise UserError("--activation is for --loss one-hot; cross-entropy is of a softmax")
+        _activate(made)
     else:
         made["optimizer"] = "rls"
         made.setdefault("loss", "one-hot")
@@ -187,13 +194,32 @@ def _check_outputs(options: Options) -> None:
                 raise UserError(f"--grow begins with the model's last layer; leave --{name} away")
 
 
+def _activate(made: Options) -> None:
+    """Settle what is behind the layer of "online", and which cross-entropy that makes."""
+    loss, activation = made.get("loss", "cross-entropy"), made.get("activation")
+    if loss == "binary-cross-entropy" or (loss, activation) == ("cross-entropy", "sigmoid"):
+        if activation == "linear":
+            raise UserError(f"--loss {loss} is of sigmoid outputs; leave --activation away")
+        if made.get("grow"):
+            raise UserError(f"--grow begins with the model's last layer; it is not for loss {loss}")
+        made["loss"], made["activation"] = "binary-cross-entropy", "sigmoid"
+    elif loss == "cross-entropy" and activation:
+        raise UserError("--activation linear is for --loss one-hot; cross-entropy is of a softmax")
+    if "start" in made and made.get("activation") == "sigmoid":
+        raise UserError(
+            "--start fits a linear layer or a softmax, not sigmoid outputs; leave --start away, or "
+            "take --loss one-hot or cross-entropy without --activation sigmoid"
+        )
+
+
 def _reconstructing(options: Options) -> Options:
     """An autoencoder learns with layers of its own, so `learner` "online" adds nothing."""
+    loss = options["loss"]
     if options.get("learner", "online") != "online":
-        raise UserError("--loss reconstruction is for --learner online, or for none")
+        raise UserError(f"--loss {loss} is for --learner online, or for none")
     for name in (*_OF, *(("ridge",) if options.get("optimizer") != "rls" else ()), "metrics"):
         if name in options and name != "start":
-            raise UserError(f"--loss reconstruction has no classes; leave {_option(name)} away")
+            raise UserError(f"--loss {loss} has no classes; leave {_option(name)} away")
     made: Options = {**options}
     made.pop("learner", None)
     return made

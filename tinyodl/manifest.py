@@ -197,9 +197,9 @@ class Manifest(_Record):
     def classes(self) -> int | None:
         """Labels are below it: as many as there are outputs, or any; None for loss mse.
 
-        For loss reconstruction 0 is normal and 1 an anomaly.
+        For losses of reconstruction 0 is normal and 1 an anomaly.
         """
-        if self.plan.loss == "reconstruction":
+        if self.plan.reconstructs:
             return 2
         if self.plan.loss not in LABELLED:
             return None

@@ -89,7 +89,7 @@ def read_metrics(
     manifest: Manifest, labels: Sequence[int] | None, read: Callable[[str], Array]
 ) -> Metrics | None:
     """What a board has counted; None where it counts nothing. `read` reads what it keeps."""
-    if manifest.plan.loss == "reconstruction":
+    if manifest.plan.reconstructs:
         normal, anomaly, none = ((int(a), int(b)) for a, b in read(ANOMALIES).tolist())
         mean, variance, errors = map(float, read(MOMENTS))
         threshold = float(read(THRESHOLD)[0])

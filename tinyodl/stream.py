@@ -148,7 +148,7 @@ class Session:
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
     ) -> Evaluation:
         known = self.labels()
-        of_all = known is None or self.manifest.plan.loss == "reconstruction"
+        of_all = known is None or self.manifest.plan.reconstructs
         names = None if known is None else sorted({*known, *samples.y[samples.y >= 0].tolist()})
         place = {label: index for index, label in enumerate(names or ())}
         confusion = np.zeros((len(place), len(place)), dtype=int)

@@ -20,6 +20,7 @@ from tinyodl.feature_cache import with_cache
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
 from tinyodl.least_squares import with_least_squares
+from tinyodl.logits import sigmoid_logits, softmax_logits
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
 from tinyodl.ops.standardize import standardized, with_updates
@@ -53,9 +54,11 @@ def sample_inputs(graph: Graph) -> tuple[str, ...]:
 
 _LOSSES = {
     "cross-entropy": "CrossEntropy",
+    "binary-cross-entropy": "OneHotBinaryCrossEntropy",
     "one-hot": "OneHotSquaredError",
     "mse": "MeanSquaredError",
     "reconstruction": "MeanSquaredError",
+    "reconstruction-cross-entropy": "BinaryCrossEntropy",
 }
 
 
@@ -74,17 +77,15 @@ def differentiate(
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
     graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
     _check_decay(graph, plan)
-    predicted = graph.outputs[0]
+    predicted = _looked_at(graph, plan)
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
-    if plan.loss == "cross-entropy":
-        predicted = _logits(graph)
-    elif plan.loss == "mse":
+    if plan.loss == "mse":
         target = (TARGET,)
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
-    elif plan.loss == "reconstruction":
+    elif plan.reconstructs:
         target = (_sample_to_reconstruct(graph),)
     if plan.labels is not None:
         graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
@@ -123,6 +124,15 @@ def _check_decay(graph: Graph, plan: UpdatePlan) -> None:
             )
 
 
+def _looked_at(graph: Graph, plan: UpdatePlan) -> str:
+    """The tensor that the loss is of. Raises UserError where a Sigmoid is wanted and none there."""
+    if plan.loss == "cross-entropy":
+        return softmax_logits(graph)
+    if plan.loss in ("binary-cross-entropy", "reconstruction-cross-entropy"):
+        return sigmoid_logits(graph, plan.loss)
+    return graph.outputs[0]
+
+
 def _sample_to_reconstruct(graph: Graph) -> str:
     """The input, which is the target too. Raises UserError where it cannot be."""
     names, output = sample_inputs(graph), graph.tensor(graph.outputs[0])
@@ -145,21 +155,6 @@ def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
         )
     table = np.array([*known, *[-1] * (outputs - len(known))], np.int32)
     return Tensor(LABELS, (outputs,), Storage.STATE, "int32", table)
-
-
-def _logits(graph: Graph) -> str:
-    """The tensor that softmax cross-entropy works on: what a final Softmax reads, or the output.
-
-    Views and the rounding of the probabilities to integers may follow the Softmax.
-    """
-    name = graph.outputs[0]
-    passed = ("Softmax", "Reshape", "QuantizeLinear", "DequantizeLinear")
-    while (node := graph.producer.get(name)) and node.op in passed:
-        if node.op == "Softmax":
-            one_row = graph.shape(name)[node.attrs["axis"]] == graph.tensor(name).size
-            return node.inputs[0] if one_row else graph.outputs[0]
-        name = node.inputs[0]
-    return graph.outputs[0]
 
 
 def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:

@@ -19,8 +19,17 @@ from pydantic import (
 from tinyodl.errors import UserError
 
 Updates = Literal["none", "bias", "weights", "statistics"]
-Loss = Literal["cross-entropy", "one-hot", "mse", "reconstruction"]
-LABELLED = ("cross-entropy", "one-hot")  # losses of class labels
+Loss = Literal[
+    "cross-entropy",
+    "binary-cross-entropy",
+    "one-hot",
+    "mse",
+    "reconstruction",
+    "reconstruction-cross-entropy",
+]
+LABELLED = ("cross-entropy", "binary-cross-entropy", "one-hot")  # losses of class labels
+RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses of autoencoders
+_LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
@@ -83,8 +92,10 @@ class UpdatePlan(BaseModel):
     `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update
     rules.
 
-    Losses: "cross-entropy" of a class label, "one-hot", the mean squared error against the label as
-    a vector of one 1, and "mse", that against a target vector which is sent with the sample.
+    Losses: "cross-entropy" of a class label by softmax; "binary-cross-entropy", the mean of that of
+    each output of a final Sigmoid against the label as a vector of one 1; "one-hot", the mean
+    squared error against that vector; and "mse", that against a target which is sent with the
+    sample.
 
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
     loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
@@ -95,8 +106,10 @@ class UpdatePlan(BaseModel):
     are free, and a label that has none takes the next of them when the device is to learn it.
     Without `labels` the outputs stand for the labels 0, 1, 2, ...
 
-    "reconstruction" is the mean squared error against the sample itself, of an autoencoder: what is
-    above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is not learned.
+    "reconstruction" is the mean squared error against the sample itself, of an autoencoder, and
+    "reconstruction-cross-entropy" the binary cross-entropy of one that ends in Sigmoid, for samples
+    from 0 to 1: what is above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is
+    not learned.
     "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
     them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
     label, and the share of right ones, of which each counts `fading` times less with the next.
@@ -154,20 +167,25 @@ class UpdatePlan(BaseModel):
     guard_memory: Memory = "ram"
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether the target is the sample itself."""
+        return self.loss in RECONSTRUCTIONS
+
+    @property
     def watches(self) -> bool:
         """Whether anything beside the learning itself is computed."""
         return bool(self.query or self.drift or self.guard)
 
     @model_validator(mode="after")
     def _squared(self) -> Self:
-        if self.optimizer == "rls" and self.loss == "cross-entropy":
+        if self.optimizer == "rls" and self.loss not in _LINEAR_FIT:
             raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
         if self.watches and self.loss == "mse":
             raise ValueError("query, drift and guard are for class labels: not for loss mse")
-        if (self.query or self.guard) and self.loss == "reconstruction":
-            raise ValueError("query and guard are for class labels: not for loss reconstruction")
+        if (self.query or self.guard) and self.reconstructs:
+            raise ValueError(f"query and guard are for class labels: not for loss {self.loss}")
         return self
 
     @model_validator(mode="after")
@@ -201,7 +219,7 @@ class UpdatePlan(BaseModel):
     @property
     def may_be_unlabelled(self) -> bool:
         """Whether the label -1 may be sent."""
-        return self.unlabelled or self.loss == "reconstruction"
+        return self.unlabelled or self.reconstructs
 
     @model_validator(mode="after")
     def _cached(self) -> Self:
@@ -216,7 +234,7 @@ class UpdatePlan(BaseModel):
                 "take balanced or first"
             )
         others = {
-            "loss reconstruction": self.loss == "reconstruction",
+            f"loss {self.loss}": self.reconstructs,
             "statistics that follow the samples": "statistics" in self.layers.values(),
         }
         for what, wanted in others.items():
@@ -277,11 +295,11 @@ def dump_plan(plan: UpdatePlan) -> str:
         ]
     if plan.optimizer == "rls":
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
-    elif "statistics" in plan.layers.values() or plan.loss == "reconstruction":
+    elif "statistics" in plan.layers.values() or plan.reconstructs:
         lines += [f"forgetting = {plan.forgetting!r}"]
     if plan.metrics:
         lines += ["metrics = true", f"fading = {plan.fading!r}"]
-    if plan.loss == "reconstruction":
+    if plan.reconstructs:
         lines += [f'threshold = "{plan.threshold}"']
     if plan.unlabelled:
         lines += ["unlabelled = true"]

@@ -131,8 +131,7 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
     if not any(tensor.storage is Storage.PARAMETER for tensor in graph.tensors.values()):
         raise UserError("query, drift and guard go with what learns, and the plan lets nothing")
     output = graph.outputs[0]
-    reconstructs = plan.loss == "reconstruction"
-    classes = 1 if reconstructs else _classes(graph)
+    classes = 1 if plan.reconstructs else _classes(graph)
     among = {"among": classes if plan.labels is None else Symbol("choices")}
     look: list[Node] = []
     note: list[Node] = []
@@ -146,13 +145,13 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
             p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
             attrs = {"size": size, "ridge": plan.ridge}
             note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
-        label = "label == NET_SKIPPED ? -1 : 0" if reconstructs else "label"
+        label = "label == NET_SKIPPED ? -1 : 0" if plan.reconstructs else "label"
         rule = {**among, "label": Symbol(label)}
         note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **rule))
     if plan.query:
         softmax = plan.loss == "cross-entropy"
-        tensors += _query_tensors(plan, softmax, 0 if seen is None else len(seen.labels))
-        z = (loss.inputs[0],)
+        tensors += _query_tensors(plan, 0 if seen is None else len(seen.labels))
+        z = (loss.inputs[0] if softmax else output,)
         look.append(_node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **among))
         record = RECORD if plan.query == "auto" else ""
         drift = DRIFT if plan.drift else ""
@@ -186,15 +185,18 @@ def _node(
 
 
 def _last_node(graph: Graph) -> Node | None:
-    """What the output comes from, views and Softmax aside; None for the input."""
+    """What the output comes from; None for the input.
+
+    Views are aside, and Softmax and Sigmoid, which leave the order of the classes as it is.
+    """
     node = graph.producer.get(looked_at(graph.outputs[0], graph))
-    if node is not None and node.op == "Softmax":
+    if node is not None and node.op in ("Softmax", "Sigmoid"):
         node = graph.producer.get(looked_at(node.inputs[0], graph))
     return node
 
 
 def last_layer(graph: Graph) -> Node:
-    """The dense layer whose output is the network's, views and Softmax aside. Raises UserError."""
+    """The dense layer whose output is the network's, as `_last_node`. Raises UserError."""
     node = _last_node(graph)
     if node is None or node.op != "Gemm" or graph.tensor(node.outputs[0]).size != _classes(graph):
         found = "the input" if node is None else f"'{node.name}' ({node.op})"
@@ -213,20 +215,20 @@ def _classes(graph: Graph) -> int:
     return graph.tensor(graph.outputs[0]).size
 
 
-def _query_tensors(plan: UpdatePlan, softmax: bool, trained: int) -> Iterable[Tensor]:
+def _query_tensors(plan: UpdatePlan, trained: int) -> Iterable[Tensor]:
     counts = np.array([trained, 0], np.int32)
     yield Tensor(MARGIN, (1,))
     yield Tensor(SURE_FROM, (1,))
     yield Tensor(ASKED, (2,), Storage.STATE, "int32", counts)
     if plan.query == "auto":
         yield Tensor(RECORD, (THRESHOLDS, 2), Storage.STATE)
-        yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(softmax))
+        yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(plan.loss != "one-hot"))
 
 
-def thresholds(softmax: bool) -> Array:
+def thresholds(probabilities: bool) -> Array:
     """The grid: sixteenths, and of probabilities, which crowd below 1, 1 - 2^(-t / 2)."""
     t = np.arange(THRESHOLDS)
-    return np.asarray(1 - 2 ** (-t / 2) if softmax else t / THRESHOLDS, np.float32)
+    return np.asarray(1 - 2 ** (-t / 2) if probabilities else t / THRESHOLDS, np.float32)
 
 
 def _drift_tensors(graph: Graph, classes: int, seen: Seen | None) -> Iterable[Tensor]:

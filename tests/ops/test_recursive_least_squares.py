@@ -19,13 +19,13 @@ from tinyodl.update_plan import UpdatePlan
 LAYER = "dense"
 
 
-def dense(folder, inputs, outputs, *, bias=True, before="Identity"):
-    """The graph of a dense layer that begins at zero, behind an operator that never learns."""
+def dense(folder, inputs, outputs, *, bias=True, before="Identity", after="Identity"):
+    """The graph of a dense layer that begins at zero, between operators that never learn."""
     constants = {"w": np.zeros((outputs, inputs), np.float32)}
     if bias:
         constants["b"] = np.zeros(outputs, np.float32)
-    gemm = helper.make_node("Gemm", ["f", *constants], ["y"], name=LAYER, transB=1)
-    nodes = [node(before, ["x"], "f"), gemm]
+    gemm = helper.make_node("Gemm", ["f", *constants], ["z"], name=LAYER, transB=1)
+    nodes = [node(before, ["x"], "f"), gemm, node(after, ["z"], "y")]
     return import_model(saved(model(nodes, ["N", inputs], constants), folder))
 
 

@@ -83,6 +83,11 @@ def squared(z, row):
     return functional.mse_loss(z, functional.one_hot(row, len(z)).double())
 
 
+def binary(z, row):
+    target = functional.one_hot(row, len(z)).double()
+    return functional.binary_cross_entropy_with_logits(z, target)
+
+
 def same_weights(net, oracle):
     for name, wanted in ((f"{HEAD}.weight", oracle.w), (f"{HEAD}.bias", oracle.b)):
         wanted = wanted.detach().numpy()
@@ -99,8 +104,9 @@ def same_weights(net, oracle):
         ({}, cross_entropy),
         ({"loss": "one-hot"}, squared),
         ({"loss": "one-hot", "sigmoid": True}, lambda z, row: squared(torch.sigmoid(z), row)),
+        ({"loss": "binary-cross-entropy", "sigmoid": True}, binary),
     ],
-    ids=["softmax", "linear", "sigmoid"],
+    ids=["softmax", "linear", "sigmoid", "binary"],
 )
 def test_a_stream_is_learned_as_by_autograd(tmp_path, rule, loss):
     net, oracle = online(tmp_path, 7, 4, **rule), Oracle(7, 4, loss)
@@ -110,11 +116,15 @@ def test_a_stream_is_learned_as_by_autograd(tmp_path, rule, loss):
     same_weights(net, oracle)
 
 
-@pytest.mark.parametrize("loss", ["cross-entropy", "one-hot"])
-def test_labels_as_they_come_and_samples_without_one(tmp_path, loss):
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("cross-entropy", cross_entropy), ("one-hot", squared), ("binary-cross-entropy", binary)],
+)
+def test_labels_as_they_come_and_samples_without_one(tmp_path, name, loss):
     """Only outputs that have a label take part, in the order in which their labels came."""
-    net = online(tmp_path, 5, 6, loss=loss, unlabelled=True, labels=())
-    oracle = Oracle(5, 6, cross_entropy if loss == "cross-entropy" else squared, in_use=())
+    rule = {"loss": name, "sigmoid": loss is binary}
+    net = online(tmp_path, 5, 6, unlabelled=True, labels=(), **rule)
+    oracle = Oracle(5, 6, loss, in_use=())
     xs, labels = stream(5, 4, 150)
     labels = labels * 1000 + 7
     labels[::4] = -1

@@ -72,7 +72,9 @@ _LEARNING = (
                  help="With online and --max-classes: begin with the weights and classes of the "
                  "model's own last layer, and leave the rest free."),
     click.option("--activation", type=click.Choice(["linear", "sigmoid"]),
-                 help="Of the outputs of online with --loss one-hot.  [default: linear]"),
+                 help="Of the outputs of online: sigmoid with --loss one-hot or cross-entropy, "
+                 "which is then the binary one of each output; or linear, with one-hot.  "
+                 "[default: linear; with cross-entropy a softmax]"),
     click.option("--hidden", type=int, metavar="N",
                  help="Hidden units of elm.  [default: 128]"),
     click.option("--start", metavar="DATA.npz|DATA.csv", type=type_path,
@@ -99,17 +101,22 @@ _LEARNING = (
                  metavar="last|bias|full|none|PLAN.toml",
                  help="What learns: the last layer, all biases, everything, nothing, or as a plan "
                  "file says (with its own training rule)."),
-    click.option("--loss", type=click.Choice(["cross-entropy", "one-hot", "mse", "reconstruction"]),
-                 help="Of labels: cross-entropy, or the squared error against one-hot; mse of "
-                 "target vectors; reconstruction: mse of the sample itself, of an autoencoder.  "
-                 "[default: cross-entropy; one-hot for rls and elm]"),
+    click.option("--loss",
+                 type=click.Choice(["cross-entropy", "binary-cross-entropy", "one-hot", "mse",
+                                    "reconstruction", "reconstruction-cross-entropy"]),
+                 help="Of labels: cross-entropy of a softmax, binary-cross-entropy of a sigmoid, "
+                 "or one-hot, the squared error against a vector of one 1; mse of target vectors; "
+                 "of autoencoders, against the sample itself: reconstruction, mse, or "
+                 "reconstruction-cross-entropy, of a sigmoid and samples from 0 to 1.  [default: "
+                 "cross-entropy; one-hot for rls and elm]"),
     click.option("--metrics", is_flag=True,
                  help="Let the device count by label what it predicts, and how often right."),
     click.option("--fading", type=float,
                  help="How much less a prediction counts in that share with the next.  "
                  "[default: 0.99]"),
     click.option("--threshold", metavar="gaussian:Z|percentile:P|fixed:T",
-                 help="With --loss reconstruction: the error above which a sample is an anomaly.  "
+                 help="With --loss reconstruction or reconstruction-cross-entropy: the error "
+                 "above which a sample is an anomaly.  "
                  "[default: gaussian:3]"),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),

@@ -124,7 +124,7 @@ def render_network(
         "loss": LOSS,
         "labels": LABELS if LABELS in graph.tensors else None,
         "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
-        "skipped": 1 if plan.loss == "reconstruction" else -1 if plan.unlabelled else -2,
+        "skipped": 1 if plan.reconstructs else -1 if plan.unlabelled else -2,
         "follows": any(c["learning"] for c in sections["forward"] + sections["suffix"]),
         "pending": PENDING if PENDING in graph.tensors else None,
         "cache": _cache(graph),

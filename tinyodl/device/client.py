@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinyodl.data import encoded
+from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import (
@@ -122,6 +122,8 @@ class Client:
         """
         model = self._manifest.model
         values = _checked("x", x, model.input_shape, "float32")
+        if self._manifest.plan.loss == "reconstruction-cross-entropy":
+            check_fractions(values.reshape(1, -1), "x")
         forward = self._manifest.macs.forward if model.input_by_rows else 0
         self._upload(Buffer.INPUT, encoded(values, model), self._compute_seconds(forward))
         if target is not None:

@@ -25,7 +25,7 @@ from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.update_plan import Loss, UpdatePlan
 from tinyodl.watching import Seen
 
 Precision = Literal["float32", "int8"]
@@ -46,7 +46,7 @@ class Changes:
     any_label: bool = False  # the outputs stand for labels as they come
     seed: int = 0  # of the head's weights
     start: Start | None = None  # what the head's last layer has learned from
-    reconstructs: bool = False  # an autoencoder: of the samples to start from the errors are wanted
+    reconstruction: Loss | None = None  # an autoencoder's, wanted of the samples to start from
     softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
@@ -91,10 +91,12 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     head that cannot be.
     """
     made = _prepared(path, changes)
-    if not (changes.reconstructs and changes.start):
+    if not (changes.reconstruction and changes.start):
         return made
     samples = changes.start.samples
-    errors = reconstruction_errors(made.data, made.graph, samples, str(path))
+    errors = reconstruction_errors(
+        made.data, made.graph, samples, changes.reconstruction, str(path)
+    )
     return replace(made, errors=errors)
 
 

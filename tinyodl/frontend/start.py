@@ -24,13 +24,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tinyodl.data import load_inputs, load_labelled
+from tinyodl.data import check_fractions, load_inputs, load_labelled
 from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
+from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
+from tinyodl.update_plan import Loss
 from tinyodl.watching import Seen
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
@@ -112,12 +114,18 @@ def started(
     return Started(made, p, Seen(features, of), seen, labels)
 
 
-def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str) -> Array:
-    """The mean squared error of each sample's reconstruction by an autoencoder; without labels."""
+def reconstruction_errors(
+    data: bytes, graph: Graph, samples: Path, loss: Loss, source: str
+) -> Array:
+    """The loss of each sample's reconstruction by an autoencoder; without labels."""
     shapes = {name: graph.shape(name) for name in graph.inputs}
     inputs = load_inputs(samples, shapes, (1, 1))
-    model = ending_at(read_model(Path(source), data), graph.outputs[0], source)
+    binary = loss == "reconstruction-cross-entropy"
+    ends = sigmoid_logits(graph, loss) if binary else graph.outputs[0]
+    model = ending_at(read_model(Path(source), data), ends, source)
     [x] = inputs.values()
+    if binary:
+        check_fractions(x, f"{samples}: x")
     made = _features(model, inputs, len(x)).astype(np.float64)
     given = x.reshape(len(x), -1).astype(np.float64)
     if made.shape != given.shape:
@@ -125,8 +133,8 @@ def reconstruction_errors(data: bytes, graph: Graph, samples: Path, source: str)
             f"{source}: its output has {made.shape[1]} values and its input {given.shape[1]}; loss "
             "reconstruction compares one with the other"
         )
-    errors: Array = ((made - given) ** 2).mean(axis=1)
-    return errors
+    errors: Array = (np.logaddexp(0, made) - made * given) if binary else (made - given) ** 2
+    return np.asarray(errors.mean(axis=1))
 
 
 def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:

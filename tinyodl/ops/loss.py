@@ -1,13 +1,16 @@
-"""Losses of one sample: softmax cross-entropy on logits, and the mean squared error.
+"""Losses of one sample: softmax and binary cross-entropy on logits, and the mean squared error.
 
-    CrossEntropy        loss = log sum exp z - z[label]      gz = softmax(z) - onehot(label)
-    MeanSquaredError    loss = mean (y - t)^2                gy = 2 (y - t) / n
-    OneHotSquaredError  the same with t = onehot(label)
+    CrossEntropy              loss = log sum exp z - z[label]       gz = softmax(z) - onehot(label)
+    BinaryCrossEntropy        loss = mean (log(1 + e^z) - z t)      gz = (sigmoid(z) - t) / n
+    MeanSquaredError          loss = mean (y - t)^2                 gy = 2 (y - t) / n
+    OneHotBinaryCrossEntropy
+    and OneHotSquaredError    the same with t = onehot(label)
 
 With the attribute `in_use` only the outputs that have a label take part, the first of them; the
 gradient of the others is 0.
 
-The same values as PyTorch's cross_entropy and mse_loss on a batch of one.
+The same values as PyTorch's cross_entropy, binary_cross_entropy_with_logits and mse_loss on a batch
+of one.
 """
 
 from __future__ import annotations
@@ -43,13 +46,18 @@ def _gradient_of_label(function: str, node: Node, graph: Graph) -> Call:
     return Call(f"{function}_gradient_in_use_f32", (size, Symbol("in_use"), *operands))
 
 
-def _squared_error(function: str, node: Node, graph: Graph) -> Call:
+def _of_target(function: str, node: Node, graph: Graph) -> Call:
     y, target = node.inputs
     return Call(function, (graph.tensor(y).size, Ref(y), Ref(target), Ref(node.outputs[0])))
 
 
 for _name, _function, _kernel in (
     ("CrossEntropy", "cross_entropy", "cross_entropy_f32.h"),
+    (
+        "OneHotBinaryCrossEntropy",
+        "one_hot_binary_cross_entropy",
+        "binary_cross_entropy_f32.h",
+    ),
     ("OneHotSquaredError", "one_hot_squared_error", "mean_squared_error_f32.h"),
 ):
     _loss, _gradient = (
@@ -58,19 +66,13 @@ for _name, _function, _kernel in (
     )
     register(Operator(_name, _loss, _kernel, shape=_scalar))
     register(Operator(f"{_name}Gradient", _gradient, _kernel, in_place=(0,)))
-register(
-    Operator(
-        "MeanSquaredError",
-        shape=_scalar,
-        call=partial(_squared_error, "mean_squared_error_f32"),
-        kernel="mean_squared_error_f32.h",
+for _name, _function in (
+    ("BinaryCrossEntropy", "binary_cross_entropy"),
+    ("MeanSquaredError", "mean_squared_error"),
+):
+    _loss, _gradient = (
+        partial(_of_target, f"{_function}_f32"),
+        partial(_of_target, f"{_function}_gradient_f32"),
     )
-)
-register(
-    Operator(
-        "MeanSquaredErrorGradient",
-        call=partial(_squared_error, "mean_squared_error_gradient_f32"),
-        kernel="mean_squared_error_f32.h",
-        in_place=(0, 1),
-    )
-)
+    register(Operator(_name, _loss, f"{_function}_f32.h", shape=_scalar))
+    register(Operator(f"{_name}Gradient", _gradient, f"{_function}_f32.h", in_place=(0, 1)))

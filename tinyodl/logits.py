@@ -1,0 +1,36 @@
+"""Logits, which cross-entropy is of: what the Softmax or Sigmoid that ends a network reads."""
+
+from __future__ import annotations
+
+from tinyodl.errors import UserError
+from tinyodl.graph import Graph, Node
+
+
+def softmax_logits(graph: Graph) -> str:
+    """What a final Softmax over the whole output reads, or the output where there is none."""
+    node = _end(graph)
+    if node and node.op == "Softmax":
+        y = node.outputs[0]
+        if graph.shape(y)[node.attrs["axis"]] == graph.tensor(y).size:
+            return node.inputs[0]
+    return graph.outputs[0]
+
+
+def sigmoid_logits(graph: Graph, loss: str) -> str:
+    """What a final Sigmoid reads. Raises UserError, which names the loss, where there is none."""
+    node = _end(graph)
+    if node and node.op == "Sigmoid":
+        return node.inputs[0]
+    found = f"from {node.name!r} ({node.op})" if node else "from the input"
+    raise UserError(
+        f"loss {loss} is of a network that ends in a float32 Sigmoid, and the output of this one "
+        f"comes {found}; take another loss, or for labels --learner online --activation sigmoid"
+    )
+
+
+def _end(graph: Graph) -> Node | None:
+    """The node that makes the output, views and the rounding to integers aside."""
+    node = graph.producer.get(graph.outputs[0])
+    while node and node.op in ("Reshape", "QuantizeLinear", "DequantizeLinear"):
+        node = graph.producer.get(node.inputs[0])
+    return node
