@@ -1,0 +1,78 @@
+"""A generated network with what it computes beside learning, and what its tests share."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.hostnet import HostNet
+from tests.ops.test_recursive_least_squares import LAYER, dense
+from tinyodl.device.client import Client
+from tinyodl.device.protocol import Command, Flag, RefusedError, Status
+from tinyodl.resources import EXAMPLES
+from tinyodl.update_plan import UpdatePlan
+from tinyodl.watching import Seen, settings_of, watched
+
+RULES = {
+    "rls": {"optimizer": "rls", "loss": "one-hot"},
+    "sgd": {"learning_rate": 0.05},
+    "adam in batches": {"optimizer": "adam", "batch": 4},
+    "sigmoid": {"loss": "binary-cross-entropy", "learning_rate": 0.2},
+}
+
+
+class Watched(HostNet):
+    """A network with what a plan lets it compute beside learning."""
+
+    def __init__(self, graph, plan: UpdatePlan, folder: Path, seen: Seen | None = None) -> None:
+        self.settings = [setting.name for setting in settings_of(plan)]
+        super().__init__(graph, plan, folder, passes=[lambda g: watched(g, plan, seen)])
+        for name in ("net_ask", "net_learn"):
+            if plan.query:
+                getattr(self.library, name).restype = ctypes.c_float
+
+    @property
+    def flags(self) -> Flag:
+        return Flag(self.library.net_flags())
+
+    def ask(self, x) -> tuple[float, float, Flag]:
+        """(margin, threshold, flags)"""
+        self._write_sample(x)
+        above = ctypes.c_float()
+        margin = self.library.net_ask(ctypes.byref(above))
+        return margin, above.value, self.flags
+
+    def learn(self, label: int) -> float:
+        return self.library.net_learn(int(label))
+
+    def set(self, name: str, value: float) -> None:
+        held = (ctypes.c_float * len(self.settings)).in_dll(self.library, "net_settings")
+        held[self.settings.index(name)] = value
+
+    def state(self) -> dict[str, bytes]:
+        return {t.name: self.parameter(t.name).tobytes() for t in self.parameters}
+
+
+def net(folder, inputs=5, outputs=3, seen=None, rule="rls", **options) -> Watched:
+    plan = UpdatePlan(layers={LAYER: "weights"}, **{**RULES[rule], **options})
+    folder.mkdir(exist_ok=True)
+    after = "Sigmoid" if rule == "sigmoid" else "Identity"
+    return Watched(dense(folder, inputs, outputs, after=after), plan, folder / "net", seen)
+
+
+def person(number, part):
+    with np.load(EXAMPLES / "watch" / f"person{number}_{part}.npz") as data:
+        return data["x"].astype(np.float32), data["y"].astype(int)
+
+
+def index_of(session, name):
+    return [record.name for record in session.manifest.parameters].index(name)
+
+
+def refusal(client: Client, command: Command, body: bytes = b"") -> Status:
+    with pytest.raises(RefusedError) as error:
+        client._request(command, body)
+    return error.value.status
