@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,7 +16,7 @@ from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.feature_cache import BOOKS, cache_of
-from tinyodl.frontend import Changes, Prepared, Start, prepare
+from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.learners import Options, as_learner
 from tinyodl.manifest import (
@@ -114,19 +114,11 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
 
 def _changes(options: Options) -> Changes:
     samples = options.get("calibrate")
-    loss = options.get("loss", "cross-entropy")
     return Changes(
         output=options.get("output"),
         cut=options.get("cut"),
         taps=tuple(options.get("tap", ())),
-        head=options.get("head"),
-        head_at_zero=options.get("optimizer") == "rls" or options.get("learner") == "online",
-        head_standardized=options.get("learner") == "online" and not options.get("grow"),
-        grow=options.get("grow", False),
-        any_label="labels" in options,
-        reconstruction=loss if loss in RECONSTRUCTIONS else None,
-        softmax=options.get("learner") == "online" and loss == "cross-entropy",
-        head_sigmoid=options.get("activation") == "sigmoid",
+        head=_head(options),
         seed=options.get("seed", 0),
         start=_start(options),
         simplify=options.get("simplify", False),
@@ -136,16 +128,31 @@ def _changes(options: Options) -> Changes:
     )
 
 
+def _head(options: Options) -> Head | None:
+    if "head" not in options:
+        return None
+    online, grows = options.get("learner") == "online", options.get("grow", False)
+    return replace(
+        parse_head(options["head"]),
+        zero=online or options.get("optimizer") == "rls",
+        standardized=online and not grows,
+        sigmoid=options.get("activation") == "sigmoid",
+        grows=grows,
+    )
+
+
 def _start(options: Options) -> Start | None:
-    samples = options.get("start")
+    samples, loss = options.get("start"), options.get("loss", "cross-entropy")
     if not samples:
         return None
-    given: dict[str, float] = {}
-    if "start_weight" in options:
-        given["weight"] = options["start_weight"]
-    if "ridge" in options:
-        given["ridge"] = options["ridge"]
-    return Start(Path(samples), **given)
+    return Start(
+        Path(samples),
+        weight=options.get("start_weight", Start.weight),
+        ridge=options.get("ridge", Start.ridge),
+        softmax=options.get("learner") == "online" and loss == "cross-entropy",
+        any_label="labels" in options,
+        reconstruction=loss if loss in RECONSTRUCTIONS else None,
+    )
 
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:

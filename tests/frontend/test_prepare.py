@@ -26,7 +26,7 @@ from tests.hostnet import HostNet
 from tests.models import shared_only
 from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError, UserError
-from tinyodl.frontend import Changes, export_model, import_model, prepare, simplify
+from tinyodl.frontend import Changes, export_model, import_model, parse_head, prepare, simplify
 from tinyodl.ops import layers_of
 from tinyodl.update_plan import UpdatePlan
 
@@ -100,12 +100,12 @@ class TestCut:
 
 class TestHead:
     def test_behind_a_cut(self, tmp_path):
-        prepared = prepare(LENET, Changes(cut=FEATURES, head="dense:64,10"))
+        prepared = prepare(LENET, Changes(cut=FEATURES, head=parse_head("dense:64,10")))
         assert prepared.head == ("head.dense1", "head.dense2")
         assert computes_the_same(prepared, tmp_path).shape == (1, 10)
 
     def test_in_the_place_of_the_last_dense_layer(self, tmp_path):
-        prepared = prepare(LENET, Changes(head="dense:26"))
+        prepared = prepare(LENET, Changes(head=parse_head("dense:26")))
         assert computes_the_same(prepared, tmp_path).shape == (1, 26)
         last = prepared.graph.producer[prepared.graph.outputs[0]]
         assert last.inputs[0] == "/10/Relu_output_0"
@@ -120,7 +120,7 @@ class TestHead:
             nodes, last = [*nodes, node("Softmax", [last], "s")], "s"
         constants = {"w": weights(6, 3), "b": weights(3)}
         path = saved(model(nodes, ["N", 6], constants, output=last), tmp_path)
-        prepared = prepare(path, Changes(head="dense:5"))
+        prepared = prepare(path, Changes(head=parse_head("dense:5")))
         assert prepared.graph.producer[prepared.graph.outputs[0]].inputs[0] == "r"
         output = onnx.load_from_string(prepared.data).graph.output[0]
         assert output.type.tensor_type.shape.dim[0].dim_param == "N"
@@ -128,7 +128,7 @@ class TestHead:
     def test_on_an_embedding(self, tmp_path):
         nodes = [node("Conv", ["x", "w"], "c"), node("GlobalAveragePool", ["c"], "y")]
         path = saved(model(nodes, [1, 2, 5, 5], {"w": weights(4, 2, 3, 3)}), tmp_path)
-        prepared = prepare(path, Changes(head="dense:3"))
+        prepared = prepare(path, Changes(head=parse_head("dense:3")))
         assert computes_the_same(prepared, tmp_path).shape == (1, 3)
         assert prepared.graph.shape(prepared.graph.tensors["head.dense1.weight"].name) == (3, 4)
 
@@ -136,9 +136,13 @@ class TestHead:
     @pytest.mark.parametrize(
         "name, changes, features",
         [
-            ("omniglot_embed288", Changes(head="dense:20"), 288),
-            ("omniglot_embed288_bn", Changes(head="dense:64,20", simplify=True), 288),
-            ("mbv2_w035_f32", Changes(cut="GlobalAveragePool_96", head="dense:10"), 112),
+            ("omniglot_embed288", Changes(head=parse_head("dense:20")), 288),
+            ("omniglot_embed288_bn", Changes(head=parse_head("dense:64,20"), simplify=True), 288),
+            (
+                "mbv2_w035_f32",
+                Changes(cut="GlobalAveragePool_96", head=parse_head("dense:10")),
+                112,
+            ),
         ],
     )
     def test_on_the_embeddings_of_real_models(self, tmp_path, name, changes, features):
@@ -148,7 +152,9 @@ class TestHead:
 
     def test_weights_are_he_then_glorot_from_the_seed(self):
         def drawn(seed):
-            graph = prepare(LENET, Changes(cut=FEATURES, head="dense:64,10", seed=seed)).graph
+            graph = prepare(
+                LENET, Changes(cut=FEATURES, head=parse_head("dense:64,10"), seed=seed)
+            ).graph
             names = ("head.dense1.weight", "head.dense2.weight", "head.dense2.bias")
             return [graph.tensor(name).data for name in names]
 
@@ -162,7 +168,7 @@ class TestHead:
     @pytest.mark.parametrize("spec", ["dense", "dense:", "dense:0", "conv:3", "dense:3,,4", "10"])
     def test_specifications_that_are_none(self, spec):
         with pytest.raises(UserError, match="as dense:10 or dense:64,10"):
-            prepare(LENET, Changes(head=spec))
+            prepare(LENET, Changes(head=parse_head(spec)))
 
 
 class TestQuantized:
@@ -171,7 +177,7 @@ class TestQuantized:
     @pytest.mark.parametrize("kind", ["qdq", "qoperator uint8", "tf2onnx"])
     def test_a_head_in_the_place_of_the_last_dense_layer(self, tmp_path, kind):
         path = MADE[kind](tmp_path)
-        whole, prepared = import_model(path), prepare(path, Changes(head="dense:5"))
+        whole, prepared = import_model(path), prepare(path, Changes(head=parse_head("dense:5")))
         assert computes_the_same(prepared, tmp_path).shape == (1, 5)
         layers = [n.op for n in layers_of(prepared.graph)]
         assert layers == ["QLinearConv"] * (len(layers_of(whole)) - 1) + ["Gemm"]
@@ -187,7 +193,7 @@ class TestQuantized:
         if quantized:
             y = b.rounded(y, 0.1, 3)
         path = saved(b.built([1, 4, 5, 5], b.add("Flatten", y)), tmp_path)
-        prepared = prepare(path, Changes(head="dense:3"))
+        prepared = prepare(path, Changes(head=parse_head("dense:3")))
         assert prepared.graph.shape("head.dense1.weight") == (3, 4)
         assert [n.op for n in prepared.graph.nodes][:2] == [
             "QLinearAveragePool",
@@ -198,7 +204,7 @@ class TestQuantized:
     def test_a_convolution_of_a_map_is_an_embedding(self, tmp_path):
         nodes = [node("Conv", ["x", "w"], "y")]
         path = saved(model(nodes, [1, 2, 5, 5], {"w": weights(4, 2, 1, 1)}), tmp_path)
-        prepared = prepare(path, Changes(head="dense:3"))
+        prepared = prepare(path, Changes(head=parse_head("dense:3")))
         assert prepared.graph.shape("head.dense1.weight") == (3, 100)
 
     @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ class TestQuantized:
     @shared_only
     @pytest.mark.parametrize("name, features", [("mcunet_5fps", 160), ("mbv2_w035", 112)])
     def test_a_head_on_the_pooled_features_of_real_models(self, name, features):
-        prepared = prepare(SHARED / f"{name}_int8.onnx", Changes(head="dense:10"))
+        prepared = prepare(SHARED / f"{name}_int8.onnx", Changes(head=parse_head("dense:10")))
         assert prepared.graph.shape("head.dense1.weight") == (10, features)
         kinds = {n.op for n in layers_of(prepared.graph)[:-1]}
         assert kinds == {"QLinearConv"}
@@ -263,7 +269,7 @@ class TestProjects:
 
 
 def test_a_fresh_head_learns(tmp_path):
-    prepared = prepare(LENET, Changes(cut=FEATURES, head="dense:16,4"))
+    prepared = prepare(LENET, Changes(cut=FEATURES, head=parse_head("dense:16,4")))
     plan = UpdatePlan(layers=dict.fromkeys(prepared.head, "weights"), learning_rate=0.02)
     net = HostNet(prepared.graph, plan, tmp_path)
     losses = [net.train(image(LENET, step % 4), step % 4) for step in range(80)]

@@ -16,7 +16,7 @@ from tests.models import ROOT, shared_only
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl.codegen.network import render_network
-from tinyodl.frontend import Changes, prepare
+from tinyodl.frontend import Changes, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Quantization
 from tinyodl.memory.arena import live_bytes, plan_arena
 from tinyodl.memory.by_channels import by_channels, most_together, regions, with_regions
@@ -301,7 +301,9 @@ def test_generated_code_has_no_finding(tmp_path):
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda path: path.stem)
 def test_published_schemes_keep_their_bits(scheme, tmp_path):
     model = "mbv2_w035" if scheme.stem.startswith("mbv2") else "mcunet_5fps"
-    prepared = prepare(SHARED / f"{model}_int8.onnx", Changes(head="dense:10", check=False))
+    prepared = prepare(
+        SHARED / f"{model}_int8.onnx", Changes(head=parse_head("dense:10"), check=False)
+    )
     plan = load_plan(scheme)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)

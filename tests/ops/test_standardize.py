@@ -11,7 +11,7 @@ from onnx import helper
 from tests.frontend.models import model, node, norm, norm_node, saved, weights
 from tests.hostnet import HostNet
 from tinyodl.errors import UserError
-from tinyodl.frontend import Changes, prepare
+from tinyodl.frontend import Changes, Head, prepare
 from tinyodl.training import differentiate
 from tinyodl.update_plan import UpdatePlan
 
@@ -24,9 +24,8 @@ def online(folder, inputs, outputs, *, sigmoid=False, **rule):
     """A fresh standardised layer that begins at zero, on the sample itself."""
     flat = model([node("Identity", ["x"], "f"), node("Gemm", ["f", "w"], "y")],
                  ["N", inputs], {"w": weights(inputs, outputs)})  # fmt: skip
-    changes = Changes(head=f"dense:{outputs}", taps=("x",), head_at_zero=True,
-                      head_standardized=True, head_sigmoid=sigmoid)  # fmt: skip
-    prepared = prepare(saved(flat, folder), changes)
+    head = Head((outputs,), zero=True, standardized=True, sigmoid=sigmoid)
+    prepared = prepare(saved(flat, folder), Changes(head=head, taps=("x",)))
     layers = {HEAD: "weights", NORM: "statistics"}
     plan = UpdatePlan(layers=layers, learning_rate=0.05, **rule)
     return HostNet(prepared.under(plan), plan, folder / "net")

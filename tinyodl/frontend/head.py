@@ -49,8 +49,8 @@ class Head:
 
     `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
-    `sigmoid`: behind the last layer is one. `begun`: weight and bias of its first outputs; those
-    of the others are zero.
+    `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the model's
+    own last layer, the others at zero.
     """
 
     sizes: tuple[int | None, ...]
@@ -58,7 +58,7 @@ class Head:
     zero: bool = False
     standardized: bool = False
     sigmoid: bool = False
-    begun: tuple[Array, Array] | None = None
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def with_head(
     on: str,
     shape: Sequence[int],
     head: Head,
+    begun: tuple[Array, Array] | None,
     outputs: int,
     seed: int,
     source: str,
@@ -144,7 +145,8 @@ def with_head(
 ) -> Headed:
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
-    `outputs` is how many the model has now. No value is called as one is that computes something
+    `begun` are weight and bias of its first outputs, if it `grows`; `outputs` is how many the model
+    has now. No value is called as one is that computes something
     else in the model `before` all changes. Raises ModelError when the head would be beyond all
     measure.
     """
@@ -179,8 +181,8 @@ def with_head(
             standardized, x = _standardized(graph, x, features, names, fresh)
         if hashed:
             weight, bias = hashed_weights(seed, units, features)
-        elif last and head.begun:
-            weight, bias = _grown(head.begun, units, features, source)
+        elif last and begun:
+            weight, bias = _grown(begun, units, features, source)
         elif last and head.zero:
             weight = np.zeros((units, features), np.float32)
         else:

@@ -17,15 +17,15 @@ import onnx
 from tinyodl.errors import UserError
 from tinyodl.frontend.build import chosen_output, import_checked
 from tinyodl.frontend.cut import cut_model, ending_at
-from tinyodl.frontend.grow import LastLayer, last_layer
-from tinyodl.frontend.head import Head, Headed, classifier_input, parse_head, with_head
+from tinyodl.frontend.grow import last_layer
+from tinyodl.frontend.head import Head, Headed, classifier_input, with_head
 from tinyodl.frontend.load import load_model, model_bytes, read_model
 from tinyodl.frontend.passes import with_hashed_layer
 from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import CalibrationRecord
-from tinyodl.update_plan import Loss, UpdatePlan
+from tinyodl.update_plan import UpdatePlan
 from tinyodl.watching import Seen
 
 Precision = Literal["float32", "int8"]
@@ -38,16 +38,9 @@ class Changes:
     output: str | None = None
     cut: str | None = None
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
-    head: str | None = None
-    head_at_zero: bool = False  # its last layer
-    head_standardized: bool = False  # what that layer reads
-    head_sigmoid: bool = False  # what it makes
-    grow: bool = False  # begin with the weights of the model's last layer
-    any_label: bool = False  # the outputs stand for labels as they come
+    head: Head | None = None
     seed: int = 0  # of the head's weights
     start: Start | None = None  # what the head's last layer has learned from
-    reconstruction: Loss | None = None  # an autoencoder's, wanted of the samples to start from
-    softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
     calibrate: Path | None = None  # the samples for that
@@ -91,11 +84,11 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     head that cannot be.
     """
     made = _prepared(path, changes)
-    if not (changes.reconstruction and changes.start):
+    start = changes.start
+    if not (start and start.reconstruction):
         return made
-    samples = changes.start.samples
     errors = reconstruction_errors(
-        made.data, made.graph, samples, changes.reconstruction, str(path)
+        made.data, made.graph, start.samples, start.reconstruction, str(path)
     )
     return replace(made, errors=errors)
 
@@ -110,8 +103,8 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
         return Prepared(path, model_bytes(path), changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
-    last = last_layer(path, changes.output) if changes.grow else None
-    head = _head(changes, last)
+    head = changes.head
+    last = last_layer(path, changes.output) if head and head.grows else None
     original = model = read_model(path)
     output = changes.output
     classes = _classes(model, output, source) if head and None in head.sizes else 0
@@ -138,7 +131,8 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
     headed = None
     if head:
         shape = shape_of(model, on, source)
-        headed = with_head(model, on, shape, head, classes, changes.seed, source, original)
+        begun = (last.weight, last.bias) if last else None
+        headed = with_head(model, on, shape, head, begun, classes, changes.seed, source, original)
         model, output = headed.model, None
     data = model.SerializeToString(deterministic=True)
     loaded = load_model(path, data)
@@ -151,24 +145,12 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
     return made if headed is None else _with_head(made, headed, changes)
 
 
-def _head(changes: Changes, last: LastLayer | None) -> Head | None:
-    if changes.head is None:
-        return None
-    return replace(
-        parse_head(changes.head),
-        begun=(last.weight, last.bias) if last else None,
-        zero=changes.head_at_zero,
-        standardized=changes.head_standardized,
-        sigmoid=changes.head_sigmoid,
-    )
-
-
 def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared:
     """What is prepared, with what is special about its fresh head."""
     made = replace(prepared, head=headed.layers, standardized=headed.standardized)
     if changes.start:
         source = str(made.path)
-        layers = Layers(made.head[-1], headed.standardized, changes.softmax, changes.any_label)
+        layers = Layers(made.head[-1], headed.standardized)
         fit = started(headed.model, made.graph, layers, changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph

@@ -46,8 +46,6 @@ class Layers:
 
     dense: str
     standardized: str | None = None
-    softmax: bool = False
-    any_label: bool = False  # whether the outputs stand for labels as they come
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,9 @@ class Start:
     samples: Path
     weight: float = 0.1
     ridge: float = 1.0
+    softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
+    any_label: bool = False  # the outputs stand for labels as they come
+    reconstruction: Loss | None = None  # an autoencoder's, whose errors are wanted instead
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,13 @@ def started(
     gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
-    inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if layers.any_label else classes)
-    labels = tuple(np.unique(y).tolist()) if layers.any_label else ()
+    inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if start.any_label else classes)
+    labels = tuple(np.unique(y).tolist()) if start.any_label else ()
     if len(labels) > classes:
         raise UserError(
             f"{start.samples} has {len(labels)} labels; give --max-classes {len(labels)} or more"
         )
-    of = np.searchsorted(labels, y) if layers.any_label else y
+    of = np.searchsorted(labels, y) if start.any_label else y
     reads = norm.input[0] if norm else gemm.input[0]
     features = _features(ending_at(model, reads, source), inputs, len(y)).astype(np.float64)
     if norm:
@@ -104,7 +105,7 @@ def started(
     x = np.column_stack((features, np.ones(len(features))))
     p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
     targets = np.eye(classes)[of]
-    if layers.softmax:
+    if start.softmax:
         fitted = _softmax_fit(x, targets, len(labels) or classes, start.ridge / start.weight)
     else:
         fitted = start.weight * p @ x.T @ targets
