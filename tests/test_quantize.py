@@ -24,7 +24,7 @@ from tests.models import name as model_name
 from tests.projects import built
 from tinyodl import quantize
 from tinyodl.errors import DataError, ModelError, UserError
-from tinyodl.frontend import Changes, Prepared, export_model, prepare
+from tinyodl.frontend import Changes, Prepared, export_model, parse_head, prepare
 from tinyodl.graph import Quantization
 from tinyodl.manifest import load
 from tinyodl.update_plan import UpdatePlan
@@ -204,7 +204,7 @@ class TestWhatIsQuantised:
         assert prepared.calibration.steps is None
 
     def test_a_fresh_head_stays_float32_on_dequantised_features(self, samples):
-        prepared = int8(DIGITS, samples, head="dense:16,4")
+        prepared = int8(DIGITS, samples, head=parse_head("dense:16,4"))
         ops = [n.op for n in prepared.graph.nodes if n.op != "Reshape"]
         assert ops == ["QLinearConv", "DequantizeLinear", "Gemm", "Relu", "Gemm"]
         assert prepared.graph.shape(prepared.graph.outputs[0]) == (1, 4)

@@ -49,8 +49,8 @@ class Head:
 
     `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
-    `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the model's
-    own last layer, the others at zero.
+    `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the
+    model's own last layer, the others at zero.
     """
 
     sizes: tuple[int | None, ...]
