@@ -41,11 +41,15 @@ Samples = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Learner:
-    """A row of a table: options of `compile`; `started` ones are given the old persons' samples."""
+    """A row of a table: options of `compile`; `started` ones are given the old persons' samples.
+
+    So many samples of each of their classes are `remembered`: put into the cache before the stream.
+    """
 
     name: str
     options: Mapping[str, Any]
     started: bool = False
+    remembered: int = 0
 
 
 FLASH = {"cache_memory": "flash"}
@@ -60,6 +64,11 @@ WATCH_LEARNERS = (
     Learner("elm, 64 hidden, started", {"learner": "elm", "hidden": 64}, started=True),
     Learner("transfer, cache of 28", {"learner": "transfer", "cache": 28}),
     Learner("transfer, 700 in flash", {"learner": "transfer", "cache": 700, **FLASH}),
+    Learner(
+        "transfer, 1,400 in flash, half of them the others'",
+        {"learner": "transfer", "cache": 1400, **FLASH},
+        remembered=100,
+    ),
 )
 HAR_LEARNERS = (
     Learner("sgd, last layer, rate 0.01", {"learning_rate": 0.01}),
@@ -125,6 +134,13 @@ def _split(x: Array, y: Array, seed: int) -> tuple[Samples, Samples]:
     return (x[learn], y[learn]), (x[test], y[test])
 
 
+def _of_each(samples: Samples, count: int) -> Samples:
+    """The first so many samples of each class."""
+    x, y = samples
+    rows = np.concatenate([np.flatnonzero(y == c)[:count] for c in np.unique(y)])
+    return x[rows], y[rows]
+
+
 def run(task: Task) -> None:
     """Print a row for each learner; with a spread, over five seeds."""
     persons = list(task.persons)
@@ -144,15 +160,19 @@ def _row(task: Task, learner: Learner, folder: Path) -> str:
         folder.mkdir()
         np.savez(folder / "old.npz", x=task.old[0][0], y=task.old[0][1])
         options["start"] = folder / "old.npz"
+    first = _of_each(task.old[0], learner.remembered) if task.old and learner.remembered else None
     ram = tinyodl.plan(task.model, "nrf52840_dk", **options).ram.total
     project = folder / "project"
     tinyodl.compile(task.model, "host", project, **options)
     pio.build(project, load_board("host"))
     cells, old = [f"{ram:,}"], ["", ""]
     for number, splits in enumerate(task.persons.values()):
-        ordered = [_learned(project, *s, None, None if number else task.old) for s in splits]
+        old_too = None if number else task.old
+        ordered = [_learned(project, *s, None, old_too, first) for s in splits]
         every = splits if len(splits) > 1 else len(SEEDS) * splits
-        shuffled = [_learned(project, *s, seed, None) for s, seed in zip(every, SEEDS, strict=True)]
+        shuffled = [
+            _learned(project, *s, seed, None, first) for s, seed in zip(every, SEEDS, strict=True)
+        ]
         cells += [_spread([before for before, _, _ in ordered])]
         cells += [_spread([after for _, after, _ in ordered], bold=True)]
         cells += [_spread([after for _, after, _ in shuffled])]
@@ -173,6 +193,7 @@ def _learned(
     test: Samples,
     seed: int | None,
     old: tuple[Samples, Samples] | None,
+    first: Samples | None,
 ) -> tuple[float, float, list[float]]:
     """Accuracy on `test` before and after one pass over `learn`, and that on the old persons."""
     (project / "flash.bin").unlink(missing_ok=True)
@@ -184,7 +205,13 @@ def _learned(
                 seen.append(session.evaluate(*old[1]).accuracy or 0.0)
 
         look()
-        done = session.train(*learn, shuffle=seed, eval=test, run=Path(log) / "run")
+        settings = {}
+        if first:
+            session.train(*first, settings={"replay": 0}, run=Path(log) / "first")
+            settings = {"replay": session.manifest.plan.replay}
+        done = session.train(
+            *learn, shuffle=seed, eval=test, settings=settings, run=Path(log) / "run"
+        )
         look()
     assert done.accuracy_before is not None and done.accuracy_after is not None
     return done.accuracy_before, done.accuracy_after, seen

@@ -157,6 +157,30 @@ class TestReplay:
             session.client.restore()
             assert session.client.replay(1, Draw.UNIFORM).held == 5
 
+    def test_how_many_a_step_learns_from_is_a_setting(self, project):
+        """0: samples are kept, to be learned from later; at most 256."""
+        x, y = person(8)
+        with Session(project, "host") as session:
+            session.reset()
+            client = session.client
+            compiled = client.read_parameter(0)
+            assert client.setting("replay") == 8
+            client.setting("replay", 0)
+            for index in range(6):
+                client.train(x[index], int(y[index]))
+            np.testing.assert_array_equal(client.read_parameter(0), compiled)
+            assert client.replay(1, Draw.EPOCHS).held == 6
+            for samples, others in ((1, False), (3, True)):
+                client.setting("replay", samples)
+                books = parameter(session, feature_cache.BOOKS)
+                before = client.read_parameter(books)[feature_cache.RANDOM]
+                client.train(x[0], int(y[0]))
+                drawn = client.read_parameter(books)[feature_cache.RANDOM] != before
+                assert drawn == others
+            assert not np.array_equal(client.read_parameter(0), compiled)
+            with pytest.raises(DataError, match="give a number from 0 to 256"):
+                client.setting("replay", 257)
+
     def test_whatever_a_host_writes_into_the_cache_stays_within_it(self, project):
         x, y = person(8)
         random = np.random.default_rng(0)

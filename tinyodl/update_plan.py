@@ -35,6 +35,7 @@ Master = Literal["none", "int16", "float32"]
 CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
 Memory = Literal["ram", "flash"]
 
+MOST_REPLAYED = 256  # samples in the update of a step
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
 
@@ -156,7 +157,7 @@ class UpdatePlan(BaseModel):
     cache: int = Field(default=0, ge=0, le=32767)
     cache_policy: CachePolicy = "balanced"
     cache_memory: Memory = "ram"
-    replay: int = Field(default=1, ge=0)
+    replay: int = Field(default=1, ge=0, le=MOST_REPLAYED)
     master: Master = "int16"
     scaling: bool = True
     seed: int = 0

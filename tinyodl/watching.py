@@ -25,7 +25,7 @@ from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.ops.shared import Symbol
 from tinyodl.training import LOSS, SUM, state_name
-from tinyodl.update_plan import GUARD, QUERY, UpdatePlan
+from tinyodl.update_plan import GUARD, MOST_REPLAYED, QUERY, UpdatePlan
 
 MARGIN, SURE_FROM = "<query.margin>", "<query.threshold>"
 DRIFT, HELD = "<drift.seen>", "<guard.held>"
@@ -73,6 +73,9 @@ class Setting:
 def settings_of(plan: UpdatePlan) -> tuple[Setting, ...]:
     """The settings of what a plan lets the board compute, in the order of the protocol."""
     found: list[Setting] = []
+    if plan.cache:
+        most = float(MOST_REPLAYED) if plan.summed else 1.0
+        found.append(Setting("replay", plan.replay, 0.0, most))
     if plan.query:
         found.append(Setting("query", 1.0, 0.0, 1.0))
         found.append(Setting("least_trained", LEAST_TRAINED, 0.0, 1e6))

@@ -143,9 +143,9 @@ def render_network(
         if there and there["flash"]
     ]
     context["again"] = sections["recall"] or sections["retest"]
-    if context["in_flash"]:
-        kernels.add("flash.h")
-        context["kernels"] = sorted(kernels)
+    kernels |= {"flash.h"} if context["in_flash"] else set()
+    kernels |= {"flags.h"} if context["settings"] else set()
+    context["kernels"] = sorted(kernels)
     jinja = environment()
     files = {
         name: jinja.get_template(f"net/{name}.j2").render(context)

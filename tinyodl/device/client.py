@@ -59,6 +59,7 @@ class Client:
         Random, so that a reply left over from an earlier session is not taken for one of this.
         """
         self._transport = transport
+        self._replayed = manifest.plan.replay  # samples of the update of a step, as far as known
         self._manifest = manifest
         self._sequence = secrets.randbelow(0x10000) if sequence is None else sequence
         self._hello: Hello | None = None
@@ -244,7 +245,10 @@ class Client:
                 f"setting {name} = {value}: give a number from {record.least:g} to {record.most:g}"
             )
         body = protocol.setting_body(index, value)
-        return protocol.parse_rate(self._request(Command.SETTING, body))
+        is_now = protocol.parse_rate(self._request(Command.SETTING, body))
+        if name == "replay":
+            self._replayed = int(is_now)
+        return is_now
 
     def save(self) -> int:
         """Saves weights and optimiser state in the board's flash; the state's generation."""
@@ -333,7 +337,7 @@ class Client:
     def _learning_seconds(self) -> float:
         """Of all behind the forward pass: other samples of the cache and the guard's test too."""
         macs = self._manifest.macs
-        again = max(self._manifest.plan.replay - 1, 0) * self._manifest.replay_macs
+        again = max(self._replayed - 1, 0) * self._manifest.replay_macs
         every = macs.backward + macs.update + again + self._manifest.retest_macs
         return self._compute_seconds(every) + self._store_seconds()
 
