@@ -53,6 +53,7 @@ class Learner:
 
 
 FLASH = {"cache_memory": "flash"}
+SIGMOID = {"activation": "sigmoid"}
 
 WATCH_LEARNERS = (
     Learner("sgd, last layer, rate 0.02", {"learning_rate": 0.02}),
@@ -62,6 +63,8 @@ WATCH_LEARNERS = (
     Learner("rls, started, forgetting 0.99", {"learner": "rls", "forgetting": 0.99}, started=True),
     Learner("elm, 64 hidden", {"learner": "elm", "hidden": 64}),
     Learner("elm, 64 hidden, started", {"learner": "elm", "hidden": 64}, started=True),
+    Learner("online, started", {"learner": "online"}, started=True),
+    Learner("online, sigmoid, started", {"learner": "online", **SIGMOID}, started=True),
     Learner("transfer, cache of 28", {"learner": "transfer", "cache": 28}),
     Learner("transfer, 700 in flash", {"learner": "transfer", "cache": 700, **FLASH}),
     Learner(
@@ -77,6 +80,8 @@ HAR_LEARNERS = (
     Learner("rls, started, weight 1", {"learner": "rls", "start_weight": 1.0}, started=True),
     Learner("elm on the input, 128 hidden", {"learner": "elm", "tap": ["input"]}),
     Learner("elm on the input, started", {"learner": "elm", "tap": ["input"]}, started=True),
+    Learner("online, started", {"learner": "online"}, started=True),
+    Learner("online, sigmoid, started", {"learner": "online", **SIGMOID}, started=True),
     Learner("transfer, cache of 24", {"learner": "transfer", "cache": 24}),
     Learner("transfer, 600 in flash", {"learner": "transfer", "cache": 600, **FLASH}),
 )

@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 import tinyodl
 from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved, weights
 from tests.models import ROOT, WATCH, shared_only
+from tests.ops.test_standardize import stream
 from tests.test_learners import compiled, outputs, person
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl import runlog
@@ -21,6 +23,7 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Command, RefusedError
 from tinyodl.errors import DataError, UserError
+from tinyodl.frontend.start import cross_entropy_fit
 from tinyodl.kept import bin_edges
 from tinyodl.learners import as_learner
 from tinyodl.manifest import load
@@ -62,6 +65,35 @@ class TestLastLayer:
         held = {each.name: onnx.numpy_helper.to_array(each) for each in learned.initializer}
         scale, bias, mean, variance = (held[name] for name in norm.input[1:])
         assert (scale == 1).all() and (bias == 0).all() and mean.any() and variance.std() > 0
+
+    @pytest.mark.parametrize("by", ["softmax", "sigmoid"])
+    def test_it_starts_where_the_cross_entropy_is_least(self, by):
+        """No further from there than PyTorch's L-BFGS comes."""
+        x, labels = stream(6, 4, 300)
+        x = np.column_stack(((x - x.mean(0)) / x.std(0), np.ones(300)))
+        targets = np.eye(4)[labels]
+        given, wanted = torch.from_numpy(x), torch.from_numpy(targets)
+
+        def objective(w):
+            z = given @ w
+            losses = {
+                "softmax": lambda: torch.nn.functional.cross_entropy(z, wanted),
+                "sigmoid": lambda: torch.nn.functional.binary_cross_entropy_with_logits(z, wanted),
+            }
+            return losses[by]() + 2.0 / 300 / 2 * (w[:-1] ** 2).sum()
+
+        w = torch.zeros(7, 4, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
+
+        def closure():
+            optimizer.zero_grad()
+            value = objective(w)
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        fitted = torch.from_numpy(cross_entropy_fit(x, targets, by, 2.0))
+        assert objective(fitted).item() <= objective(w).item() + 1e-6
 
     def test_started_from_samples_it_computes_what_the_file_computes(self, tmp_path):
         old, new = person(9, "learn"), person(10, "learn")
@@ -430,8 +462,13 @@ class TestMistakes:
                 "not for loss binary-cross-entropy",
             ),
             (
-                {"learner": "online", "start": "x.npz", "loss": "binary-cross-entropy"},
-                "not sigmoid outputs; leave --start away",
+                {
+                    "learner": "online",
+                    "start": "x.npz",
+                    "loss": "one-hot",
+                    "activation": "sigmoid",
+                },
+                "not the squared error of sigmoids; leave --start away",
             ),
             ({"learner": "online", "ridge": 2.0}, "--ridge is for recursive least squares"),
             ({"threshold": "fixed:1"}, "--threshold is of the error of --loss reconstruction"),

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from pydantic import ValidationError
 
@@ -128,6 +128,12 @@ def _changes(options: Options) -> Changes:
     )
 
 
+_FITTED_BY: Mapping[str, Literal["softmax", "sigmoid"]] = {
+    "cross-entropy": "softmax",
+    "binary-cross-entropy": "sigmoid",
+}
+
+
 def _head(options: Options) -> Head | None:
     if "head" not in options:
         return None
@@ -149,7 +155,7 @@ def _start(options: Options) -> Start | None:
         Path(samples),
         weight=options.get("start_weight", Start.weight),
         ridge=options.get("ridge", Start.ridge),
-        softmax=options.get("learner") == "online" and loss == "cross-entropy",
+        by=_FITTED_BY.get(loss) if options.get("learner") == "online" else None,
         any_label="labels" in options,
         reconstruction=loss if loss in RECONSTRUCTIONS else None,
     )

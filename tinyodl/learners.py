@@ -205,10 +205,10 @@ def _activate(made: Options) -> None:
         made["loss"], made["activation"] = "binary-cross-entropy", "sigmoid"
     elif loss == "cross-entropy" and activation:
         raise UserError("--activation linear is for --loss one-hot; cross-entropy is of a softmax")
-    if "start" in made and made.get("activation") == "sigmoid":
+    if "start" in made and made.get("activation") == "sigmoid" and made["loss"] == "one-hot":
         raise UserError(
-            "--start fits a linear layer or a softmax, not sigmoid outputs; leave --start away, or "
-            "take --loss one-hot or cross-entropy without --activation sigmoid"
+            "--start fits linear outputs, or cross-entropy, and not the squared error of sigmoids; "
+            "leave --start away, or take --loss cross-entropy"
         )
 
 

@@ -9,7 +9,7 @@ device begins as if it had learned from all of them by recursive least squares, 
 much as `weight` samples of the stream.
 
 A standardisation in front of the layer begins with the mean and the variance of the samples, and X~
-are then standardised. With a softmax behind it (w, b) are where
+are then standardised. With the cross-entropy of a softmax or of sigmoids behind it (w, b) are where
 
     weight * the sum over the samples of the cross-entropy + ridge / 2 |w|^2
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -55,7 +56,7 @@ class Start:
     samples: Path
     weight: float = 0.1
     ridge: float = 1.0
-    softmax: bool = False  # by the cross-entropy of its softmax, not by least squares
+    by: Literal["softmax", "sigmoid"] | None = None  # their cross-entropy, not least squares
     any_label: bool = False  # the outputs stand for labels as they come
     reconstruction: Loss | None = None  # an autoencoder's, whose errors are wanted instead
 
@@ -105,8 +106,10 @@ def started(
     x = np.column_stack((features, np.ones(len(features))))
     p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
     targets = np.eye(classes)[of]
-    if start.softmax:
-        fitted = _softmax_fit(x, targets, len(labels) or classes, start.ridge / start.weight)
+    if start.by:
+        in_use = len(labels) or classes
+        fitted = cross_entropy_fit(x, targets[:, :in_use], start.by, start.ridge / start.weight)
+        fitted = np.pad(fitted, ((0, 0), (0, classes - in_use)))
     else:
         fitted = start.weight * p @ x.T @ targets
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
@@ -138,21 +141,32 @@ def reconstruction_errors(
     return np.asarray(errors.mean(axis=1))
 
 
-def _softmax_fit(x: Array, targets: Array, in_use: int, ridge: float) -> Array:
-    """The weights (inputs + 1, outputs), of which those of outputs without a label stay zero."""
-    count = len(x)
+def cross_entropy_fit(
+    x: Array, targets: Array, by: Literal["softmax", "sigmoid"], ridge: float
+) -> Array:
+    """The weights (inputs + 1, outputs) that make cross-entropy and ridge / 2 |w|^2 least.
+
+    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is that of the bias.
+    The cross-entropy of a sample is that of a softmax, or the mean of those of all sigmoids.
+    """
+    count, outputs = targets.shape
+    each = count if by == "softmax" else count * outputs
+    bound = 0.5 if by == "softmax" else 0.25  # of the curvature in z
     penalty = np.full((x.shape[1], 1), ridge / count)
     penalty[-1] = 0.0
-    rate = 1 / (0.5 * np.linalg.eigvalsh(x.T @ x / count)[-1] + ridge / count)
-    w = ahead = np.zeros((x.shape[1], in_use))
+    rate = 1 / (bound * np.linalg.eigvalsh(x.T @ x / each)[-1] + ridge / count)
+    w = ahead = np.zeros((x.shape[1], outputs))
     for step in range(STEPS):
         z = x @ ahead
-        p = np.exp(z - z.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        next_w = ahead - rate * (x.T @ (p - targets[:, :in_use]) / count + penalty * ahead)
+        if by == "softmax":
+            p = np.exp(z - z.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+        else:
+            p = 0.5 * (1 + np.tanh(0.5 * z))
+        next_w = ahead - rate * (x.T @ (p - targets) / each + penalty * ahead)
         ahead = next_w + step / (step + 3) * (next_w - w)
         w = next_w
-    return np.pad(w, ((0, 0), (0, targets.shape[1] - in_use)))
+    return w
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:
