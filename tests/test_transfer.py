@@ -300,6 +300,17 @@ class TestFlash:
             with pytest.raises(RefusedError, match="cache holds no sample"):
                 self.held(session)
 
+    def test_weights_that_are_no_numbers_cost_no_samples(self, project, tmp_path):
+        x, y = person(8)
+        with Session(project, "host") as session:
+            session.reset()
+            compiled = session.client.read_parameter(0)
+            rate = {"learning_rate": 1e30, "limit": 40}
+            with pytest.raises(UserError, match="back at the weights of the ONNX file"):
+                session.train(x, y, **rate, run=tmp_path / "run")
+            np.testing.assert_array_equal(session.client.read_parameter(0), compiled)
+            assert self.held(session) >= 1
+
     def test_a_restore_brings_weights_back_and_keeps_the_samples(self, project):
         with Session(project, "host") as session:
             session.reset()

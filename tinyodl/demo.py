@@ -17,7 +17,8 @@ from tinyodl.learners import Options
 from tinyodl.manifest import Manifest
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import RECORD_NAME, Run, read
-from tinyodl.stream import OnProgress, Session
+from tinyodl.running import OnProgress
+from tinyodl.stream import Session
 
 MODEL = EXAMPLES / "watch" / "watch_cnn_c7.onnx"
 PERSON = 8

@@ -6,6 +6,7 @@ that was cut off at any byte can still be read: an unfinished last line is left 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -390,6 +391,11 @@ def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:
         ms=sum(replay.ms for replay in replays),
         mj=sum(energies) if len(energies) == len(replays) else None,
     )
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is none."""
+    return value if math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -8,28 +8,25 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, cast
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyodl import __version__, data, runlog
 from tinyodl import manifest as manifest_file
-from tinyodl.asking import Asking, Exchange, answers
+from tinyodl.asking import Asking, answers
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
+from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
-from tinyodl.errors import BoardError, UserError
+from tinyodl.errors import UserError
 from tinyodl.graph import Array
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
@@ -40,43 +37,13 @@ from tinyodl.runlog import (
     PHASES,
     Evaluation,
     Radio,
-    Replay,
     RunLog,
     RunLogError,
     RunRecord,
     RunSummary,
-    Step,
+    finite,
 )
-from tinyodl.update_plan import LABELLED
-
-Stage = Literal["before", "learning", "after"]
-Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
-
-_DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
-_MOST_BATCHES = 256  # that the board takes in a request
-_CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a session is: `done` of `total` samples of a stage, with the share right so far."""
-
-    stage: Stage
-    done: int
-    total: int
-    accuracy: float | None
-
-
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A sample's place in the stream."""
-
-    step: int
-    epoch: int
-    sample: int
+from tinyodl.running import DRAWS, OnProgress, Order, Place, Progress, Run, Stage, order_of
 
 
 class Session:
@@ -142,11 +109,12 @@ class Session:
         DataError calls the data.
         """
         samples = data.check(x, y, self.manifest, source)
-        return self._evaluate(samples, "after", Wish(), progress)
+        return self.evaluate_samples(samples, "after", Wish(), progress)
 
-    def _evaluate(
+    def evaluate_samples(
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
     ) -> Evaluation:
+        """The same for samples that are checked; `wish` may end it."""
         known = self.labels()
         of_all = known is None or self.manifest.plan.reconstructs
         names = None if known is None else sorted({*known, *samples.y[samples.y >= 0].tolist()})
@@ -156,7 +124,7 @@ class Session:
         right, judged = 0, 0
         for index in range(len(samples)):
             wish.check()
-            reply = self.client.evaluate(samples.x[index], self._target(samples, index))
+            reply = self.client.evaluate(samples.x[index], self.target(samples, index))
             label = None if known is None else int(samples.y[index])
             if of_all or (known is not None and label in known):
                 losses.append(reply.loss)
@@ -171,7 +139,7 @@ class Session:
         open_ended = self.manifest.plan.labels is not None
         return Evaluation(
             samples=len(samples),
-            loss=_finite(sum(losses) / len(losses)) if losses else None,
+            loss=finite(sum(losses) / len(losses)) if losses else None,
             accuracy=right / judged if judged else None,
             confusion=tuple(map(tuple, confusion.tolist())) if names is not None else None,
             labels=tuple(names) if open_ended and names is not None else None,
@@ -230,8 +198,8 @@ class Session:
         for name, value in {"epochs": epochs, "limit": limit}.items():
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}, needed is at least 1")
-        if draw not in _DRAWS:
-            raise UserError(f"draw is {draw!r}: give {', '.join(_DRAWS)}")
+        if draw not in DRAWS:
+            raise UserError(f"draw is {draw!r}: give {', '.join(DRAWS)}")
         if draw != "epochs" and not self.manifest.plan.cache:
             raise UserError("the project keeps no cache to draw from: compile it with --cache N")
         if shuffle is not None and shuffle < 0:
@@ -267,13 +235,13 @@ class Session:
             linked=linked_firmware(self.project, self.board),
         )
         streamed = 1 if self.manifest.plan.cache else epochs
-        order = list(_order(len(samples), streamed, limit, shuffle))
+        order = list(order_of(len(samples), streamed, limit, shuffle))
         self._check_room(samples, order)
         log = RunLog(folder, record, self.manifest)
         asking = Asking(self.client, answering) if answering else None
         try:
             with interruptible() as wish:
-                self._run(log, samples, order, tested, wish, progress, asking)
+                Run(self, log, samples, order, tested, wish, progress, asking).all()
         except Interrupted:
             log.update(status="interrupted", saved=bool(log.steps) and self.save())
         except RunLogError as error:
@@ -293,85 +261,7 @@ class Session:
         log.close()
         return runlog.summarize(log.record, log.steps, folder)
 
-    def _run(
-        self,
-        log: RunLog,
-        samples: Samples,
-        order: list[_Place],
-        tested: Samples | None,
-        wish: Wish,
-        progress: OnProgress | None,
-        asking: Asking | None,
-    ) -> None:
-        if tested is not None:
-            log.update(before=self._evaluate(tested, "before", wish, progress))
-        slots = self.manifest.plan.cache
-        total = len(order) + (log.record.epochs - 1) * slots
-        right, judged = 0, 0
-        for place in order:
-            wish.check()
-            step = self._learn(samples, place, len(order), asking)
-            log.step(step)
-            if step.loss is None and step.learned and not step.unlabelled:
-                raise self._diverged(f"at step {place.step + 1}")
-            judged += step.label is not None
-            right += step.label is not None and step.predicted == step.label
-            accuracy = right / judged if judged else None
-            if progress:
-                progress(Progress("learning", place.step + 1, total, accuracy))
-        for epoch in range(1, log.record.epochs if slots else 1):
-            self._replay_epoch(log, epoch, wish)
-            if progress:
-                progress(Progress("learning", len(order) + epoch * slots, total, accuracy))
-        settled = self.client.settle()
-        log.update(metrics=self.metrics())
-        if asking is not None:
-            log.update(query=asking.record())
-        if settled:
-            log.update(settled="returned" if Flag.RETURNED in settled else "kept")
-        log.update(saved=self.save(), stack_used=self.client.statistics().stack_used)
-        if tested is not None:
-            log.update(after=self._evaluate(tested, "after", wish, progress))
-        log.update(status="done")
-
-    def _learn(
-        self, samples: Samples, place: _Place, total: int, asking: Asking | None = None
-    ) -> Step:
-        counted = self._instructions()
-        exchange: Exchange | None = None
-        try:
-            if asking is not None:
-                exchange = asking.step(samples, place.sample)
-                reply = exchange.reply
-            else:
-                target = self._target(samples, place.sample)
-                reply = self.client.train(samples.x[place.sample], target)
-        except BoardError as error:
-            raise BoardError(
-                f"step {place.step + 1} of {total} (sample {place.sample} of {samples.source}): "
-                f"{error}"
-            ) from error
-        nameless = not self._mse and int(samples.y[place.sample]) < 0
-        now = self._instructions()
-        cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
-        spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
-        return Step(
-            step=place.step,
-            epoch=place.epoch,
-            sample=place.sample,
-            label=None if self._mse or nameless else int(samples.y[place.sample]),
-            unlabelled=nameless and self.manifest.plan.loss in LABELLED,
-            predicted=None if self._mse else reply.predicted,
-            loss=_finite(reply.loss),
-            cycles=cycles,
-            instructions=cast("tuple[int, int, int] | None", spent),
-            ms=self.meter.ms(sum(cycles)),
-            mj=self.meter.mj(sum(cycles)),
-            flags=int(reply.flags),
-            **({} if exchange is None else exchange.logged()),
-        )
-
-    def _check_room(self, samples: Samples, order: list[_Place]) -> None:
+    def _check_room(self, samples: Samples, order: list[Place]) -> None:
         """Raises UserError where the samples have more labels than there are free outputs."""
         known = self.labels()
         if self.manifest.plan.labels is None or known is None:
@@ -385,60 +275,6 @@ class Session:
                 f"{outputs - len(known)} of its {outputs} outputs are free; compile with "
                 f"--max-classes {len(known) + len(new)} or more"
             )
-
-    def _replay_epoch(self, log: RunLog, epoch: int, wish: Wish) -> None:
-        """As many samples as the cache holds, in requests of about a second."""
-        draw = _DRAWS[log.record.draw or "epochs"]
-        counted = self._instructions()
-        done: list[Replayed] = []
-        while not done or sum(reply.samples for reply in done) < done[-1].held:
-            wish.check()
-            left = done[-1].held - sum(reply.samples for reply in done) if done else None
-            done.append(self.client.replay(self._batches(left), draw))
-        now = self._instructions()
-        samples = sum(reply.samples for reply in done)
-        cycles = (
-            sum(reply.cycles_forward for reply in done),
-            sum(reply.cycles_backward for reply in done),
-            sum(reply.cycles_update for reply in done),
-        )
-        spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
-        loss = _finite(sum(reply.loss * reply.samples for reply in done) / samples)
-        replay = Replay(
-            epoch=epoch,
-            samples=samples,
-            held=done[-1].held,
-            loss=loss,
-            cycles=cycles,
-            instructions=cast("tuple[int, int, int] | None", spent),
-            ms=self.meter.ms(sum(cycles)),
-            mj=self.meter.mj(sum(cycles)),
-            flags=int(functools.reduce(operator.or_, (reply.flags for reply in done))),
-        )
-        log.update(replays=(*log.record.replays, replay))
-        if loss is None:
-            raise self._diverged(f"in epoch {epoch + 1}")
-
-    def _batches(self, left: int | None) -> int:
-        """Updates for the next request: about a second, and no more than `left` samples need."""
-        plan, macs = self.manifest.plan, self.manifest.macs.update
-        macs += plan.batch * self.manifest.replay_macs
-        second = int(self.meter.clock_hz / (_CYCLES_PER_MAC * max(macs, 1)))
-        needed = -(-(plan.cache if left is None else left) // plan.batch)
-        return max(1, min(second, needed, _MOST_BATCHES))
-
-    def _diverged(self, where: str) -> UserError:
-        """The board must not keep weights that are not numbers: take it back to good ones."""
-        if self.client.hello().generation:
-            self.client.restore()
-            back = "the weights in its store"
-        else:
-            self.client.reset()
-            back = "the weights of the ONNX file"
-        return UserError(
-            f"the loss {where} is not a finite number: the learning rate is too high "
-            f"for this model and data; give a smaller --lr (the board is back at {back})"
-        )
 
     def save(self) -> bool:
         """Save the weights in the board's store, which it takes up again when it starts.
@@ -465,7 +301,7 @@ class Session:
 
         None for a loss without labels.
         """
-        if self._mse:
+        if self.manifest.plan.loss == "mse":
             return None
         if self.manifest.plan.labels is None:
             return tuple(range(self.manifest.classes or 0))
@@ -501,31 +337,15 @@ class Session:
 
     # Details
 
-    @property
-    def _mse(self) -> bool:
-        return self.manifest.plan.loss == "mse"
+    def target(self, samples: Samples, index: int) -> int | NDArray[np.float32]:
+        """What a sample is learned with: its label, or for loss mse its target."""
+        is_mse = self.manifest.plan.loss == "mse"
+        return samples.y[index] if is_mse else int(samples.y[index])
 
-    def _target(self, samples: Samples, index: int) -> int | NDArray[np.float32]:
-        return samples.y[index] if self._mse else int(samples.y[index])
-
-    def _instructions(self) -> tuple[int, ...] | None:
+    def instructions(self) -> tuple[int, ...] | None:
         """Instructions so far by phase; only virtual boards can tell."""
         counters = getattr(self._transport, "counters", None)
         if counters is None:
             return None
         counts = counters()
         return tuple(counts[phase].instructions for phase in PHASES)
-
-
-def _order(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[_Place]:
-    random = None if shuffle is None else np.random.default_rng(shuffle)
-    step = 0
-    for epoch in range(epochs):
-        rows = np.arange(count) if random is None else random.permutation(count)
-        for row in rows[:limit]:
-            yield _Place(step, epoch, int(row))
-            step += 1
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

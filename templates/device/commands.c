@@ -434,11 +434,11 @@ static command_status setting(command_exchange *exchange)
 
 static command_status reset(command_exchange *exchange)
 {
+    if (exchange->length == 1 && exchange->body[0] > 1)
+        return fail(exchange, STATUS_RANGE, 1);
 #ifdef NET_FLASH
-    if (net_forget() < 0)
+    if ((exchange->length == 0 || exchange->body[0] == 0) && net_forget() < 0)
         return fail(exchange, STATUS_STORE, 0);
-#else
-    (void)exchange;
 #endif
     net_reset();
     session.asked = 0;
@@ -522,7 +522,7 @@ static const struct {
     [COMMAND_STATISTICS] = {0, 0},
     [COMMAND_SAVE] = {0, 0},
     [COMMAND_RESTORE] = {0, 0},
-    [COMMAND_RESET] = {0, 0},
+    [COMMAND_RESET] = {0, 1},
     [COMMAND_REBOOT] = {0, 0},
     [COMMAND_REPLAY] = {4, 4},
     [COMMAND_SETTING] = {4, 8},

@@ -388,7 +388,9 @@ def test_reset_goes_back_to_the_compiled_weights(server: Server) -> None:
     server.replies(write(1, SAMPLE))
     server.replies(train(2, 0))
     assert server.state() != compiled
-    assert server.ask(Command.RESET, 3).status is Status.OK
+    reply = server.ask(Command.RESET, 3, b"\x02")
+    assert (reply.status, reply.detail) == (Status.RANGE, 1)
+    assert server.ask(Command.RESET, 4).status is Status.OK
     assert server.state() == compiled
     assert parse_hello(server.ask(Command.HELLO, 4, hello_body()).body).steps == 0
 
@@ -424,7 +426,7 @@ def test_the_reserved_byte_is_zero(server: Server) -> None:
         (Command.STATISTICS, 1),
         (Command.SAVE, 1),
         (Command.RESTORE, 1),
-        (Command.RESET, 1),
+        (Command.RESET, 2),
         (Command.REBOOT, 1),
     ],
 )

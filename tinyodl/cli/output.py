@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from tinyodl.report.figures import percent
-from tinyodl.stream import OnProgress, Progress
+from tinyodl.running import OnProgress, Progress
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 

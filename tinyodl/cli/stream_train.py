@@ -17,7 +17,7 @@ from tinyodl.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from tinyodl.stream import Order
+    from tinyodl.running import Order
 
 
 @click.command("stream-train")

@@ -258,12 +258,13 @@ class Client:
         """Goes back to the last saved state."""
         return protocol.parse_restored(self._request(Command.RESTORE, seconds=STORE_SECONDS))
 
-    def reset(self) -> None:
+    def reset(self, *, forget: bool = True) -> None:
         """Goes back to the weights in the ONNX file. What is in the store stays there.
 
-        A cache of features is emptied, in flash too.
+        A cache of features is emptied; in flash only to `forget`.
         """
-        self._request(Command.RESET, seconds=ANSWER_SECONDS + self._store_seconds())
+        seconds = ANSWER_SECONDS + self._store_seconds()
+        self._request(Command.RESET, b"" if forget else b"\x01", seconds=seconds)
 
     # Requests
 
