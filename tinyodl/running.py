@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from tinyodl.asking import Asking, Exchange
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, Replayed
+from tinyodl.energy import Meter
 from tinyodl.errors import BoardError, UserError
+from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
+from tinyodl.metrics import Metrics
 from tinyodl.runlog import Evaluation, Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
-
-if TYPE_CHECKING:
-    from tinyodl.stream import Session
 
 Stage = Literal["before", "learning", "after"]
 Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
@@ -64,11 +64,31 @@ def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) ->
             step += 1
 
 
+class Learning(Protocol):
+    """What a run needs of its session."""
+
+    client: Client
+    manifest: Manifest
+    meter: Meter
+
+    def evaluate_samples(
+        self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
+    ) -> Evaluation: ...
+
+    def target(self, samples: Samples, index: int) -> int | Array: ...
+
+    def instructions(self) -> tuple[int, ...] | None: ...
+
+    def metrics(self) -> Metrics | None: ...
+
+    def save(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Run:
     """What `Session.train` does once all is checked: `order` is that of the streamed samples."""
 
-    session: Session
+    session: Learning
     log: RunLog
     samples: Samples
     order: list[Place]
