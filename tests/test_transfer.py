@@ -225,7 +225,6 @@ def test_a_cache_that_does_not_fit_names_itself_and_what_would(tmp_path):
     ("precision", "memory", "chip"),
     [
         ("float32", "ram", "nrf52840_dk"),
-        ("int8", "ram", "nrf52840_dk"),
         ("float32", "flash", "nrf52840_dk"),
         ("int8", "flash", "nucleo_f446re"),
     ],
