@@ -23,7 +23,11 @@ def person(number, part):
 
 
 def compiled(folder, board="host", **options):
-    tinyodl.compile(WATCH, board, folder, **options)
+    return flashed(WATCH, folder, board, **options)
+
+
+def flashed(path, folder, board="host", **options):
+    tinyodl.compile(path, board, folder, **options)
     tinyodl.flash(folder, port="host" if board == "host" else "virtual")
     return folder
 

@@ -17,15 +17,6 @@ from tinyodl.resources import EXAMPLES
 from tinyodl.select import choose
 from tinyodl.update_plan import UpdatePlan
 
-# Of a network with and without its BatchNormalization, the one that has it; and mcunet_5fps has
-# whatever mbv2_w035 has. Each takes GCC a minute.
-_NAMES = {path.stem for path in LARGE}
-TRAINED = [
-    path
-    for path in LARGE
-    if f"{path.stem}_bn" not in _NAMES and not path.stem.startswith("mbv2_w035")
-]
-
 OPTIMIZERS = {
     "sgd": lambda leaves, rate: torch.optim.SGD(leaves, rate),
     "momentum": lambda leaves, rate: torch.optim.SGD(leaves, rate, momentum=0.9),
@@ -127,7 +118,7 @@ def test_five_full_steps_of_every_shipped_model_agree_with_pytorch(tmp_path, pat
 
 
 @shared_only
-@pytest.mark.parametrize("path", TRAINED, ids=name)
+@pytest.mark.parametrize("path", LARGE, ids=name)
 def test_five_full_steps_of_every_large_model_agree_with_pytorch(tmp_path, path):
     five_full_steps(tmp_path, path)
 

@@ -225,6 +225,7 @@ def test_a_cache_that_does_not_fit_names_itself_and_what_would(tmp_path):
     ("precision", "memory", "chip"),
     [
         ("float32", "ram", "nrf52840_dk"),
+        ("int8", "ram", "nrf52840_dk"),
         ("float32", "flash", "nrf52840_dk"),
         ("int8", "flash", "nucleo_f446re"),
     ],
@@ -422,6 +423,8 @@ def test_options_that_clash(options, message):
         ({"learner": "transfer", "loss": "mse"}, "not for loss mse"),
         ({"learner": "rls", "cache": 5}, "not for optimizer rls"),
         ({"replay": 4}, "replay needs a cache"),
+        ({"cache_memory": "flash"}, "give --cache N"),
+        ({"guard_memory": "flash"}, "give --guard K"),
         ({"cache": 40_000}, "cache = 40000"),
         ({"cache": 5, "update": "none"}, "layers that learn, and none does"),
         ({"weight_decay": 0.1, "optimizer": "adam"}, "for optimizer sgd and momentum"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node
+from tinyodl.ops import looked_at
 
 
 def softmax_logits(graph: Graph) -> str:
@@ -30,7 +31,7 @@ def sigmoid_logits(graph: Graph, loss: str) -> str:
 
 def _end(graph: Graph) -> Node | None:
     """The node that makes the output, views and the rounding to integers aside."""
-    node = graph.producer.get(graph.outputs[0])
-    while node and node.op in ("Reshape", "QuantizeLinear", "DequantizeLinear"):
-        node = graph.producer.get(node.inputs[0])
+    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    while node and node.op in ("QuantizeLinear", "DequantizeLinear"):
+        node = graph.producer.get(looked_at(node.inputs[0], graph))
     return node

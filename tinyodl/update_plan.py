@@ -229,6 +229,10 @@ class UpdatePlan(BaseModel):
             raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
         if self.replay != 1 and not self.cache:
             raise ValueError("replay needs a cache to draw from: give --cache N")
+        if self.cache_memory == "flash" and not self.cache:
+            raise ValueError("cache_memory says where a cache is: give --cache N")
+        if self.guard_memory == "flash" and not self.guard:
+            raise ValueError("guard_memory says where a guard keeps its copy: give --guard K")
         if self.cache_memory == "flash" and self.cache_policy in ("ring", "reservoir"):
             raise ValueError(
                 f"in flash nothing is written over, as cache_policy {self.cache_policy} would; "

@@ -29,14 +29,16 @@ static inline void binary_cross_entropy_f32(int32_t n, const float *z, const flo
 }
 
 /* gz may be z's or t's own memory. */
-static inline void binary_cross_entropy_gradient_f32(int32_t n, const float *z, const float *t, float *gz)
+static inline void binary_cross_entropy_gradient_f32(int32_t n, const float *z, const float *t,
+                                                     float *gz)
 {
     for (int32_t i = 0; i < n; i++) {
         gz[i] = (sigmoid_f32(z[i]) - t[i]) / (float)n;
     }
 }
 
-static inline void one_hot_binary_cross_entropy_f32(int32_t n, const float *z, int32_t label, float *loss)
+static inline void one_hot_binary_cross_entropy_f32(int32_t n, const float *z, int32_t label,
+                                                    float *loss)
 {
     float sum = 0.0f;
     for (int32_t i = 0; i < n; i++) {
@@ -46,8 +48,8 @@ static inline void one_hot_binary_cross_entropy_f32(int32_t n, const float *z, i
 }
 
 /* gz may be z's own memory. */
-static inline void one_hot_binary_cross_entropy_gradient_f32(int32_t n, const float *z, int32_t label,
-                                                             float *gz)
+static inline void one_hot_binary_cross_entropy_gradient_f32(int32_t n, const float *z,
+                                                             int32_t label, float *gz)
 {
     for (int32_t i = 0; i < n; i++) {
         gz[i] = (sigmoid_f32(z[i]) - (i == label ? 1.0f : 0.0f)) / (float)n;
@@ -56,7 +58,8 @@ static inline void one_hot_binary_cross_entropy_gradient_f32(int32_t n, const fl
 
 /* Of the first `in_use` of n logits; the gradient of the others is 0. */
 static inline void one_hot_binary_cross_entropy_gradient_in_use_f32(int32_t n, int32_t in_use,
-                                                                    const float *z, int32_t label, float *gz)
+                                                                    const float *z, int32_t label,
+                                                                    float *gz)
 {
     one_hot_binary_cross_entropy_gradient_f32(in_use, z, label, gz);
     for (int32_t i = in_use; i < n; i++) {

@@ -83,9 +83,10 @@ static inline int32_t cache_find(uint32_t held, int32_t label, uint32_t n, const
 
 /* The slot for a sample of this class when all are in use, or -1.
  *
- * First: none. Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with the same
- * chance. Balanced (Chrysakis and Moens 2020): one of the class that has most slots makes room for
- * one of a class that has fewer, and within its class each sample is kept with the same chance. */
+ * First: none. Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with
+ * the same chance. Balanced (Chrysakis and Moens 2020): one of the class that has most slots makes
+ * room for one of a class that has fewer, and within its class each sample is kept with the same
+ * chance. */
 static inline int32_t cache_room(int32_t policy, uint32_t slots, int32_t classes, int32_t label,
                                  const int16_t *labels, int32_t *books)
 {
@@ -215,7 +216,7 @@ static inline int32_t cache_draw_next(uint32_t slots, uint32_t most, int16_t *se
     return (uint32_t)slot < most ? slot : 0;
 }
 
-/* Any sample of any class, in one of the first slots: each class that is there with the same chance. */
+/* Any sample of any class, in one of the first slots: each class there with the same chance. */
 static inline int32_t cache_draw_balanced(uint32_t first, int32_t classes, const int16_t *labels,
                                           int32_t *books)
 {

@@ -115,7 +115,7 @@ static inline int32_t features_slot(int32_t policy, int32_t slots, int32_t class
     return begun;
 }
 
-/* x: float32 with a scale, or int8 without. Returns what is negative where flash failed. */
+/* Returns what is negative where flash failed. */
 static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_t label,
                                  const float *real, const int8_t *x, float scale)
 {
@@ -140,6 +140,7 @@ static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_
     return failed ? failed : flash_write(FLASH_FEATURES, start, &mark, sizeof mark);
 }
 
+/* The sample that has come: float32 features, or int8 ones, and the others NULL. */
 static inline void features_keep(int32_t n, int32_t record, int32_t policy, int32_t slots,
                                  int32_t classes, int32_t label, const uint8_t *model,
                                  const float *real, const int8_t *x, int16_t *labels,
@@ -158,24 +159,6 @@ static inline void features_keep(int32_t n, int32_t record, int32_t policy, int3
     } else if ((uint32_t)books[CACHE_HELD] < (uint32_t)slots) {
         features_count(slot, label, labels, sequence, books);
     }
-}
-
-static inline void features_keep_i8(int32_t n, int32_t record, int32_t policy, int32_t slots,
-                                    int32_t classes, int32_t label, const uint8_t *model,
-                                    const int8_t *x, int16_t *labels, int16_t *sequence,
-                                    int32_t *books, int32_t *failed)
-{
-    features_keep(n, record, policy, slots, classes, label, model, NULL, x, labels, sequence, books,
-                  failed);
-}
-
-static inline void features_keep_f32(int32_t n, int32_t record, int32_t policy, int32_t slots,
-                                     int32_t classes, int32_t label, const uint8_t *model,
-                                     const float *x, int16_t *labels, int16_t *sequence,
-                                     int32_t *books, int32_t *failed)
-{
-    features_keep(n, record, policy, slots, classes, label, model, x, NULL, labels, sequence, books,
-                  failed);
 }
 
 /// Recalling and drawing ///

@@ -1,9 +1,9 @@
 /* The guard's memory: samples that are held back from training, to test parameters on.
  *
- * x: the features (f) that the first layer reads which changes. Of each of n classes the last `slots`
- * are held, as a cache keeps them: features (n, slots, f), int8 ones as they are, float32 ones with
- * their scales (n, slots); counts (n) of samples of each class so far. state: labelled samples since
- * the last that was held back.
+ * x: the features (f) that the first layer reads which changes. Of each of n classes the last ones
+ * are held, `slots` of them, as a cache keeps them: features (n, slots, f), int8 ones as they are,
+ * float32 ones with their scales (n, slots); counts (n) of samples of each class so far. state:
+ * labelled samples since the last that was held back.
  */
 #ifndef TINYODL_GUARD_I8_H
 #define TINYODL_GUARD_I8_H

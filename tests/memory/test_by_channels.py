@@ -131,7 +131,7 @@ def assert_same_bits(
     assert any((plain.parameter(kept) != value).any() for kept, value in begun.items())
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_the_bits_are_the_same(tmp_path_factory, seed):
     graph, plan = random_mobile(seed)

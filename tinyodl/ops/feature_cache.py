@@ -65,8 +65,9 @@ def _recall_call(node: Node, graph: Graph) -> Call:
 def _flash_keep_call(node: Node, graph: Graph) -> Call:
     x, *books = node.inputs
     sizes = (graph.tensor(x).size, record_bytes(node, graph), *_rule(node), _MODEL_ID)
-    operands: tuple[Argument, ...] = (Ref(x), *map(Ref, books), Symbol("&not_kept"))
-    return Call(_typed("features_keep", node, graph), (*sizes, *operands))
+    features = ("", x) if graph.tensor(x).dtype == "int8" else (x, "")
+    kept: tuple[Argument, ...] = tuple(map(Ref, (*features, *books)))
+    return Call("features_keep", (*sizes, *kept, Symbol("&not_kept")))
 
 
 def _flash_recall_call(node: Node, graph: Graph) -> Call:
