@@ -58,24 +58,26 @@ def symbol(elf: Path, name: str) -> tuple[int, int]:
 
 @contextmanager
 def qemu(elf: Path, folder: Path) -> Iterator[Machine]:
-    ends = {name: folder / name for name in ("line", "monitor")}
-    chardevs = [f"unix:{path},server,nowait" for path in ends.values()]
-    command = ["qemu-system-arm", "-M", "netduinoplus2", "-kernel", str(elf), "-display", "none"]
-    command += ["-serial", chardevs[0], "-monitor", chardevs[1]]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 10
-        while not all(path.exists() for path in ends.values()):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        with socket.socket(socket.AF_UNIX) as line, socket.socket(socket.AF_UNIX) as monitor:
-            line.connect(str(ends["line"]))
-            monitor.connect(str(ends["monitor"]))
-            monitor.settimeout(5)
-            yield Machine(line, monitor)
-    finally:
-        process.kill()
-        process.wait()
+    """QEMU comes to sockets that listen already, so there is nothing to wait for."""
+    with listening(folder / "line") as line_end, listening(folder / "monitor") as monitor_end:
+        command = ["qemu-system-arm", "-M", "netduinoplus2", "-kernel", str(elf)]
+        command += ["-display", "none", "-serial", f"unix:{folder / 'line'}"]
+        process = subprocess.Popen([*command, "-monitor", f"unix:{folder / 'monitor'}"])
+        try:
+            with line_end.accept()[0] as line, monitor_end.accept()[0] as monitor:
+                monitor.settimeout(5)
+                yield Machine(line, monitor)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def listening(path: Path) -> socket.socket:
+    end = socket.socket(socket.AF_UNIX)
+    end.settimeout(10)
+    end.bind(str(path))
+    end.listen(1)
+    return end
 
 
 def fault_record(machine: Machine, elf: Path) -> tuple[int, int, int]:
