@@ -18,7 +18,10 @@ from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.feature_cache import BOOKS, cache_of
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
+from tinyodl.keywords import check_keywords
 from tinyodl.learners import Options, as_learner
+from tinyodl.logits import ends_in_sigmoid
+from tinyodl.losses import with_fitting_loss
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
@@ -163,9 +166,10 @@ def _start(options: Options) -> Start | None:
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
+    check_keywords("a compilation", options, Options.__annotations__)
     options = as_learner(options)
     prepared = prepare(model, _changes(options))
-    plan = _plan(prepared, options)
+    plan = with_fitting_loss(_plan(prepared, options), prepared.graph)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
@@ -291,6 +295,7 @@ def _manifest(
             input_by_rows=arriving(training) is not None,
             output_name=name_out,
             output_shape=graph.shape(name_out),
+            output_is_probability=ends_in_sigmoid(graph),
             macs=macs[Phase.FORWARD],
             calibration=prepared.calibration,
         ),

@@ -30,6 +30,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
+from tinyodl.keywords import strict
 from tinyodl.linked import linked_firmware
 from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.radio import radio_of
@@ -57,6 +58,7 @@ class Session:
     method that talks to the board, when it is silent or runs other firmware.
     """
 
+    @strict
     def __init__(self, project: str | Path, port: str | None = None) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
@@ -90,11 +92,13 @@ class Session:
 
     # Without learning
 
+    @strict
     def infer(self, x: ArrayLike) -> NDArray[np.float32]:
         """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
         inputs = data.check_x(x, self.manifest)
         return np.concatenate([self.client.infer(sample) for sample in inputs])
 
+    @strict
     def evaluate(
         self,
         x: ArrayLike,
@@ -147,6 +151,7 @@ class Session:
 
     # Learning
 
+    @strict
     def train(
         self,
         x: ArrayLike,

@@ -172,6 +172,16 @@ class UpdatePlan(BaseModel):
         """Whether the target is the sample itself."""
         return self.loss in RECONSTRUCTIONS
 
+    def is_binary(self, outputs: int) -> bool:
+        """Whether a network of so many outputs tells two classes apart by a single one."""
+        return outputs == 1 and self.loss == "binary-cross-entropy" and self.labels is None
+
+    def classes(self, outputs: int) -> int | None:
+        """How many labels a network of so many outputs tells apart; None for loss mse."""
+        if self.reconstructs or self.is_binary(outputs):
+            return 2
+        return outputs if self.loss in LABELLED else None
+
     @property
     def watches(self) -> bool:
         """Whether anything beside the learning itself is computed."""

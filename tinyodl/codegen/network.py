@@ -16,6 +16,7 @@ from tinyodl.codegen.literals import dimensions, float_literal, grouped, identif
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
@@ -121,6 +122,8 @@ def render_network(
         "arrival": _arrival(graph, names),
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
+        "classes": plan.classes(graph.tensor(graph.outputs[0]).size),
+        "above": _above(graph, plan),
         "loss": LOSS,
         "labels": LABELS if LABELS in graph.tensors else None,
         "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
@@ -216,6 +219,13 @@ class _Names:
                 return float_literal(argument)
             case int():
                 return str(argument)
+
+
+def _above(graph: Graph, plan: UpdatePlan) -> float | None:
+    """Where a single output tells two classes apart: 1 is predicted where it is above this."""
+    if not plan.is_binary(graph.tensor(graph.outputs[0]).size):
+        return None
+    return 0.5 if ends_in_sigmoid(graph) else 0.0
 
 
 def _inputs(graph: Graph) -> list[Tensor]:

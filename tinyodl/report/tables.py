@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
+from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
@@ -67,7 +68,8 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_cache(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
+        f"{_of_watching(manifest)}{_of_cache(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
