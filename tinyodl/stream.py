@@ -206,7 +206,8 @@ class Session:
             raise UserError(f"shuffle is {shuffle}, a seed is not negative")
         answering = answers(self.manifest, query, teacher, silent)
         chosen = {name: self.client.setting(name, v) for name, v in (settings or {}).items()}
-        folder = runlog.claim(Path(run) if run else runlog.default_folder(self.project))
+        if run is not None:
+            runlog.require_free(Path(run))
         rate = self.client.learning_rate(
             self.manifest.plan.learning_rate if learning_rate is None else learning_rate
         )
@@ -237,6 +238,7 @@ class Session:
         streamed = 1 if self.manifest.plan.cache else epochs
         order = list(order_of(len(samples), streamed, limit, shuffle))
         self._check_room(samples, order)
+        folder = runlog.claim_default(self.project) if run is None else runlog.claim(Path(run))
         log = RunLog(folder, record, self.manifest)
         asking = Asking(self.client, answering) if answering else None
         try:
