@@ -286,13 +286,42 @@ def default_folder(project: Path) -> Path:
     return folder
 
 
-def claim(folder: Path) -> Path:
-    """The folder, if a run may be written there; UserError if one lies there already."""
+def require_free(folder: Path) -> None:
+    """UserError if a run, or a file, lies there already."""
     if (folder / RECORD_NAME).exists() or (folder / STEPS_NAME).exists():
         raise UserError(f"{folder} already holds a run; name another folder with --run")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder with --run")
+
+
+def claim(folder: Path) -> Path:
+    """Take the folder for one run: of several that name it, in any process, one gets it.
+
+    The claim is an empty `steps.jsonl`, which only the first can create. Raises UserError if a run
+    lies there already, and RunLogError if the folder cannot be made.
+    """
+    require_free(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STEPS_NAME).touch(exist_ok=False)
+    except FileExistsError:
+        raise UserError(f"{folder} already holds a run; name another folder with --run") from None
+    except OSError as error:
+        raise _refused(folder, error) from error
     return folder
+
+
+def claim_default(project: Path) -> Path:
+    """Take a new folder with the name that `default_folder` gives."""
+    while True:
+        folder = default_folder(project)
+        try:
+            folder.mkdir(parents=True)
+            return claim(folder)
+        except FileExistsError:
+            continue  # another run was faster; the next name
+        except OSError as error:
+            raise _refused(folder, error) from error
 
 
 def read(folder: Path) -> Run:

@@ -26,22 +26,25 @@ def run_session(
     samples: Samples,
     tested: Samples | None,
     options: RunOptions,
-    folder: Path,
+    folder: Path | None,
     progress: OnProgress | None,
 ) -> RunSummary:
-    """Stream the samples to the session's board and log the run in `folder`.
+    """Stream the samples to the session's board and log the run in `folder`, or in a new one.
 
     Raises what `Session.train` raises.
     """
     manifest, client = session.manifest, session.client
     if options.draw != "epochs" and not manifest.plan.cache:
         raise UserError("the project keeps no cache to draw from: compile it with --cache N")
+    if folder is not None:
+        runlog.require_free(folder)
     answering = answers(manifest, options.query, options.teacher, options.silent)
     record = _record(session, samples, tested, options)
     streamed = 1 if manifest.plan.cache else options.epochs
     order = list(order_of(len(samples), streamed, options.limit, options.shuffle))
     _check_room(session, samples, order)
-    log = RunLog(runlog.claim(folder), record, manifest)
+    folder = runlog.claim_default(session.project) if folder is None else runlog.claim(folder)
+    log = RunLog(folder, record, manifest)
     asking = Asking(client, answering) if answering else None
     try:
         with interruptible() as wish:

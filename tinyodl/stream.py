@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinyodl import data, runlog
+from tinyodl import data
 from tinyodl import manifest as manifest_file
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
@@ -168,7 +168,7 @@ class Session:
         )
         samples = data.check(x, y, self.manifest, source)
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
-        folder = Path(run) if run else runlog.default_folder(self.project)
+        folder = None if run is None else Path(run)
         return run_session(self, samples, tested, options, folder, progress)
 
     def save(self) -> bool:
