@@ -206,9 +206,7 @@ static void put_step(command_exchange *exchange, float loss)
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
-#ifdef NET_SETTINGS
     put_u32(exchange, net_flags());
-#endif
 }
 
 /* Whether flash took what the network was to keep there. */
@@ -328,9 +326,7 @@ static command_status replay(command_exchange *exchange)
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
-#ifdef NET_SETTINGS
     put_u32(exchange, net_flags());
-#endif
     return STATUS_OK;
 }
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.device import bench
 from tests.device.bench import Server, frame, hello, parse, train, write
 from tinyodl.device.framing import split
 from tinyodl.device.protocol import (
+    NO_FLAGS,
     Command,
+    Flag,
     Status,
     hello_body,
     parameter_read_body,
@@ -23,6 +26,7 @@ from tinyodl.device.protocol import (
     read_body,
 )
 from tinyodl.firmware import MAX_BODY, PROTOCOL, STACK_BYTES
+from tinyodl.resources import TEMPLATES
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)
 
@@ -287,6 +291,24 @@ def test_evaluate_tells_what_train_would_and_learns_nothing(server: Server) -> N
     trained = parse_step(server.ask(Command.TRAIN, 4, bench.u32(1)).body)
     assert (evaluated.predicted, evaluated.loss) == (trained.predicted, trained.loss)
     assert server.state() != before
+
+
+def test_every_step_answers_with_its_flags(server: Server) -> None:
+    """The fake network sets one where it trains at a loss above 1."""
+    greet(server)
+    flags = []
+    for sequence, command in ((1, Command.TRAIN), (3, Command.EVALUATE)):
+        server.replies(write(sequence, SAMPLE))
+        step = parse_step(server.ask(command, sequence + 1, bench.u32(0)).body)
+        assert step.loss > 1
+        flags.append(step.flags)
+    assert flags == [Flag.BOUNDED, NO_FLAGS]
+
+
+def test_the_board_and_the_host_name_the_same_flags() -> None:
+    header = (TEMPLATES / "kernels/flags.h").read_text("utf-8")
+    named = {name: int(value) for name, value in re.findall(r"FLAG_(\w+) = (\d+)", header)}
+    assert named == {flag.name: flag.value for flag in Flag}
 
 
 def test_cycles_are_counted_by_phase_across_the_counters_wrap(server: Server) -> None:

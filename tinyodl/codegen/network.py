@@ -144,7 +144,7 @@ def render_network(
     ]
     context["again"] = sections["recall"] or sections["retest"]
     kernels |= {"flash.h"} if context["in_flash"] else set()
-    kernels |= {"flags.h"} if context["settings"] else set()
+    kernels |= {"flags.h"}
     context["kernels"] = sorted(kernels)
     jinja = environment()
     files = {
