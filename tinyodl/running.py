@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
-from tinyodl.runlog import Evaluation, Replay, RunLog, Step, finite
+from tinyodl.runlog import Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
+
+if TYPE_CHECKING:
+    from tinyodl.evaluating import Outcomes
 
 Stage = Literal["before", "learning", "after"]
 Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
@@ -73,7 +76,7 @@ class Learning(Protocol):
 
     def evaluate_samples(
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
-    ) -> Evaluation: ...
+    ) -> Outcomes: ...
 
     def target(self, samples: Samples, index: int) -> int | Array: ...
 
@@ -109,7 +112,7 @@ class Run:
         """The evaluation before, all steps and epochs, what is kept, and the evaluation after."""
         log, order = self.log, self.order
         if self.tested is not None:
-            log.update(before=self._evaluate(self.tested, "before"))
+            log.update(before=self._evaluate(self.tested, "before").evaluation)
         slots = self.manifest.plan.cache
         total = len(order) + (log.record.epochs - 1) * slots
         right, judged = 0, 0
@@ -136,10 +139,10 @@ class Run:
             log.update(settled="returned" if Flag.RETURNED in settled else "kept")
         log.update(saved=self.session.save(), stack_used=self.client.statistics().stack_used)
         if self.tested is not None:
-            log.update(after=self._evaluate(self.tested, "after"))
+            log.update(after=self._evaluate(self.tested, "after").evaluation)
         log.update(status="done")
 
-    def _evaluate(self, tested: Samples, stage: Stage) -> Evaluation:
+    def _evaluate(self, tested: Samples, stage: Stage) -> Outcomes:
         return self.session.evaluate_samples(tested, stage, self.wish, self.progress)
 
     def _learn(self, place: Place) -> Step:

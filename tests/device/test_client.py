@@ -408,7 +408,7 @@ def test_another_client_sends_rows_by_the_specification_too(by_rows_library: Pat
         second.ask(INFER)
         np.testing.assert_array_equal(np.float32(second.output()), reference.infer(x)[0])
         second.write_by_rows(x.tolist())
-        predicted, loss, *_ = struct.unpack("<ifIII", second.ask(TRAIN, bench.u32(1)))
+        predicted, loss, *_ = struct.unpack("<ifIIII", second.ask(TRAIN, bench.u32(1)))
         step = reference.train(x, 1)
         assert (predicted, loss) == (step.predicted, step.loss)
 

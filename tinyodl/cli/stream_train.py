@@ -124,7 +124,6 @@ def stream_train(
     project_manifest = manifest.load(project)
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
-    folder = folder or runlog.default_folder(project)
     radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
     with Session(project, port) as session, output.stages() as progress:
         if reset:
@@ -148,6 +147,7 @@ def stream_train(
             eval_source=tested.source if tested else "",
             progress=progress,
         )
+    folder = Path(summary.run)
     run = runlog.read(folder)
     page = folder / "report.html"
     write_report([run], page)  # before printing: whoever reads the output may stop reading

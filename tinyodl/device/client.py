@@ -254,9 +254,18 @@ class Client:
         """Saves weights and optimiser state in the board's flash; the state's generation."""
         return protocol.parse_number(self._request(Command.SAVE, seconds=STORE_SECONDS))
 
-    def restore(self) -> Saved:
-        """Goes back to the last saved state."""
-        return protocol.parse_restored(self._request(Command.RESTORE, seconds=STORE_SECONDS))
+    def restore(self, *, again: bool = False) -> Saved:
+        """Goes back to the last saved state.
+
+        What the network keeps in flash stays as it is now, unless the samples since that state come
+        `again`: then it counts as it did then. Raises RefusedError where flash no longer holds it.
+        """
+        body = protocol.restore_body(again)
+        return protocol.parse_restored(self._request(Command.RESTORE, body, seconds=STORE_SECONDS))
+
+    def say_steps(self, steps: int) -> None:
+        """Tells how many samples the parameters have learned from that were written back."""
+        self._request(Command.STEPS, protocol.steps_body(steps))
 
     def reset(self, *, forget: bool = True) -> None:
         """Goes back to the weights in the ONNX file. What is in the store stays there.

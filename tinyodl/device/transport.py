@@ -6,7 +6,7 @@ from typing import Protocol
 
 import serial
 
-from tinyodl.errors import BoardError
+from tinyodl.errors import BoardError, LineLostError
 
 
 class Transport(Protocol):
@@ -16,12 +16,12 @@ class Transport(Protocol):
     def name(self) -> str: ...
 
     def write(self, data: bytes) -> None:
-        """Sends all of `data`. Raises BoardError when the line is gone."""
+        """Sends all of `data`. Raises LineLostError when the line is gone."""
 
     def read(self, timeout: float) -> bytes:
         """Waits at most `timeout` seconds for at least one byte; b"" when none came.
 
-        Raises BoardError when the line is gone.
+        Raises LineLostError when the line is gone.
         """
 
     def close(self) -> None:
@@ -58,5 +58,5 @@ class SerialTransport:
     def close(self) -> None:
         self._line.close()
 
-    def _gone(self, error: Exception) -> BoardError:
-        return BoardError(f"{self.name}: the line is gone ({error}); plug the board in again")
+    def _gone(self, error: Exception) -> LineLostError:
+        return LineLostError(f"{self.name}: the line is gone ({error}); plug the board in again")

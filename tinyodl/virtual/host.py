@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tinyodl.boards import Board
-from tinyodl.errors import BoardError, UserError
+from tinyodl.errors import BoardError, LineLostError, UserError
 from tinyodl.virtual import STORE_FILE
 
 PROGRAM = Path(".pio/build/host/firmware.elf")  # where tinyodl.pio.build puts it
@@ -70,12 +70,12 @@ class HostTransport:
             self._process.wait()
         self._from.close()
 
-    def _gone(self) -> BoardError:
+    def _gone(self) -> LineLostError:
         try:
             code = self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            return BoardError("the host build has closed its line; start the session again")
-        return BoardError(
+            return LineLostError("the host build has closed its line; start the session again")
+        return LineLostError(
             f"the host build has ended with exit code {code}; start the session again"
         )
 

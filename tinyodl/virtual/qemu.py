@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 
 from tinyodl.boards import Board
-from tinyodl.errors import BoardError, ToolError
+from tinyodl.errors import BoardError, LineLostError, ToolError
 
 PROGRAM = "qemu-system-arm"
 MACHINE = "netduinoplus2"
@@ -119,14 +119,14 @@ class QemuBoard:
         if not self._end.alive:
             raise BoardError(f"{self.name} is closed")
 
-    def _gone(self) -> BoardError:
+    def _gone(self) -> LineLostError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2.0)
         code = self._process.poll()
         assert self._process.stderr is not None
         said = "" if code is None else self._process.stderr.read().decode(errors="replace").strip()
         self.close()
-        return BoardError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
+        return LineLostError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
