@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl import manifest as manifest_file
 from tinyodl.device.protocol import Flag, State
 from tinyodl.errors import TinyodlError, UserError
+from tinyodl.evidence import evidence
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
 
@@ -194,6 +195,7 @@ class RunRecord(_Record):
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
     saved: bool = False  # the learned weights are in the board's store
+    remarks: tuple[str, ...] = ()  # about the data, made before the first step
     data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
     eval_digest: str | None = None
     answered_by: str | None = None  # who answers the board's questions
@@ -220,7 +222,9 @@ class ReplaySummary(_Record):
 class RunSummary(_Record):
     """A run in numbers. Cycles, instructions, ms and mJ are means per step.
 
-    `prequential_accuracy` is the share of samples predicted right before learning from them.
+    `prequential_accuracy` is the share of samples predicted right before learning from them. It is
+    no evidence where labels come in blocks: `accuracy_at_changes`, of samples whose label is not
+    that of the sample before, says more there; see `tinyodl.evidence`.
     """
 
     run: str  # the folder
@@ -232,6 +236,9 @@ class RunSummary(_Record):
     loss_before: float | None
     loss_after: float | None
     prequential_accuracy: float | None
+    labels_in_blocks: bool = False
+    label_changes: int = 0
+    accuracy_at_changes: float | None = None
     mean_loss: float | None
     cycles: dict[str, float] | None
     instructions: dict[str, float] | None
@@ -432,6 +439,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
 def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
+    order = evidence(steps)
     losses = [step.loss for step in steps if step.learned and not step.unlabelled]
     energies = [step.mj for step in steps]
     return RunSummary(
@@ -444,6 +452,9 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         loss_before=record.before.loss if record.before else None,
         loss_after=record.after.loss if record.after else None,
         prequential_accuracy=_mean([float(s.predicted == s.label) for s in labelled]),
+        labels_in_blocks=order.in_blocks,
+        label_changes=order.changes,
+        accuracy_at_changes=order.at_changes,
         mean_loss=_mean(losses),
         cycles=_by_phase([step.cycles for step in steps]),
         instructions=_by_phase([step.instructions for step in steps]),

@@ -15,7 +15,7 @@ from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
 from tinyodl.radio import comparison
-from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
+from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
 
@@ -109,7 +109,9 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         ],
         costs=groups.step_costs(runs),
         compared=[(n, c) for r, n in zip(runs, names, strict=True) if (c := comparison(r))],
-        spreads=groups.spreads(runs),
+        differences=experiments.differences(runs),
+        averages=experiments.spread_sentences(runs),
+        blocks=experiments.block_sentences(runs),
         sentences=watching.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),

@@ -15,11 +15,11 @@ from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
-from tinyodl.report import groups, watching
+from tinyodl.report import experiments, groups, watching
 from tinyodl.report.figures import (
     count,
     learns,
-    mean_percent,
+    online,
     percent,
     points,
     shape,
@@ -300,7 +300,7 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
             percent(summary.accuracy_before),
             percent(summary.accuracy_after),
             _gain(summary.accuracy_before, summary.accuracy_after),
-            percent(summary.prequential_accuracy),
+            online(summary),
         )
         losses = (significant(summary.loss_before), significant(summary.loss_after))
         table.add_row(
@@ -312,13 +312,13 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
         )
     console.print(table)
     if classes:
-        console.print("Gain in points; online: predicted right before learning from it.\n")
-    for spread in groups.spreads(runs):
-        console.print(
-            f"Mean of {len(spread.seeds)} shuffled runs: "
-            f"{mean_percent([spread.before[0]])} before, "
-            f"{mean_percent(list(spread.after))} after (± standard deviation)."
-        )
+        console.print("Gain in points; online: predicted right before learning from it.")
+        for sentence in experiments.block_sentences(runs):
+            console.print(Text(sentence))
+        console.print()
+    _print_differences(console, runs)
+    for sentence in experiments.spread_sentences(runs):
+        console.print(Text(sentence))
     for sentence in watching.sentences(runs):
         console.print(sentence)
     _print_steps(console, runs)
@@ -335,6 +335,16 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
             )
         if run.record.error:
             console.print(Text(f"{run.folder}: {run.record.error}", "red"))
+
+
+def _print_differences(console: Console, runs: Sequence[Run]) -> None:
+    """The settings in which the runs differ; nothing where they differ in none."""
+    columns = experiments.differences(runs)
+    if columns:
+        table = _table("these differ in", *columns)
+        for index, name in enumerate(groups.names(runs)):
+            table.add_row(Text(name), *(Text(cells[index]) for cells in columns.values()))
+        console.print(table)
 
 
 def _print_steps(console: Console, runs: Sequence[Run]) -> None:
