@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tinyodl.data import Samples
 from tinyodl.interrupt import Wish
+from tinyodl.progress import OnProgress, Progress, Stage
 from tinyodl.runlog import Evaluation, finite
-from tinyodl.running import OnProgress, Progress, Stage
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session

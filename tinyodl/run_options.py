@@ -33,6 +33,7 @@ class RunOptions:
     radio: Radio | None = None
     save: Keep = "unharmed"
     save_every: int | None = None
+    resume: Path | None = None
 
     def __post_init__(self) -> None:
         counts = {"epochs": self.epochs, "limit": self.limit, "save_every": self.save_every}

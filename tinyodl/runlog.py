@@ -67,7 +67,7 @@ class Event(_Record):
     """What happened at a step beside learning; `generation` is that of the store's state.
 
     drift, returned   the board told it: its samples drift, the guard went back
-    saved             the board saved its weights after this step
+    saved             the board saved its weights before this step
     reconnected       the line was gone and is back; the board had gone on
     restarted         the board had restarted, and went back to the last save
     resumed           `--resume` went on here
@@ -117,7 +117,7 @@ class Step(_Record):
     answer: int | None = None
     margin: float | None = None
     threshold: float | None = None  # None: above all margins
-    saved: int | None = None  # the generation of the state that was saved after this step
+    saved: int | None = None  # the generation of the state that was saved before this step
 
     @property
     def learned(self) -> bool:
@@ -204,6 +204,8 @@ class RunRecord(_Record):
     began_at: State | None = None  # None: a log from before this was known
     generation_before: int = 0  # of the store's state when the run began
     checkpoint: Checkpoint | None = None
+    saves: int = 0  # each has erased a slot of flash
+    in_force: dict[str, float] = {}  # all settings when the run began
     saving: Checkpoint | None = None  # what the store has if SAVE was done that was under way
     happened: tuple[Event, ...] = ()  # what the host saw
     verdict: str | None = None  # whether learning did harm, and by which evidence

@@ -8,7 +8,8 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.evaluating import Outcomes, evaluate
 from tinyodl.graph import Array
@@ -30,7 +32,7 @@ from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
 from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
-from tinyodl.run_options import RunOptions
+from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
 from tinyodl.running import OnProgress, Order, Stage
 from tinyodl.starting import run_session
@@ -52,7 +54,9 @@ class Session:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
-        self._transport = connect(self.project, port)
+        self._transport = ReopeningTransport(
+            connect(self.project, port), lambda: connect(self.project, port)
+        )
         try:
             self.client = Client(self._transport, self.manifest)
             self.hello = self.client.hello()
@@ -78,6 +82,20 @@ class Session:
     def close(self) -> None:
         """Let go of the board."""
         self._transport.close()
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Meanwhile a line that is lost may come back within `reopening.PATIENCE` seconds."""
+        self._transport.patience = PATIENCE
+        try:
+            yield
+        finally:
+            self._transport.patience = 0.0
+
+    @property
+    def reopened(self) -> int:
+        """How often the line to the board was lost and came back."""
+        return self._transport.reopened
 
     # Without learning
 
@@ -128,6 +146,9 @@ class Session:
         silent: bool = False,
         draw: Order = "epochs",
         radio: Radio | None = None,
+        save: Keep = "unharmed",
+        save_every: int | None = None,
+        resume: str | Path | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -151,9 +172,17 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
-        At the end the weights are saved in the board's store. The run is logged in the folder
-        `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
-        saved, the run is marked "interrupted", and the summary is of what was learned so far.
+        At the end the weights are saved in the board's store. A run that did harm ends with status
+        "harmed", and the board goes back to the weights of before it, unless `save` is "always":
+        `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
+        folder `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the
+        weights are saved, the run is marked "interrupted", and the summary is of what was learned
+        so far.
+
+        With `save_every` the board also saves at the beginning and after every so many samples,
+        each time erasing a slot of flash (rated for 10,000 erases): if it loses its power in the
+        run, it goes on from there. `resume` goes on with a run that was cut off, in that folder,
+        with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
         number, BoardError naming the step when the board fails, and RunLogError when the log
@@ -170,6 +199,9 @@ class Session:
             silent=silent,
             draw=draw,
             radio=radio,
+            save=save,
+            save_every=save_every,
+            resume=None if resume is None else Path(resume),
         )
         samples = data.check(x, y, self.manifest, source)
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)

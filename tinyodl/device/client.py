@@ -209,11 +209,11 @@ class Client:
         dtype = np.dtype(record.dtype)
         return np.frombuffer(data, dtype.newbyteorder("<")).reshape(record.shape).astype(dtype)
 
-    def write_parameter(self, index: int, values: Array) -> None:
-        """Replaces a parameter by values of its shape and dtype."""
+    def write_parameter(self, index: int, values: Array, *, finite: bool = True) -> None:
+        """Replaces a parameter by values of its shape and dtype, if `finite` finite ones."""
         record = self._parameter(index)
         self._write(
-            _values(f"parameter {record.name}", values, record.shape, record.dtype),
+            _values(f"parameter {record.name}", values, record.shape, record.dtype, finite),
             Command.PARAMETER_WRITE,
             lambda offset, data: protocol.parameter_write_body(index, offset, data),
         )
@@ -417,13 +417,21 @@ class Client:
         return data
 
 
-def _values(what: str, values: Array, shape: tuple[int, ...], dtype: str = "float32") -> bytes:
+def _values(
+    what: str,
+    values: Array,
+    shape: tuple[int, ...],
+    dtype: str = "float32",
+    finite: bool = True,
+) -> bytes:
     """Little-endian values of an array that fits."""
-    data = _checked(what, values, shape, dtype)
+    data = _checked(what, values, shape, dtype, finite)
     return data.astype(data.dtype.newbyteorder("<")).tobytes()
 
 
-def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Array:
+def _checked(
+    what: str, values: Array, shape: tuple[int, ...], dtype: str, finite: bool = True
+) -> Array:
     """The array as `dtype`; it must have `shape`, or `shape` without its first 1."""
     array = np.asarray(values)
     if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
@@ -432,6 +440,6 @@ def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Ar
     if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
         raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
     data = np.ascontiguousarray(array, dtype=wanted)
-    if not np.isfinite(data).all():
+    if finite and not np.isfinite(data).all():
         raise DataError(f"{what} has values that are not finite in {dtype}")
     return data
