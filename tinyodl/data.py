@@ -339,7 +339,8 @@ def _csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
                 except ValueError as error:
                     if reader.line_num == 1 and _is_header(cells):
                         continue
-                    raise DataError(f"{path}: line {reader.line_num}: {_bad_cell(cells)}") from error
+                    where = f"{path}: line {reader.line_num}"
+                    raise DataError(f"{where}: {_bad_cell(cells)}") from error
                 needed = columns if not rows else {len(rows[0])}
                 if row and len(row) not in needed:
                     raise DataError(
