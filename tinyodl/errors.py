@@ -33,3 +33,7 @@ class ToolError(TinyodlError):
 
 class BoardError(TinyodlError):
     """A board is silent, runs other firmware, or answered with an error. Exit code 1."""
+
+
+class InUseError(TinyodlError):
+    """Another process, or another session of this one, has the project or board. Exit code 1."""

@@ -20,6 +20,7 @@ from tinyodl.device.protocol import Flag
 from tinyodl.errors import TinyodlError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
+from tinyodl.whole_files import write_whole
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
@@ -240,7 +241,7 @@ class RunLog:
         self.steps: list[Step] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
+            write_whole(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
             self._lines = (folder / STEPS_NAME).open("w", encoding="utf-8")
             self.update()
         except OSError as error:
@@ -259,7 +260,7 @@ class RunLog:
         """Change fields of `run.json`."""
         self.record = self.record.model_copy(update=changes)
         try:
-            _replace(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
+            write_whole(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise _refused(self.folder, error) from error
 
@@ -441,13 +442,6 @@ def _by_phase(counts: Sequence[tuple[int, int, int] | None]) -> dict[str, float]
         phase: sum(count[index] for count in known) / len(known)
         for index, phase in enumerate(PHASES)
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that at any moment either the old or the new text is there."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _refused(folder: Path, error: OSError) -> RunLogError:

@@ -18,6 +18,7 @@ from tinyodl.radio import comparison
 from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.whole_files import write_whole
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -229,7 +230,7 @@ def _shares(memory: MemoryRecord, whole: int) -> tuple[Share, ...]:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise TinyodlError(
             f"{path}: the page cannot be written: {error.strerror or error}"
