@@ -168,9 +168,7 @@ def test_csv_may_begin_with_names_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("0.5,1.2.3,1", "line 1: column 2 is '1.2.3'"),
     ],
 )
-def test_a_first_row_with_a_bad_cell_is_no_header(
-    tmp_path: Path, first: str, message: str
-) -> None:
+def test_a_first_row_with_a_bad_cell_is_no_header(tmp_path: Path, first: str, message: str) -> None:
     path = tmp_path / "d.csv"
     path.write_text(f"{first}\n0.25,0.5,2\n")
     with pytest.raises(DataError, match=re.escape(message)):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
+from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
@@ -47,6 +48,7 @@ from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import RECONSTRUCTIONS, LayerUpdate, UpdatePlan, load_plan
@@ -76,13 +78,15 @@ def compile_model(
 ) -> Manifest:
     """Compile an ONNX file into a PlatformIO project in `out`, and return its manifest.
 
-    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError, or
-    DoesNotFitError; then nothing is written.
+    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError,
+    DoesNotFitError, or InUseError while another has `out`; then nothing is written.
     """
-    made = compilation(model, load_board(board), options)
-    check_fit(made, ram, flash)
-    files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
-    write_project(files, out)
+    with locked_folder(out):
+        made = compilation(model, load_board(board), options)
+        check_fit(made, ram, flash)
+        files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
+        write_project(files, out)
+        remember_sources(out)
     return made.manifest
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.boards import Board, load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
+from tinyodl.project_files import finish_compile
 from tinyodl.update_plan import UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
@@ -248,10 +249,17 @@ def board_of(manifest: Manifest) -> Board:
 
 
 def load(project: Path) -> Manifest:
-    """The manifest of a project directory; UserError when it is missing or not valid."""
+    """The manifest of a project directory; UserError when it is missing or not valid.
+
+    A `compile` of the project that was cut off is finished first. Raises InUseError while one is
+    under way.
+    """
+    finish_compile(project)
     path = project / FILE_NAME
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file; compile the project again") from error
     except OSError as error:
         raise UserError(
             f"{project} is not a tinyodl project ({FILE_NAME}: {error.strerror}); "

@@ -7,7 +7,7 @@ that was cut off at any byte can still be read: an unfinished last line is left 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from tinyodl.errors import TinyodlError, UserError
 from tinyodl.evidence import evidence
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
+from tinyodl.whole_files import write_whole
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
@@ -284,7 +285,7 @@ class RunLog:
         self.steps: list[Step] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
+            write_whole(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
             self._lines = (folder / STEPS_NAME).open("w", encoding="utf-8")
             self.update()
         except OSError as error:
@@ -322,7 +323,7 @@ class RunLog:
     def _rewrite(self) -> None:
         path = self.folder / STEPS_NAME
         try:
-            _replace(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
+            write_whole(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
             self._lines = path.open("a", encoding="utf-8")
         except OSError as error:
             raise _refused(self.folder, error) from error
@@ -336,7 +337,7 @@ class RunLog:
         """Change fields of `run.json`."""
         self.record = self.record.model_copy(update=changes)
         try:
-            _replace(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
+            write_whole(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise _refused(self.folder, error) from error
 
@@ -419,6 +420,23 @@ def read(folder: Path) -> Run:
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {where}: {first['msg']}") from error
     return Run(folder, record, manifest_file.load(folder), _read_steps(folder / STEPS_NAME))
+
+
+def read_all(folder: Path, tell: Callable[[str], object]) -> list[Run]:
+    """The run in a folder; or all runs below it, the oldest first.
+
+    Of those below it, one that cannot be read is left out, and `tell` says so. Raises UserError
+    where there is none.
+    """
+    if folder.name == RECORD_NAME or (folder / RECORD_NAME).exists() or not folder.is_dir():
+        return [read(folder)]
+    runs = []
+    for path in sorted(folder.rglob(RECORD_NAME)):
+        try:
+            runs.append(read(path.parent))
+        except UserError as error:
+            tell(f"Left out: {error}")
+    return sorted(runs, key=lambda run: run.record.started) if runs else [read(folder)]
 
 
 def _read_steps(path: Path) -> tuple[Step, ...]:
@@ -522,13 +540,6 @@ def _by_phase(counts: Sequence[tuple[int, int, int] | None]) -> dict[str, float]
         phase: sum(count[index] for count in known) / len(known)
         for index, phase in enumerate(PHASES)
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that at any moment either the old or the new text is there."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _refused(folder: Path, error: OSError) -> RunLogError:

@@ -27,11 +27,13 @@ from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.evaluating import Outcomes, evaluate
+from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
 from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
+from tinyodl.project_files import lock_project
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
 from tinyodl.running import OnProgress, Order, Stage
@@ -45,23 +47,38 @@ class Session:
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
     run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
 
-    Raises UserError for a project or port that cannot be used, and BoardError, here and in every
-    method that talks to the board, when it is silent or runs other firmware.
+    A serial device, or without hardware the project, is this session's alone until it is closed.
+    `lock` is a lock on the project that the caller has already, and keeps.
+
+    Raises UserError for a project or port that cannot be used, InUseError where another has it, and
+    BoardError, here and in every method that talks to the board, when it is silent or runs other
+    firmware.
     """
 
     @strict
-    def __init__(self, project: str | Path, port: str | None = None) -> None:
+    def __init__(
+        self, project: str | Path, port: str | None = None, *, lock: FileLock | None = None
+    ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
-        self._transport = ReopeningTransport(
-            connect(self.project, port), lambda: connect(self.project, port)
-        )
+        emulated = link_of(port, self.board) != "serial"
+        self._lock = lock_project(self.project) if emulated and lock is None else None
         try:
-            self.client = Client(self._transport, self.manifest)
-            self.hello = self.client.hello()
+            if self._lock is not None:  # another compile may have ended since
+                self.manifest = manifest_file.load(self.project)
+                self.board = load_board(self.manifest.board)
+            self._transport = ReopeningTransport(
+                connect(self.project, port), lambda: connect(self.project, port)
+            )
+            try:
+                self.client = Client(self._transport, self.manifest)
+                self.hello = self.client.hello()
+            except BaseException:
+                self._transport.close()
+                raise
         except BaseException:
-            self._transport.close()
+            self._unlock()
             raise
         self.port = port or self._transport.name
         self.meter: Meter = meter(
@@ -80,8 +97,15 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of the board."""
-        self._transport.close()
+        """Let go of the board, and of the project."""
+        try:
+            self._transport.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     @contextmanager
     def patient(self) -> Iterator[None]:

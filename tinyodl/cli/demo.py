@@ -19,6 +19,7 @@ def demo(out: Path) -> None:
     """
     from tinyodl import demo as watch
     from tinyodl.cli.output import Output
+    from tinyodl.interrupt import Ended, last_signal
     from tinyodl.report import tables, write_report
     from tinyodl.report.figures import mean_percent, percent, significant, size
 
@@ -58,8 +59,8 @@ def demo(out: Path) -> None:
     write_report(runs, page)
     tables.print_runs(output.people, runs, radio=False)
     if not whole or len(runs) == len(watch.SEEDS):
-        say(f"\nInterrupted. Report so far: {page}", soft_wrap=True)
-        return
+        say(f"\nReport so far: {page}", soft_wrap=True)
+        raise Ended(last_signal())
     *shuffled, recorded, fitted = (run.summary for run in runs)
     after = [run.accuracy_after for run in shuffled if run.accuracy_after is not None]
     step = shuffled[0]

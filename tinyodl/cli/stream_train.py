@@ -111,11 +111,12 @@ def stream_train(
 ) -> None:
     """Stream labelled samples to a board that learns from each, and log every step.
 
-    Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
+    Ctrl-C and SIGTERM end the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
     from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
+    from tinyodl.interrupt import Ended, last_signal
     from tinyodl.radio import radio_of
     from tinyodl.report import tables, write_report
     from tinyodl.stream import Session
@@ -154,6 +155,8 @@ def stream_train(
     tables.print_runs(output.people, [run])
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
+    if summary.status == "interrupted":
+        raise Ended(last_signal())
 
 
 def _setting(text: str) -> tuple[str, float]:

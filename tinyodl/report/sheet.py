@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 from tinyodl.report.groups import names
+from tinyodl.report.writing import write_output
 from tinyodl.runlog import Run
 
 _RECORD = (
@@ -20,6 +22,11 @@ _SUMMARY = (
     *("accuracy_at_changes", "mean_loss", "ms_per_step", "mj_per_step", "time_source"),
     *("energy_source", "saved", "asked", "answered", "held_back"),
 )
+
+
+def write_sheet(runs: Sequence[Run], path: Path) -> None:
+    """Write the sheet. Raises TinyodlError when the file cannot be written."""
+    write_output(path, as_csv(runs), "the sheet")
 
 
 def as_csv(runs: Sequence[Run]) -> str:
