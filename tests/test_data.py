@@ -192,7 +192,7 @@ def test_csv_targets_for_mse_are_the_last_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,0\n1,x,0\n", "line 2: could not convert string to float: 'x'"),
+        ("1,2,0\n1,x,0\n", "line 2: column 2 is 'x', needed is a number"),
         ("1,2,0\n1,2\n", "line 2 has 2 columns, needed are 3"),
         ("1,2,0.5\n", r"y\[0\] is 0.5"),
         ("1,2,nan\n", r"y\[0\] is nan"),
