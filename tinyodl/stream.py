@@ -31,9 +31,10 @@ from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
 from tinyodl.metrics import Metrics, read_metrics
+from tinyodl.progress import OnProgress, Stage
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
-from tinyodl.running import OnProgress, Order, Stage
+from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 

@@ -32,7 +32,7 @@ def spreads(runs: Sequence[Run]) -> list[Spread]:
     experiments: dict[object, list[Run]] = {}
     for run in runs:
         record = run.record
-        if record.shuffle is None or record.status != "done":
+        if record.shuffle is None or record.status not in ("done", "harmed"):
             continue
         key = (record.model_id, record.board, record.data, record.eval_data, record.epochs,
                record.limit, record.learning_rate, record.steps_before)  # fmt: skip
