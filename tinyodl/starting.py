@@ -13,10 +13,11 @@ from tinyodl.device.protocol import State
 from tinyodl.errors import BoardError, UserError
 from tinyodl.interrupt import Interrupted, interruptible
 from tinyodl.linked import linked_firmware
+from tinyodl.progress import OnProgress
 from tinyodl.radio import radio_of
 from tinyodl.run_options import RunOptions
 from tinyodl.runlog import RunLog, RunLogError, RunRecord, RunSummary
-from tinyodl.running import OnProgress, Place, Run, order_of
+from tinyodl.running import Place, Run, order_of
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session

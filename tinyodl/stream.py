@@ -33,10 +33,11 @@ from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
 from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
+from tinyodl.progress import OnProgress, Stage
 from tinyodl.project_files import lock_project
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
-from tinyodl.running import OnProgress, Order, Stage
+from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 

@@ -18,8 +18,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from tinyodl.progress import OnProgress, Progress
 from tinyodl.report.figures import percent
-from tinyodl.running import OnProgress, Progress
+from tinyodl.report.saves import of_event
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 
@@ -60,6 +61,9 @@ class Output:
                 if progress.stage not in tasks:
                     tasks[progress.stage] = bars.add_task(name, total=progress.total, share="")
                 bars.update(tasks[progress.stage], completed=progress.done, share=_share(progress))
+                told = of_event(progress.event) if progress.event else None
+                if told:
+                    bars.console.print(told, markup=False)
 
             yield show
 
@@ -94,4 +98,6 @@ class Output:
 
 
 def _share(progress: Progress) -> str:
-    return "" if progress.accuracy is None else percent(progress.accuracy)
+    share = "" if progress.accuracy is None else percent(progress.accuracy)
+    saved = progress.event is not None and progress.event.name == "saved"
+    return f"{share}, saved" if saved else share

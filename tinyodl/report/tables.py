@@ -15,7 +15,7 @@ from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
-from tinyodl.report import experiments, groups, watching
+from tinyodl.report import experiments, groups, saves, watching
 from tinyodl.report.figures import (
     count,
     learns,
@@ -75,6 +75,8 @@ def print_plan(
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
     )
+    for sentence in saves.of_resuming(manifest, board):
+        console.print(sentence)
     if manifest.model.calibration:
         console.print(_calibration(manifest.model.calibration, plan.loss != "mse"))
     ram_limit, flash_limit = limits(manifest, ram, flash)
@@ -328,13 +330,16 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
     for run in runs:
         if run.record.metrics:
             _print_metrics(console, run.record.metrics)
-        if run.steps and not run.record.saved:
+        for sentence in saves.of_saves(run.record):
+            console.print(sentence)
+        if run.steps and not run.record.saved and run.record.status != "harmed":
             console.print(
                 f"{run.folder}: the weights are not in the board's store; when it loses power they "
                 "are gone."
             )
         if run.record.error:
-            console.print(Text(f"{run.folder}: {run.record.error}", "red"))
+            style = "bold white on red" if run.record.status == "harmed" else "red"
+            console.print(Text(f"{run.folder}: {run.record.error}", style))
 
 
 def _print_differences(console: Console, runs: Sequence[Run]) -> None:
