@@ -45,6 +45,7 @@ from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.select import SCHEMES, choose, with_channels
+from tinyodl.text import stored
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import RECONSTRUCTIONS, LayerUpdate, UpdatePlan, load_plan
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
@@ -173,8 +174,9 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
-    network = render_network(training, arena, plan, source=model.name, version=__version__)
-    manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)
+    source = stored(model.name)
+    network = render_network(training, arena, plan, source=source, version=__version__)
+    manifest = _manifest(source, prepared, graph, training, plan, arena, network, board)
     return Compilation(prepared.data, training, arena, network, manifest, board)
 
 

@@ -253,9 +253,10 @@ def load(project: Path) -> Manifest:
     path = project / FILE_NAME
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{project} is not a tinyodl project ({FILE_NAME}: {error.strerror}); "
+            f"{project} is not a tinyodl project ({FILE_NAME}: {reason}); "
             "make one with `tinyodl compile MODEL.onnx --board NAME -o DIR`"
         ) from error
     try:

@@ -42,6 +42,7 @@ from tinyodl.frontend.runtime import one_line, session
 from tinyodl.frontend.simplify import simplified
 from tinyodl.graph import Array
 from tinyodl.manifest import CalibrationRecord
+from tinyodl.text import stored
 
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
 _NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
@@ -86,7 +87,7 @@ def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: boo
     made = _quantized(real, inputs, source)
     _check(made, source)
     _leave_room(made)
-    return Quantized(made, real, _cost(expected, made, inputs, samples.name, scores))
+    return Quantized(made, real, _cost(expected, made, inputs, stored(samples.name), scores))
 
 
 def _refuse_integers(model: onnx.ModelProto, source: str) -> None:

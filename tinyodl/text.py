@@ -17,7 +17,7 @@ _TOML = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '
 
 
 def printable(text: str) -> str:
-    """Without what a terminal obeys: all but printable characters and line feeds is escaped.
+    """Without what a terminal obeys: all but printable characters, tabs and line feeds is escaped.
 
     Also escaped are lone surrogates, which no encoding can write, and Unicode's invisible
     characters, which can turn the direction of the text around.
@@ -27,7 +27,12 @@ def printable(text: str) -> str:
 
 def line(text: str) -> str:
     """`printable`, on one line: for a name in a table or a sentence."""
-    return printable(text).replace("\n", "\\n")
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def stored(text: str) -> str:
+    """What a file can hold: lone surrogates, the bytes of a file name that is no text, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def page(text: str) -> str:
@@ -52,7 +57,7 @@ def toml_string(text: str) -> str:
 
 
 def _shown(character: str) -> str:
-    if character.isprintable() or character == "\n":
+    if character.isprintable() or character in "\t\n":
         return character
     number = ord(character)
     return f"\\x{number:02x}" if number < 0x100 else _code(character)

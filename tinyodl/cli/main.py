@@ -21,6 +21,7 @@ from tinyodl.cli.profile import profile
 from tinyodl.cli.report import report
 from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import TinyodlError
+from tinyodl.text import printable
 
 click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.MAX_WIDTH = 100
@@ -42,7 +43,7 @@ class _Tinyodl(click.RichGroup):
         except TinyodlError as error:
             if context.params["debug"]:
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             context.exit(error.exit_code)
         except (click.ClickException, Exit, click.Abort, BrokenPipeError):
             raise
@@ -50,7 +51,7 @@ class _Tinyodl(click.RichGroup):
             if context.params["debug"]:
                 raise
             click.echo(
-                f"Error: {type(error).__name__}: {error} (a fault of tinyodl; "
+                f"Error: {type(error).__name__}: {printable(str(error))} (a fault of tinyodl; "
                 "`tinyodl --debug ...` shows where)",
                 err=True,
             )

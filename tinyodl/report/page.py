@@ -18,6 +18,7 @@ from tinyodl.radio import comparison
 from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.text import printable
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -92,6 +93,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         loader=jinja2.FileSystemLoader(TEMPLATES / "report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -118,6 +120,11 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         projects=projects,
         phases=PHASES,
     )
+
+
+def _shown(value: object) -> object:
+    """Every value that a template shows; markup of ours passes as it is."""
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _experiment(run: Run) -> str:
