@@ -35,7 +35,9 @@ class RunLogError(TinyodlError):
 
 
 # Of a file or a device, which the system may have called by bytes that are no text.
-_Name = Annotated[str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)]
+_Name = Annotated[
+    str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)
+]
 
 
 class _Record(BaseModel):

@@ -15,6 +15,7 @@ _INTEGERS_PER_LINE = 20
 
 _LONGEST = 60  # characters of a name in an identifier
 
+
 def float_literal(value: float | np.floating[Any]) -> str:
     """A float32 literal that reads back as the same bits; infinities as the builtin."""
     single = np.float32(value)

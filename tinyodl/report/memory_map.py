@@ -96,9 +96,7 @@ def _name(scale: _Scale, chain: list[TensorRecord]) -> str:
     if bottom - y < 13 or room < 3:
         return ""
     name = tensor.name if len(tensor.name) <= room else tensor.name[: room - 1] + "…"
-    return (
-        f'<text class="name" x="{x + 5:.1f}" y="{(y + bottom) / 2 + 4:.1f}">{page(name)}</text>'
-    )
+    return f'<text class="name" x="{x + 5:.1f}" y="{(y + bottom) / 2 + 4:.1f}">{page(name)}</text>'
 
 
 def _address_axis(scale: _Scale) -> list[str]:

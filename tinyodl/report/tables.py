@@ -62,8 +62,9 @@ def print_plan(
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
         style = "dim" if layer.updates == "none" else "green"
-        layers.add_row(line(layer.name), layer.op, shape(layer.output_shape), count(layer.parameters),
-                       count(layer.macs), Text(learns(layer), style))  # fmt: skip
+        layers.add_row(line(layer.name), layer.op, shape(layer.output_shape),
+                       count(layer.parameters), count(layer.macs),
+                       Text(learns(layer), style))  # fmt: skip
     console.print(layers)
     plan, macs = manifest.plan, manifest.macs
     console.print(
