@@ -131,6 +131,9 @@ class ChannelsRecord(_Record):
     of: int
 
 
+Part = Literal["weights", "bias"]
+
+
 class LayerRecord(_Record):
     """A layer with parameters, as the plan table shows it."""
 
@@ -141,6 +144,15 @@ class LayerRecord(_Record):
     macs: int  # forward
     updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # where the weights of only some channels learn
+    parts: tuple[Part, ...] = ("weights", "bias")  # that it has
+    also: tuple[Part, ...] = ()  # that learn because another layer shares and learns them
+
+
+class SharedRecord(_Record):
+    """One tensor of the file that several nodes read, and that learns from all of them."""
+
+    uses: tuple[str, ...]  # such as "fc1.weight"
+    initializer: str | None  # its name in the ONNX file
 
 
 class MemoryRecord(_Record):
@@ -184,6 +196,7 @@ class Manifest(_Record):
     model: ModelRecord
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
+    shared: tuple[SharedRecord, ...] = ()
     parameters: tuple[ParameterRecord, ...]
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]

@@ -24,6 +24,7 @@ from tinyodl.report.figures import (
     shape,
     significant,
     size,
+    together,
 )
 from tinyodl.report.terminal import Terminal
 from tinyodl.report.values import limits
@@ -61,11 +62,13 @@ def print_plan(
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
-        style = "dim" if layer.updates == "none" else "green"
+        style = "dim" if learns(layer) == "frozen" else "green"
         layers.add_row(line(layer.name), layer.op, shape(layer.output_shape),
                        count(layer.parameters), count(layer.macs),
                        Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    for shared in manifest.shared:
+        console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "

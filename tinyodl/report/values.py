@@ -49,6 +49,7 @@ def plan_values(
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
+        "learned_together": [shared.model_dump(mode="json") for shared in manifest.shared],
     }
 
 
