@@ -133,6 +133,9 @@ class ChannelsRecord(_Record):
     of: int
 
 
+Part = Literal["weights", "bias"]
+
+
 class LayerRecord(_Record):
     """A layer with parameters, as the plan table shows it."""
 
@@ -143,6 +146,15 @@ class LayerRecord(_Record):
     macs: int  # forward
     updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # where the weights of only some channels learn
+    parts: tuple[Part, ...] = ("weights", "bias")  # that it has
+    also: tuple[Part, ...] = ()  # that learn because another layer shares and learns them
+
+
+class SharedRecord(_Record):
+    """One tensor of the file that several nodes read, and that learns from all of them."""
+
+    uses: tuple[str, ...]  # such as "fc1.weight"
+    initializer: str | None  # its name in the ONNX file
 
 
 class MemoryRecord(_Record):
@@ -186,6 +198,7 @@ class Manifest(_Record):
     model: ModelRecord
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
+    shared: tuple[SharedRecord, ...] = ()
     parameters: tuple[ParameterRecord, ...]
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
@@ -258,11 +271,10 @@ def load(project: Path) -> Manifest:
     path = project / FILE_NAME
     try:
         text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file; compile the project again") from error
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{project} is not a tinyodl project ({FILE_NAME}: {error.strerror}); "
+            f"{project} is not a tinyodl project ({FILE_NAME}: {reason}); "
             "make one with `tinyodl compile MODEL.onnx --board NAME -o DIR`"
         ) from error
     try:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tinyodl import manifest as manifest_file
 from tinyodl.device.protocol import Flag, State
@@ -21,6 +21,7 @@ from tinyodl.errors import TinyodlError, UserError
 from tinyodl.evidence import evidence
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
+from tinyodl.text import stored
 from tinyodl.whole_files import write_whole
 
 RECORD_NAME = "run.json"
@@ -34,6 +35,12 @@ EventName = Literal["drift", "returned", "saved", "reconnected", "restarted", "r
 
 class RunLogError(TinyodlError):
     """The run's folder cannot be written: the disk is full, or the folder is gone."""
+
+
+# Of a file or a device, which the system may have called by bytes that are no text.
+_Name = Annotated[
+    str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)
+]
 
 
 class _Record(BaseModel):
@@ -169,13 +176,13 @@ class RunRecord(_Record):
     error: str | None = None
     started: str
     finished: str | None = None
-    project: str
+    project: _Name
     model_id: str
     board: str
-    port: str
-    data: str
+    port: _Name
+    data: _Name
     samples_in_data: int
-    eval_data: str | None
+    eval_data: _Name | None
     epochs: int
     limit: int | None
     shuffle: int | None
@@ -230,7 +237,7 @@ class RunSummary(_Record):
     that of the sample before, says more there; see `tinyodl.evidence`.
     """
 
-    run: str  # the folder
+    run: _Name  # the folder
     status: Status
     error: str | None
     samples: int
@@ -251,7 +258,7 @@ class RunSummary(_Record):
     time_source: str
     energy_source: str | None
     board: str
-    port: str
+    port: _Name
     saved: bool
     asked: int | None = None  # samples whose label the board wanted; None: all went with it
     answered: int | None = None
@@ -335,7 +342,8 @@ class RunLog:
 
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
-        self.record = self.record.model_copy(update=changes)
+        texts = {name: stored(text) for name, text in changes.items() if isinstance(text, str)}
+        self.record = self.record.model_copy(update=changes | texts)
         try:
             write_whole(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
         except OSError as error:

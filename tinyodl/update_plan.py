@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tinyodl.errors import UserError
+from tinyodl.text import toml_string
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -278,9 +279,10 @@ def load_plan(path: Path) -> UpdatePlan:
     """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{path}: {error.strerror}; give --update last, bias, full, none or a plan file"
+            f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
         return UpdatePlan.model_validate(tomllib.loads(text))
@@ -338,7 +340,7 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines += [f'cache_memory = "{plan.cache_memory}"']
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
+    lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -348,8 +350,3 @@ def _update(update: LayerUpdate) -> str:
     chosen = update.chosen
     value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
     return f"{{ {update.side} = {value} }}"
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -18,8 +18,8 @@ from tests.torture import Outcome, subjects
 
 def main() -> int:
     every = subjects()
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.torture", None, __doc__, formatter_class=raw)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", choices=[*every, []],
                         help=", ".join(every))  # fmt: skip
     parser.add_argument("--seconds", type=float, default=600.0, help="for all subjects together")

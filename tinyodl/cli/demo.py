@@ -28,7 +28,7 @@ def demo(out: Path) -> None:
     from tinyodl.report.figures import mean_percent, percent, significant, size
 
     output = Output()
-    say = output.people.print
+    say = output.styled
     say(
         "[bold]A smartwatch meets a new person.[/bold] The model tells seven shoulder exercises "
         f"apart. It learned from persons 1 to 7; person {watch.PERSON} is new to it.\n"
@@ -63,7 +63,7 @@ def demo(out: Path) -> None:
     write_report(runs, page)
     tables.print_runs(output.people, runs, radio=False)
     if not whole or len(runs) == len(watch.SEEDS):
-        say(f"\nReport so far: {page}", soft_wrap=True)
+        output.tell(f"\nReport so far: {page}")
         raise Ended(last_signal())
     *shuffled, recorded, fitted = (run.summary for run in runs)
     after = [run.accuracy_after for run in shuffled if run.accuracy_after is not None]
@@ -84,7 +84,7 @@ def demo(out: Path) -> None:
         f"A step: {significant(step.ms_per_step)} ms ({step.time_source}), "
         f"{significant(step.mj_per_step)} mJ (estimated, not measured).\n"
     )
-    say(f"Report: [bold]{page}[/bold] (open it in a browser)", soft_wrap=True)
+    output.tell(f"Report: {page} (open it in a browser)")
 
 
 def _kept(summary: RunSummary) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from click.exceptions import Exit
 
 from tinyodl.cli.options import (
     json_option,
@@ -84,9 +85,9 @@ if TYPE_CHECKING:
     type=click.Choice(["unharmed", "always"]),
     default="unharmed",
     show_default=True,
-    help="Which weights to save at the end. A run that did harm (clearly less accuracy on --eval, or "
-    "a loss that ran away) ends with exit code 1, and the board goes back to the weights of before; "
-    "always: it saves them all the same.",
+    help="Which weights to save at the end. A run that did harm (clearly less accuracy on --eval, "
+    "or a loss that ran away) ends with exit code 1, and the board goes back to the weights of "
+    "before; always: it saves them all the same.",
 )
 @click.option(
     "--save-every",
@@ -188,7 +189,7 @@ def stream_train(
     if summary.status == "interrupted":
         raise Ended(last_signal())
     if summary.status == "harmed":
-        click.get_current_context().exit(1)
+        raise Exit(1)
 
 
 def _setting(text: str) -> tuple[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
-from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
+from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, identifiers
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
@@ -37,6 +37,7 @@ from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.resources import TEMPLATES
+from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
     LOSS,
@@ -188,7 +189,7 @@ class _Names:
     @classmethod
     def of(cls, graph: Graph) -> _Names:
         inner = (each.name for node in graph.nodes for each in node.attrs.get("body", ()))
-        return cls(identifiers(graph.tensors), {}, identifiers(inner))
+        return cls(identifiers(graph.tensors), {}, identifiers(inner, NODE))
 
     def part(self, node: Node) -> str:
         """The function that does a node's part of a turn, where the node is in the body of one."""
@@ -210,9 +211,9 @@ class _Names:
             case Struct():
                 if argument not in self.structs:
                     layer = node.name.split(".")[0]
-                    stem = identifiers([layer])[layer]
+                    stem = identifiers([layer], NODE)[layer]
                     name, count = f"{stem}_shape", 2
-                    while name in self.structs.values() or name in reserved():
+                    while name in self.structs.values():
                         name, count = f"{stem}_{count}_shape", count + 1
                     self.structs[argument] = name
                 return f"&{self.structs[argument]}"
@@ -346,7 +347,7 @@ def _parts(call: Call | Loop, names: _Names, step: int) -> list[dict[str, str]]:
         return []
     return [
         {
-            "comment": f"{node.op} {node.name.removesuffix(f'.{node.op}')}",
+            "comment": f"{node.op} {comment(node.name.removesuffix(f'.{node.op}'))}",
             "step": f"{step}_{place}",
             "name": names.part(node),
             "index": call.index,
@@ -367,7 +368,7 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     cost = f", {grouped(macs)} MACs" if macs else ""
     made = f" -> {', '.join(shapes)}" if shapes else ""
     reads = " ".join(dimensions(graph.shape(name)) for name in node.inputs[:2] if name)
-    layer = node.name.removesuffix(f".{node.op}")
+    layer = comment(node.name.removesuffix(f".{node.op}"))
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 

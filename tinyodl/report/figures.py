@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from tinyodl.manifest import LayerRecord
+from tinyodl.manifest import LayerRecord, SharedRecord
 from tinyodl.runlog import RunSummary
 
 UNKNOWN = "-"
@@ -69,9 +69,20 @@ def shape(dimensions: tuple[int, ...]) -> str:
 
 
 def learns(layer: LayerRecord) -> str:
-    """What a layer updates, as "frozen" or "12 of 48 inputs, bias"."""
+    """What a layer updates, as "frozen", "weights and bias" or "12 of 48 inputs, bias"."""
     if layer.channels is not None:
         chosen = layer.channels
-        return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
-    words = {"none": "frozen", "weights": "weights and bias", "statistics": "mean and variance"}
-    return words.get(layer.updates, layer.updates)
+        bias = ", bias" if "bias" in layer.parts else ""
+        return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}{bias}"
+    if layer.updates == "statistics":
+        return "mean and variance"
+    learned = [
+        part for part in layer.parts if layer.updates in ("weights", part) or part in layer.also
+    ]
+    return " and ".join(learned) or "frozen"
+
+
+def together(shared: SharedRecord) -> str:
+    """A tensor that layers share, as "learned together: a.weight, b.weight (one tensor ...)"."""
+    name = "" if shared.initializer is None else f", {shared.initializer}"
+    return f"learned together: {', '.join(shared.uses)} (one tensor in the file{name})"

@@ -18,6 +18,7 @@ from tinyodl.report import curves, experiments, figures, groups, histogram, memo
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.text import printable
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -93,6 +94,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         loader=jinja2.FileSystemLoader(TEMPLATES / "report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -121,6 +123,11 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         projects=projects,
         phases=PHASES,
     )
+
+
+def _shown(value: object) -> object:
+    """Every value that a template shows; markup of ours passes as it is."""
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _experiment(run: Run) -> str:

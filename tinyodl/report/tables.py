@@ -25,9 +25,12 @@ from tinyodl.report.figures import (
     shape,
     significant,
     size,
+    together,
 )
+from tinyodl.report.terminal import Terminal
 from tinyodl.report.values import limits
 from tinyodl.runlog import PHASES, Evaluation, Run
+from tinyodl.text import line
 from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
@@ -58,12 +61,15 @@ def print_plan(
     """Layers and what learns, then RAM and flash against what there is, in bytes."""
     board = load_board(manifest.board)
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
-                    title=f"{manifest.model.source} on {board.title}")  # fmt: skip
+                    title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
-        style = "dim" if layer.updates == "none" else "green"
-        layers.add_row(layer.name, layer.op, shape(layer.output_shape), count(layer.parameters),
-                       count(layer.macs), Text(learns(layer), style))  # fmt: skip
+        style = "dim" if learns(layer) == "frozen" else "green"
+        layers.add_row(line(layer.name), layer.op, shape(layer.output_shape),
+                       count(layer.parameters), count(layer.macs),
+                       Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    for shared in manifest.shared:
+        console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
@@ -141,7 +147,7 @@ def _of_parts(manifest: Manifest) -> str:
     for op, how in (("Rows", "Row by row"), ("ByChannels", "A few channels at a time")):
         nodes = [node for node in manifest.schedule if node.op == op]
         if nodes:
-            held = (f"{node.name} (in {count(_held(node, manifest))} B)" for node in nodes)
+            held = (f"{line(node.name)} (in {count(_held(node, manifest))} B)" for node in nodes)
             lines.append(f"{how}, nothing twice: {', '.join(held)}.\n")
     return "".join(lines)
 
@@ -169,7 +175,7 @@ def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
     same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
     real = ", ".join(calibration.real_operators)
     return (
-        f"int8, calibrated with {count(calibration.count)} samples of {calibration.samples}: "
+        f"int8, calibrated with {count(calibration.count)} samples of {line(calibration.samples)}: "
         f"the output is off by {percent(calibration.error)}{steps} on average"
         + (f", its largest element is the same for {same}" if same else "")
         + (f"; {real} stays float32" if real else "")
@@ -198,7 +204,7 @@ def print_profile(console: Console, profile: Profile) -> None:
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
                    "share#", "code, B#",
-                   title=f"{what} of {model.source} on {board.title}")  # fmt: skip
+                   title=f"{what} of {line(model.source)} on {board.title}")  # fmt: skip
     every = profile.step.cycles
 
     def add(name: str, op: str, macs: int, cost: Count, code: int, style: str = "") -> None:
@@ -214,7 +220,7 @@ def print_profile(console: Console, profile: Profile) -> None:
         for cost in costs:
             node = cost.node
             if cost.count.instructions:  # views have no code
-                name = "  " * bool(cost.within) + node.name.removesuffix(f".{node.op}")
+                name = "  " * bool(cost.within) + line(node.name.removesuffix(f".{node.op}"))
                 add(name, node.op, 0 if node.body else node.macs, cost.count, cost.code_bytes)
         if total.instructions:
             macs = getattr(profile.manifest.macs, phase)
@@ -223,7 +229,7 @@ def print_profile(console: Console, profile: Profile) -> None:
             table.add_section()
     macs = sum(vars(profile.manifest.macs).values())
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
-    Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
+    Terminal(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
     if profile.manifest.plan.replay > 1:
         console.print(

@@ -51,6 +51,7 @@ def plan_values(
         "labels": expected_labels(manifest),
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
+        "learned_together": [shared.model_dump(mode="json") for shared in manifest.shared],
     }
 
 
