@@ -30,6 +30,17 @@ static command_status fail(command_exchange *exchange, command_status status, ui
     return status;
 }
 
+/* Why flash did not take what it was to keep. */
+static command_status fail_flash(command_exchange *exchange)
+{
+    for (uint32_t region = 0; region < PORT_REGIONS; region++) {
+        uint32_t address = port_flash_boot_loader(region);
+        if (address != PORT_NO_BOOT_LOADER)
+            return fail(exchange, STATUS_BOOT_LOADER, address);
+    }
+    return fail(exchange, STATUS_STORE, 0);
+}
+
 static void put(command_exchange *exchange, const void *from, uint32_t count)
 {
     memcpy(exchange->reply + exchange->reply_length, from, count);
@@ -230,7 +241,7 @@ static command_status end_training(command_exchange *exchange, int32_t label, fl
     consume_sample(NET_OUTPUT_STAYS);
     session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
@@ -326,7 +337,7 @@ static command_status replay(command_exchange *exchange)
     consume_sample(0);
     session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, samples);
     put_u32(exchange, net_cached());
     put_f32(exchange, loss);
@@ -347,7 +358,7 @@ static command_status flush(command_exchange *exchange)
 #ifdef NET_GUARDS
     net_settle();
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, net_flags());
 #endif
     consume_sample(0);
@@ -443,7 +454,7 @@ static command_status reset(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, 1);
 #ifdef NET_FLASH
     if ((exchange->length == 0 || exchange->body[0] == 0) && net_forget() < 0)
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
 #endif
     net_reset();
     session.asked = 0;
@@ -469,7 +480,7 @@ static command_status store_status(command_exchange *exchange, int result)
         return STATUS_OK;
     if (result == STORE_NO_SPACE)
         return fail(exchange, STATUS_NO_SPACE, store_bytes_needed());
-    return fail(exchange, result == STORE_EMPTY ? STATUS_EMPTY : STATUS_STORE, 0);
+    return result == STORE_EMPTY ? fail(exchange, STATUS_EMPTY, 0) : fail_flash(exchange);
 }
 
 static command_status save(command_exchange *exchange)
