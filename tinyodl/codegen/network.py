@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment
@@ -110,8 +110,7 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
-        "resets": _calls_at("reset", graph, names),
-        "recovers": _calls_at("recover", graph, names),
+        "recovers": _recovers(graph, names),
         "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
@@ -360,9 +359,9 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _calls_at(time: Literal["reset", "recover"], graph: Graph, names: _Names) -> list[str]:
-    """The calls that begin what is kept between steps, or find again what is in flash."""
-    rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
+def _recovers(graph: Graph, names: _Names) -> list[str]:
+    """The calls that find again what is in flash."""
+    rules = [(OPERATORS[node.op].recover, node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]
 
