@@ -83,7 +83,9 @@ _LEARNING = (
     click.option("--start-weight", type=float, metavar="W",
                  help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
-                 help="How sure rls and elm are of zero weights at first.  [default: 1]"),
+                 help="How sure rls and elm are of zero weights at first, as a share of |x|^2 of "
+                 "what they read; with --start of online, whose inputs have no unit, as it is.  "
+                 "[default: 0.01; online: 1]"),
     click.option("--forgetting", type=float, metavar="F",
                  help="What rls, elm and the statistics of online keep of the past at each sample, "
                  "e.g. 0.999.  [default: 1, all]"),
