@@ -10,7 +10,10 @@ from tinyodl.errors import BoardError, LineLostError
 
 
 class Transport(Protocol):
-    """A stream of bytes in both directions. `name` is how messages call it."""
+    """A stream of bytes in both directions. `name` is how messages call it.
+
+    One that has an attribute `loses_nothing` that is true has no faults: what is late is slow.
+    """
 
     @property
     def name(self) -> str: ...
