@@ -11,6 +11,7 @@ from tinyodl import manifest as manifest_file
 from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.connect import find_port
+from tinyodl.device.link import PATIENCE
 from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
@@ -34,13 +35,17 @@ class Flashed:
 
 
 def flash_project(
-    project: Path, port: str | None = None, *, progress: OnLine | None = None
+    project: Path,
+    port: str | None = None,
+    patience: float = PATIENCE,
+    *,
+    progress: OnLine | None = None,
 ) -> Flashed:
     """Build `project`, upload it or boot it, and say hello to it.
 
-    `port` is as for `Session`. `progress` gets each line that the build tool prints. Raises
-    UserError for a project or port that cannot be used, ToolError when building or uploading
-    fails, and BoardError when the board does not answer with this firmware.
+    `port` and `patience` are as for `Session`. `progress` gets each line that the build tool
+    prints. Raises UserError for a project or port that cannot be used, ToolError when building or
+    uploading fails, and BoardError when the board does not answer with this firmware.
     """
     manifest = manifest_file.load(project)
     board = load_board(manifest.board)
@@ -51,7 +56,7 @@ def flash_project(
     if uploaded:
         pio.upload(project, board, line, progress=progress)
     # Without --port the board is looked for again: it may come back as another serial device.
-    with _greet(project, port, RETURN_SECONDS if uploaded else 0.0) as session:
+    with _greet(project, port, patience, RETURN_SECONDS if uploaded else 0.0) as session:
         return Flashed(
             manifest,
             build,
@@ -62,11 +67,11 @@ def flash_project(
         )
 
 
-def _greet(project: Path, port: str | None, patience: float) -> Session:
-    deadline = time.monotonic() + patience
+def _greet(project: Path, port: str | None, patience: float, seconds: float) -> Session:
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            return Session(project, port)
+            return Session(project, port, patience)
         except (BoardError, UserError):
             if time.monotonic() >= deadline:
                 raise

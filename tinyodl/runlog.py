@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyodl import manifest as manifest_file
-from tinyodl.device.protocol import Flag
+from tinyodl.device.protocol import Flag, State
 from tinyodl.errors import TinyodlError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
@@ -26,7 +26,8 @@ STEPS_NAME = "steps.jsonl"
 FORMAT = 1
 PHASES = ("forward", "backward", "update")
 
-Status = Literal["running", "done", "interrupted", "failed"]
+Status = Literal["running", "done", "harmed", "interrupted", "failed"]
+EventName = Literal["drift", "returned", "saved", "reconnected", "restarted", "resumed"]
 
 
 class RunLogError(TinyodlError):
@@ -62,10 +63,31 @@ class QueryRecord(_Record):
 
 
 class Event(_Record):
-    """Something that a board with drift or guard told at a step."""
+    """What happened at a step beside learning; `generation` is that of the store's state.
+
+    drift, returned   the board told it: its samples drift, the guard went back
+    saved             the board saved its weights before this step
+    reconnected       the line was gone and is back; the board had gone on
+    restarted         the board had restarted, and went back to the last save
+    resumed           `--resume` went on here
+    """
 
     step: int
-    name: Literal["drift", "returned"]
+    name: EventName
+    generation: int | None = None
+
+
+class Checkpoint(_Record):
+    """A place in a run that the board's store has the state of.
+
+    `streamed` samples had come, and `replayed` epochs of the cache; the weights had learned from
+    `steps` samples.
+    """
+
+    generation: int
+    streamed: int
+    replayed: int
+    steps: int
 
 
 class Step(_Record):
@@ -94,6 +116,7 @@ class Step(_Record):
     answer: int | None = None
     margin: float | None = None
     threshold: float | None = None  # None: above all margins
+    saved: int | None = None  # the generation of the state that was saved before this step
 
     @property
     def learned(self) -> bool:
@@ -171,6 +194,19 @@ class RunRecord(_Record):
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
     saved: bool = False  # the learned weights are in the board's store
+    data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
+    eval_digest: str | None = None
+    answered_by: str | None = None  # who answers the board's questions
+    save: str = "unharmed"
+    save_every: int | None = None
+    began_at: State | None = None  # None: a log from before this was known
+    generation_before: int = 0  # of the store's state when the run began
+    checkpoint: Checkpoint | None = None
+    saves: int = 0  # each has erased a slot of flash
+    in_force: dict[str, float] = {}  # all settings when the run began
+    saving: Checkpoint | None = None  # what the store has if SAVE was done that was under way
+    happened: tuple[Event, ...] = ()  # what the host saw
+    verdict: str | None = None  # whether learning did harm, and by which evidence
 
 
 class ReplaySummary(_Record):
@@ -214,6 +250,7 @@ class RunSummary(_Record):
     query: QueryRecord | None = None
     held_back: int = 0  # by the guard
     events: tuple[Event, ...] = ()
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +283,14 @@ class RunLog:
         except OSError as error:
             raise _refused(folder, error) from error
 
+    @classmethod
+    def again(cls, run: Run) -> RunLog:
+        """Go on with the log of a run that was cut off, from its last whole line."""
+        log = cls.__new__(cls)
+        log.folder, log.record, log.steps = run.folder, run.record, list(run.steps)
+        log._rewrite()
+        return log
+
     def step(self, step: Step) -> None:
         """Append one step; when this returns, the operating system has it."""
         try:
@@ -254,6 +299,31 @@ class RunLog:
         except OSError as error:
             raise _refused(self.folder, error) from error
         self.steps.append(step)
+
+    def go_back(self, steps: int, epochs: int) -> list[Step]:
+        """Forget all but the first steps, and all but the first epochs from the cache.
+
+        What is forgotten of the steps.
+        """
+        forgotten = self.steps[steps:]
+        del self.steps[steps:]
+        self.close()
+        self._rewrite()
+        self.update(replays=self.record.replays[:epochs])
+        return forgotten
+
+    def _rewrite(self) -> None:
+        path = self.folder / STEPS_NAME
+        try:
+            _replace(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
+            self._lines = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+
+    def happened(self, step: int, name: EventName, generation: int | None = None) -> None:
+        """Add an event that the host saw to `run.json`."""
+        event = Event(step=step, name=name, generation=generation)
+        self.update(happened=(*self.record.happened, event))
 
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
@@ -286,13 +356,42 @@ def default_folder(project: Path) -> Path:
     return folder
 
 
-def claim(folder: Path) -> Path:
-    """The folder, if a run may be written there; UserError if one lies there already."""
+def require_free(folder: Path) -> None:
+    """UserError if a run, or a file, lies there already."""
     if (folder / RECORD_NAME).exists() or (folder / STEPS_NAME).exists():
         raise UserError(f"{folder} already holds a run; name another folder with --run")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder with --run")
+
+
+def claim(folder: Path) -> Path:
+    """Take the folder for one run: of several that name it, in any process, one gets it.
+
+    The claim is an empty `steps.jsonl`, which only the first can create. Raises UserError if a run
+    lies there already, and RunLogError if the folder cannot be made.
+    """
+    require_free(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STEPS_NAME).touch(exist_ok=False)
+    except FileExistsError:
+        raise UserError(f"{folder} already holds a run; name another folder with --run") from None
+    except OSError as error:
+        raise _refused(folder, error) from error
     return folder
+
+
+def claim_default(project: Path) -> Path:
+    """Take a new folder with the name that `default_folder` gives."""
+    while True:
+        folder = default_folder(project)
+        try:
+            folder.mkdir(parents=True)
+            return claim(folder)
+        except FileExistsError:
+            continue  # another run was faster; the next name
+        except OSError as error:
+            raise _refused(folder, error) from error
 
 
 def read(folder: Path) -> Run:
@@ -362,22 +461,22 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         answered=sum(step.answer is not None for step in steps) if record.query else None,
         query=record.query,
         held_back=sum(Flag.HELD_BACK in Flag(step.flags) for step in steps),
-        events=events(steps),
+        events=tuple(sorted((*events(steps), *record.happened), key=lambda event: event.step)),
+        verdict=record.verdict,
     )
 
 
 def events(steps: Sequence[Step]) -> tuple[Event, ...]:
-    """Drifts, and returns to kept parameters, in their order."""
-    names: dict[Flag, Literal["drift", "returned"]] = {
-        Flag.DRIFT: "drift",
-        Flag.RETURNED: "returned",
-    }
-    return tuple(
-        Event(step=step.step, name=name)
-        for step in steps
-        for flag, name in names.items()
-        if flag in Flag(step.flags)
-    )
+    """What the log tells of steps, in their order: drifts, returns to kept parameters, saves."""
+    names: dict[Flag, EventName] = {Flag.DRIFT: "drift", Flag.RETURNED: "returned"}
+    found = []
+    for step in steps:
+        for flag, name in names.items():
+            if flag in Flag(step.flags):
+                found.append(Event(step=step.step, name=name))
+        if step.saved is not None:
+            found.append(Event(step=step.step, name="saved", generation=step.saved))
+    return tuple(found)
 
 
 def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:

@@ -30,6 +30,7 @@ typedef enum {
     COMMAND_SETTING = 20,
     COMMAND_ASK = 21,
     COMMAND_LEARN = 22,
+    COMMAND_STEPS = 24,
 } command_code;
 
 typedef enum {

@@ -9,6 +9,7 @@ import rich_click as click
 
 from tinyodl.cli.options import (
     json_option,
+    patience_option,
     port_option,
     project_argument,
     radio_bps_option,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 @radio_ua_option
 @radio_bps_option
 @port_option
+@patience_option
 @click.option(
     "--run",
     "folder",
@@ -106,6 +108,7 @@ def stream_train(
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
+    patience: float,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -124,9 +127,8 @@ def stream_train(
     project_manifest = manifest.load(project)
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
-    folder = folder or runlog.default_folder(project)
     radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
-    with Session(project, port) as session, output.stages() as progress:
+    with Session(project, port, patience) as session, output.stages() as progress:
         if reset:
             session.reset()
         summary = session.train(
@@ -148,6 +150,7 @@ def stream_train(
             eval_source=tested.source if tested else "",
             progress=progress,
         )
+    folder = Path(summary.run)
     run = runlog.read(folder)
     page = folder / "report.html"
     write_report([run], page)  # before printing: whoever reads the output may stop reading

@@ -112,6 +112,7 @@ def render_network(
         "cleared": [t for t in kept if not has_initial(t)],
         "resets": _calls_at("reset", graph, names),
         "recovers": _calls_at("recover", graph, names),
+        "returns": _calls_at("go_back", graph, names),
         "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
@@ -360,7 +361,9 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _calls_at(time: Literal["reset", "recover"], graph: Graph, names: _Names) -> list[str]:
+def _calls_at(
+    time: Literal["reset", "recover", "go_back"], graph: Graph, names: _Names
+) -> list[str]:
     """The calls that begin what is kept between steps, or find again what is in flash."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]

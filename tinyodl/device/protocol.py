@@ -59,6 +59,7 @@ class Command(IntEnum):
     SETTING = 20
     ASK = 21
     LEARN = 22
+    STEPS = 24
 
 
 STEPS = {Command.INFER, Command.EVALUATE, Command.TRAIN, Command.ASK}  # on an uploaded sample
@@ -120,6 +121,14 @@ class Flag(IntFlag):
 
 
 NO_FLAGS = Flag(0)
+
+
+class State(IntEnum):
+    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
+
+    CHANGED = 0
+    SAVED = 2  # the newest state in the store
+    COMPILED = 4  # those of the ONNX file
 
 
 @dataclass(frozen=True)
@@ -220,6 +229,7 @@ class Hello:
     clock_hz: int
     clock_source: ClockSource
     restored: bool  # the weights go back to a state from the store
+    state: State
     parameters: int
     input_bytes: int
     target_bytes: int
@@ -324,7 +334,8 @@ def parse_hello(body: bytes) -> Hello:
         model_id.hex(),
         clock_hz,
         ClockSource(min(clock_source, ClockSource.HOST)),
-        bool(restored),
+        bool(restored & 1),
+        State(restored & 6) if restored & 6 in set(State) else State.CHANGED,
         *rest,
         body[_HELLO.size :].decode("ascii", "replace"),
     )
@@ -352,6 +363,15 @@ def setting_body(index: int, value: float | None) -> bytes:
 
 def parse_statistics(body: bytes) -> Statistics:
     return Statistics(*_unpack(_STATISTICS, body))
+
+
+def restore_body(again: bool) -> bytes:
+    """RESTORE; `again`: the samples since that state come again."""
+    return b"\x01" if again else b""
+
+
+def steps_body(steps: int) -> bytes:
+    return _NUMBER.pack(steps)
 
 
 def parse_restored(body: bytes) -> Saved:
