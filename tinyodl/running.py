@@ -17,6 +17,7 @@ from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.errors import BoardError, UserError
+from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress as OnProgress
@@ -251,6 +252,13 @@ class Run:
                 )
         return step
 
+    def _ahead(self, place: Place) -> tuple[Array, int | Array] | None:
+        """The sample behind this one in the stream, which may travel already."""
+        after = place.step - self.order[0].step + 1
+        if after == len(self.order):
+            return None
+        return self.session.ahead(self.samples, self.order[after].sample)
+
     def _learn(self, place: Place) -> Step:
         """One step, on a sample of the stream."""
         samples, is_mse = self.samples, self.manifest.plan.loss == "mse"
@@ -262,7 +270,7 @@ class Run:
                 reply = exchange.reply
             else:
                 target = self.session.target(samples, place.sample)
-                reply = self.client.train(samples.x[place.sample], target)
+                reply = self.client.train(samples.x[place.sample], target, self._ahead(place))
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {len(self.order)} "
