@@ -62,7 +62,8 @@ def flash(
     progress: OnLine | None = None,
 ) -> Flashed:
     """Build a project and put it on its board; see `tinyodl.flashing.flash_project`."""
-    from tinyodl.flashing import PATIENCE, flash_project
+    from tinyodl.device.link import PATIENCE
+    from tinyodl.flashing import flash_project
 
     seconds = PATIENCE if patience is None else patience
     return flash_project(Path(project), port, seconds, progress=progress)
