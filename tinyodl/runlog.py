@@ -62,10 +62,38 @@ class QueryRecord(_Record):
 
 
 class Event(_Record):
-    """Something that a board with drift or guard told at a step."""
+    """Something that a board told at a step."""
 
     step: int
-    name: Literal["drift", "returned"]
+    name: Literal["drift", "returned", "outlier"]
+
+
+class Outlier(_Record):
+    """A sample far outside those before: predicted, and not learned. See `tinyodl.outliers`.
+
+    `value` is the largest of its `input`, at this index; the samples before reach as far as
+    `reach`.
+    """
+
+    step: int
+    sample: int  # row of the data file
+    input: str | None  # where there are several
+    index: tuple[int, ...]
+    value: float
+    reach: float
+
+    @property
+    def place(self) -> str:
+        """Where the value is, in words."""
+        at = str(self.index[0]) if len(self.index) == 1 else str(self.index)
+        return f"{at} of {self.input}" if self.input else at
+
+    def sentence(self, source: str) -> str:
+        """What is said of it; `source` is what the data is called."""
+        return (
+            f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
+            f"before reach {self.reach:.6g}: it is predicted, not learned"
+        )
 
 
 class Step(_Record):
@@ -97,8 +125,13 @@ class Step(_Record):
 
     @property
     def learned(self) -> bool:
-        """Whether the board had a label to learn from."""
-        return self.asked is None or self.answer is not None
+        """Whether the board had a label to learn from, and no outlier."""
+        return (self.asked is None or self.answer is not None) and not self.outlier
+
+    @property
+    def outlier(self) -> bool:
+        """Whether the sample was far outside those before."""
+        return Flag.OUTLIER in Flag(self.flags)
 
 
 class Replay(_Record):
@@ -170,6 +203,8 @@ class RunRecord(_Record):
     settings: dict[str, float] = {}  # that the user set
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    outliers: tuple[Outlier, ...] = ()  # the first few
+    keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
 
 
@@ -367,10 +402,11 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
 
 
 def events(steps: Sequence[Step]) -> tuple[Event, ...]:
-    """Drifts, and returns to kept parameters, in their order."""
-    names: dict[Flag, Literal["drift", "returned"]] = {
+    """Drifts, returns to kept parameters, and outliers, in their order."""
+    names: dict[Flag, Literal["drift", "returned", "outlier"]] = {
         Flag.DRIFT: "drift",
         Flag.RETURNED: "returned",
+        Flag.OUTLIER: "outlier",
     }
     return tuple(
         Event(step=step.step, name=name)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
-from tinyodl.asking import Asking, Exchange
+from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, Replayed
 from tinyodl.energy import Meter
 from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import Gate
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
-from tinyodl.runlog import Evaluation, Replay, RunLog, Step, finite
+from tinyodl.runlog import Evaluation, Outlier, Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
 
 Stage = Literal["before", "learning", "after"]
@@ -28,17 +29,22 @@ Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cach
 
 DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
 _MOST_BATCHES = 256  # that the board takes in a request
+_MOST_NAMED = 8  # outliers; all are counted
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a session is: `done` of `total` samples of a stage, with the share right so far."""
+    """Where a session is: `done` of `total` samples of a stage, with the share right so far.
+
+    `note` is a sentence about what comes now, for people.
+    """
 
     stage: Stage
     done: int
     total: int
     accuracy: float | None
+    note: str | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -96,6 +102,7 @@ class Run:
     wish: Wish
     progress: OnProgress | None
     asking: Asking | None
+    gate: Gate | None = None
 
     @property
     def client(self) -> Client:
@@ -115,7 +122,12 @@ class Run:
         right, judged = 0, 0
         for place in order:
             self.wish.check()
-            step = self._learn(place)
+            outlier = self.gate.look(place.step, place.sample) if self.gate else None
+            if outlier:
+                self._name(outlier)
+            step = self._learn(place, outlier)
+            if self.gate and step.outlier and not outlier:
+                self._name(self.gate.told(place.step, place.sample))
             log.step(step)
             if step.loss is None and step.learned and not step.unlabelled:
                 raise self._diverged(f"at step {place.step + 1}")
@@ -142,17 +154,34 @@ class Run:
     def _evaluate(self, tested: Samples, stage: Stage) -> Evaluation:
         return self.session.evaluate_samples(tested, stage, self.wish, self.progress)
 
-    def _learn(self, place: Place) -> Step:
-        """One step, on a sample of the stream."""
+    def _name(self, outlier: Outlier) -> None:
+        """Say which sample is not learned from; the first few by name."""
+        named = self.log.record.outliers
+        if len(named) == _MOST_NAMED:
+            return
+        self.log.update(outliers=(*named, outlier))
+        note = outlier.sentence(self.samples.source)
+        if len(named) == _MOST_NAMED - 1:
+            note += "; others are counted, and not named"
+        if self.progress:
+            self.progress(Progress("learning", outlier.step, len(self.order), None, note))
+
+    def _learn(self, place: Place, outlier: Outlier | None) -> Step:
+        """One step, on a sample of the stream; of an outlier the forward half."""
         samples, is_mse = self.samples, self.manifest.plan.loss == "mse"
         counted = self.session.instructions()
-        exchange: Exchange | None = None
+        logged: dict[str, Any] = {}
         try:
-            if self.asking is not None:
+            target = self.session.target(samples, place.sample)
+            if outlier is not None:
+                does = self.client if self.asking is None else self.asking
+                reply = does.evaluate(samples.x[place.sample], target)
+                reply = replace(reply, flags=reply.flags | Flag.OUTLIER)
+                logged = {} if self.asking is None else {"asked": False}
+            elif self.asking is not None:
                 exchange = self.asking.step(samples, place.sample)
-                reply = exchange.reply
+                reply, logged = exchange.reply, exchange.logged()
             else:
-                target = self.session.target(samples, place.sample)
                 reply = self.client.train(samples.x[place.sample], target)
         except BoardError as error:
             raise BoardError(
@@ -176,7 +205,7 @@ class Run:
             ms=self.session.meter.ms(sum(cycles)),
             mj=self.session.meter.mj(sum(cycles)),
             flags=int(reply.flags),
-            **({} if exchange is None else exchange.logged()),
+            **logged,
         )
 
     def _replay_epoch(self, epoch: int) -> None:

@@ -27,6 +27,7 @@ from tinyodl.device.connect import connect
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import UserError
+from tinyodl.gate import gating
 from tinyodl.graph import Array
 from tinyodl.interrupt import Interrupted, Wish, interruptible
 from tinyodl.kept import LABELS
@@ -161,6 +162,7 @@ class Session:
         teacher: str | Path | None = None,
         silent: bool = False,
         draw: Order = "epochs",
+        keep_outliers: bool = False,
         radio: Radio | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
@@ -185,13 +187,17 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
+        A sample far outside those that the board has seen is predicted and not learned, and the log
+        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+
         At the end the weights are saved in the board's store. The run is logged in the folder
         `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
         saved, the run is marked "interrupted", and the summary is of what was learned so far.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number, BoardError naming the step when the board fails, and RunLogError when the log
-        cannot be written; the log then keeps what was done and says how it ended.
+        number or ten samples in a row are outliers, BoardError naming the step when the board
+        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
+        says how it ended.
         """
         samples = data.check(x, y, self.manifest, source)
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
@@ -228,6 +234,7 @@ class Session:
             settings=chosen,
             radio=radio or radio_of(self.board, None, None),
             draw=draw if self.manifest.plan.cache else None,
+            keep_outliers=keep_outliers,
             steps_before=self.client.statistics().steps,
             clock_hz=self.meter.clock_hz,
             time_source=self.meter.time_source,
@@ -240,8 +247,10 @@ class Session:
         log = RunLog(folder, record, self.manifest)
         asking = Asking(self.client, answering) if answering else None
         try:
-            with interruptible() as wish:
-                Run(self, log, samples, order, tested, wish, progress, asking).all()
+            rows = [place.sample for place in order]
+            gated = gating(self.client, self.manifest, samples, rows, keep=keep_outliers)
+            with gated as gate, interruptible() as wish:
+                Run(self, log, samples, order, tested, wish, progress, asking, gate).all()
         except Interrupted:
             log.update(status="interrupted", saved=bool(log.steps) and self.save())
         except RunLogError as error:

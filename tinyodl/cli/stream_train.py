@@ -77,6 +77,11 @@ if TYPE_CHECKING:
     type=type_path,
     help="With --query: labels are what this network says, not y.",
 )
+@click.option(
+    "--keep-outliers",
+    is_flag=True,
+    help="Learn from samples far outside those before too, in this run.",
+)
 @click.option("--silent", is_flag=True, help="With --query: never answer.")
 @radio_ua_option
 @radio_bps_option
@@ -103,6 +108,7 @@ def stream_train(
     query: bool,
     teacher: Path | None,
     silent: bool,
+    keep_outliers: bool,
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
@@ -141,6 +147,7 @@ def stream_train(
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
