@@ -44,6 +44,7 @@ from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gated
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.training import FRACTION, differentiate, state_name
 from tinyodl.update_plan import RECONSTRUCTIONS, LayerUpdate, UpdatePlan, load_plan
@@ -171,6 +172,8 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors)
     training = watched(training, plan, prepared.shown)
+    shown = [options[name] for name in ("calibrate", "start") if name in options]
+    training = gated(training, plan, shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     network = render_network(training, arena, plan, source=model.name, version=__version__)
@@ -297,11 +300,11 @@ def _manifest(
         plan=plan,
         layers=_layers(graph, plan),
         parameters=_parameters(training),
-        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan)),
+        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
         cache=CacheRecord(**vars(cache)) if cache else None,
-        ram=_ram(training, arena, board, len(settings_of(plan))),
+        ram=_ram(training, arena, board, len(settings_of(plan, training))),
         flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],

@@ -87,7 +87,11 @@ def streamed(
 ) -> Verdict:
     """The verdict of the losses of a stream, and of the last epoch from a cache."""
     losses = np.array(
-        [math.inf if s.loss is None else s.loss for s in steps if s.learned and not s.unlabelled]
+        [
+            math.inf if step.loss is None else step.loss
+            for step in steps
+            if step.learned and not step.unlabelled and not step.outlier
+        ]
     )
     if len(losses) < LEAST:
         return Verdict(False, f"too few losses to tell whether they run away ({len(losses)})")

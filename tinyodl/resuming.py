@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyodl import outliers
 from tinyodl.boards import Board
 from tinyodl.data import Samples
 from tinyodl.device.protocol import RefusedError, State, Status
@@ -32,6 +33,7 @@ _ORDER = {"epochs": "--epochs", "limit": "--limit", "shuffle": "--shuffle", "dra
 _SETTINGS = {
     "learning_rate": "--lr",
     "settings": "--set",
+    "keep_outliers": "--keep-outliers",
     "answered_by": "--query, --teacher or --silent",
     "save": "--save",
     "save_every": "--save-every",
@@ -144,7 +146,8 @@ def _before(record: RunRecord) -> Checkpoint:
 def send_settings(session: Session, record: RunRecord) -> None:
     """Learning rate and settings as they were in force when the run began."""
     for name, value in record.in_force.items():
-        session.client.setting(name, value)
+        keeps = record.keep_outliers and name == outliers.SETTING
+        session.client.setting(name, 0.0 if keeps else value)
     session.client.learning_rate(record.learning_rate)
 
 

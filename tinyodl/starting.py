@@ -11,6 +11,7 @@ from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
 from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import gating
 from tinyodl.interrupt import Interrupted, interruptible
 from tinyodl.linked import linked_firmware
 from tinyodl.progress import OnProgress
@@ -56,12 +57,14 @@ def run_session(
         log = RunLog.again(found)
     asking = Asking(client, answering) if answering else None
     try:
-        with session.patient(), interruptible() as wish:
-            run = Run(session, log, samples, order, tested, wish, progress, asking)
+        if options.resume is None:
+            _prepare(session, log)
+        rows = [place.sample for place in order]
+        gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
+        with session.patient(), gated as gate, interruptible() as wish:
+            run = Run(session, log, samples, order, tested, wish, progress, asking, gate)
             if options.resume is not None:
                 _resume(run)
-            else:
-                _prepare(session, log)
             if log.record.status == "running":
                 _watched(run)
     except RunLogError as error:
@@ -144,6 +147,7 @@ def _record(
         learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
         radio=options.radio or radio_of(session.board, None, None),
         draw=options.draw if manifest.plan.cache else None,
+        keep_outliers=options.keep_outliers,
         answered_by=answering.name if answering else None,
         save=options.save,
         save_every=options.save_every,

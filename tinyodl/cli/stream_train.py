@@ -78,15 +78,20 @@ if TYPE_CHECKING:
     type=type_path,
     help="With --query: labels are what this network says, not y.",
 )
+@click.option(
+    "--keep-outliers",
+    is_flag=True,
+    help="Learn from samples far outside those before too, in this run.",
+)
 @click.option("--silent", is_flag=True, help="With --query: never answer.")
 @click.option(
     "--save",
     type=click.Choice(["unharmed", "always"]),
     default="unharmed",
     show_default=True,
-    help="Which weights to save at the end. A run that did harm (clearly less accuracy on --eval, or "
-    "a loss that ran away) ends with exit code 1, and the board goes back to the weights of before; "
-    "always: it saves them all the same.",
+    help="Which weights to save at the end. A run that did harm (clearly less accuracy on --eval, "
+    "or a loss that ran away) ends with exit code 1, and the board goes back to the weights of "
+    "before; always: it saves them all the same.",
 )
 @click.option(
     "--save-every",
@@ -130,6 +135,7 @@ def stream_train(
     save: Keep,
     save_every: int | None,
     resume: Path | None,
+    keep_outliers: bool,
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
@@ -167,6 +173,7 @@ def stream_train(
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
             save=save,
             save_every=save_every,
@@ -185,7 +192,7 @@ def stream_train(
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
     if summary.status == "harmed":
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _setting(text: str) -> tuple[str, float]:

@@ -32,6 +32,7 @@ _DEFINED = """
     prefix suffix remember recall slot predicted largest_output learn_again draw loss_before
     CACHE_HELD CACHE_RANDOM CACHE_DRAWN CACHE_CLASSES CACHE_RESERVOIR CACHE_BALANCED
     DRAW_UNIFORM DRAW_BALANCED DRAW_ORDERS
+    is_outlier outlier peaks arrived_peak FLAG_OUTLIER
 """
 
 # In kernels, at the start of a line: the end of a struct type, an enum, or a function.
