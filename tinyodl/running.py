@@ -85,13 +85,19 @@ class Run:
     def manifest(self) -> Manifest:
         return self.session.manifest
 
-    def all(self) -> None:
-        """Everything from the evaluation before to the one after, from where the log ends.
+    def all(self, event: EventName | None = None) -> None:
+        """Everything from the evaluation before to the one after.
 
-        A board that restarts is taken back to the last save, where there is one.
+        A board that restarts is taken back to the last save, where there is one. For `event`, a
+        run that is resumed, that is the first that happens.
         """
         while True:
             try:
+                if self.log.record.error is not None:  # it did harm, and was going back
+                    self._give_up()
+                    return
+                if event is not None:
+                    self._go_back(event)
                 self._before()
                 self._stream()
                 self._replay()
@@ -107,9 +113,9 @@ class Run:
                         f"the board restarts again and again: {self._restarts} times since step "
                         f"{self._streamed()}, the last that was saved; {error}"
                     ) from error
-                self.go_back("restarted")
+                event = "restarted"
 
-    def go_back(self, event: EventName) -> None:
+    def _go_back(self, event: EventName) -> None:
         """Take board and log to the last save; the steps since then come again."""
         at, self._reopened = len(self.log.steps), self.session.reopened
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
@@ -186,7 +192,8 @@ class Run:
         if self.tested is not None:
             after = self._evaluate(self.tested, "after")
             self.log.update(after=after.evaluation)
-            verdict = harm.compared(aside.outcomes_before(self.log), after)
+            nothing = harm.knowing_nothing(self.samples, self.manifest)
+            verdict = harm.compared(aside.outcomes_before(self.log), after, nothing)
         self.keep(verdict)
         if self.log.record.status == "running":
             self.log.update(status="done")
@@ -209,9 +216,9 @@ class Run:
             log.update(saved=self._save_at_end())
         if verdict.harmed:
             log.update(error=f"this run did harm: {verdict.sentence}")
-            self.give_up()
+            self._give_up()
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """End a run that did harm: the board has the weights of before, unless all are saved."""
         log = self.log
         if log.record.save == "always":
