@@ -47,6 +47,7 @@ from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gated
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
@@ -179,6 +180,8 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
     training = watched(training, plan, prepared.shown)
+    shown = [options[name] for name in ("calibrate", "start") if name in options]
+    training = gated(training, plan, shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     source = stored(model.name)
@@ -308,11 +311,11 @@ def _manifest(
         layers=layer_records(graph, training, plan),
         shared=shared_records(graph, training),
         parameters=_parameters(training),
-        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan)),
+        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
         cache=CacheRecord(**vars(cache)) if cache else None,
-        ram=_ram(training, arena, board, len(settings_of(plan))),
+        ram=_ram(training, arena, board, len(settings_of(plan, training))),
         flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],

@@ -35,6 +35,7 @@ Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
 Memory = Literal["ram", "flash"]
+Outliers = Literal["skip", "keep"]
 
 RIDGE = 0.01  # of the mean |x|^2
 MOST_REPLAYED = 256  # samples in the update of a step
@@ -134,6 +135,9 @@ class UpdatePlan(BaseModel):
     samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
     sample back, and undoes what makes the network worse on those by more than the margin;
     `guard_memory` is where it keeps the best parameters.
+
+    `outliers` "skip": a sample far outside those before is predicted and not learned; "keep" learns
+    from every sample. See `tinyodl.outliers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -168,6 +172,7 @@ class UpdatePlan(BaseModel):
     drift: bool = False
     guard: str | None = Field(default=None, pattern=f"^(?:{GUARD})$")
     guard_memory: Memory = "ram"
+    outliers: Outliers = "skip"
 
     @property
     def reconstructs(self) -> bool:
@@ -339,6 +344,8 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines.append(f"cache = {plan.cache}")
         lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
         lines += [f'cache_memory = "{plan.cache_memory}"']
+    if plan.outliers == "keep":
+        lines.append('outliers = "keep"')
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
     lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]

@@ -247,8 +247,8 @@ static int is_kept(void)
 #endif
 }
 
-/* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
- * it back, or flash does not keep it. */
+/* The reply to a step that may have learned. It has, unless the sample has no label or is an
+ * outlier, or the guard holds it back, or flash does not keep it. */
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
@@ -259,10 +259,8 @@ static command_status end_training(command_exchange *exchange, int32_t label, fl
     session.trained++;
     if (label == NET_SKIPPED)
         return STATUS_OK;
-#ifdef NET_GUARDS
-    if (net_flags() & FLAG_HELD_BACK)
+    if (net_flags() & (FLAG_HELD_BACK | FLAG_OUTLIER))
         return STATUS_OK;
-#endif
     session.steps++;
     return STATUS_OK;
 }

@@ -164,6 +164,9 @@ _LEARNING = (
                  "the network worse by more than MARGIN (0.1)."),
     click.option("--guard-memory", type=click.Choice(["ram", "flash"]),
                  help="Where the guard keeps the best parameters.  [default: ram]"),
+    click.option("--keep-outliers", is_flag=True,
+                 help="Learn from samples far outside those before too; without it they are "
+                 "predicted, and not learned."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -177,7 +180,7 @@ _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
     *("metrics", "fading", "threshold"),
-    *("query", "error_budget", "drift", "guard", "guard_memory"),
+    *("query", "error_budget", "drift", "guard", "guard_memory", "keep_outliers"),
 )
 
 
@@ -198,6 +201,8 @@ def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):
             options[name] = False
+    if options.pop("keep_outliers", False):
+        options["outliers"] = "keep"
     from tinyodl.select import SCHEMES
 
     rule = [name for name in _RULE if name in named]
