@@ -33,11 +33,9 @@ static command_status fail(command_exchange *exchange, command_status status, ui
 /* Why flash did not take what it was to keep. */
 static command_status fail_flash(command_exchange *exchange)
 {
-    for (uint32_t region = 0; region < PORT_REGIONS; region++) {
-        uint32_t address = port_flash_boot_loader(region);
-        if (address != PORT_NO_BOOT_LOADER)
-            return fail(exchange, STATUS_BOOT_LOADER, address);
-    }
+    const uint32_t boot_loader = port_flash_boot_loader();
+    if (boot_loader != PORT_NO_BOOT_LOADER)
+        return fail(exchange, STATUS_BOOT_LOADER, boot_loader);
     return fail(exchange, STATUS_STORE, 0);
 }
 
