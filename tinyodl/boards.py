@@ -152,12 +152,11 @@ def readable_boards() -> list[Board]:
 
 
 def load_board(name: str) -> Board:
-    """The board of that name. Raises UserError that lists the boards there are."""
-    path = BOARDS / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(board_names())
-        raise UserError(f"board {name!r} is unknown; tinyodl knows {known}")
-    return read_board(path)
+    """The board of that name, never of a path. Raises UserError that lists those there are."""
+    names = board_names()
+    if name not in names:
+        raise UserError(f"board {name!r} is unknown; tinyodl knows {', '.join(names)}")
+    return read_board(BOARDS / f"{name}.toml")
 
 
 def read_board(path: Path) -> Board:
