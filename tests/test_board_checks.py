@@ -18,7 +18,8 @@ from tinyodl.board_checks import mistakes
 from tinyodl.boards import Board, BootLoader, Store, load_board, read_board
 from tinyodl.chips import CHIPS, FAMILIES, Chip, Region
 from tinyodl.cli.main import tinyodl as commands
-from tinyodl.errors import UserError
+from tinyodl.errors import ToolError, UserError
+from tinyodl.pio.uploaders import standin_upload
 from tinyodl.resources import BOARDS, TEMPLATES
 from tinyodl.virtual.machine import MODELS
 
@@ -315,3 +316,8 @@ def test_a_project_of_another_board_file_is_not_flashed(
     ):
         tinyodl.flash(project, port="virtual")
     assert not (project / ".pio").exists()
+
+
+def test_an_upload_protocol_that_no_tool_here_speaks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="upload_protocol = 'nrfutil'; let PlatformIO fetch"):
+        standin_upload(tmp_path, read_board(feather(tmp_path)))
