@@ -172,7 +172,7 @@ def owners(board: Board, chip: Chip) -> bool:
     """The oracle: each unit of flash is painted by at most one of those who want it."""
     assert board.store is not None
     painted = np.zeros(chip.flash.size // PAGE, int)
-    wanted = [board.flash, *(r for r in board.regions if r.size)]
+    wanted = [board.flash, *board.regions[:2], *(r for r in board.kept if r.size)]
     for region in wanted:
         if region.origin % PAGE or region.size % PAGE or region.size <= 0:
             return False
