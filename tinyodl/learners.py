@@ -15,6 +15,7 @@ from tinyodl.update_plan import (
     Master,
     Memory,
     Optimizer,
+    Outliers,
 )
 
 Learner = Literal["online", "rls", "elm", "transfer"]
@@ -55,8 +56,8 @@ class Options(TypedDict, total=False):
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
-    `query`, `error_budget`, `drift`, `guard` and `guard_memory` are `UpdatePlan`'s, and go with
-    every learner.
+    `query`, `error_budget`, `drift`, `guard`, `guard_memory` and `outliers` are `UpdatePlan`'s, and
+    go with every learner.
     """
 
     output: str
@@ -100,6 +101,7 @@ class Options(TypedDict, total=False):
     drift: bool
     guard: str
     guard_memory: Memory
+    outliers: Outliers
 
 
 # What belongs to learners, and to which of them.

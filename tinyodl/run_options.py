@@ -30,9 +30,11 @@ class RunOptions:
     teacher: str | Path | None = None
     silent: bool = False
     draw: Order = "epochs"
+    keep_outliers: bool = False
     radio: Radio | None = None
     save: Keep = "unharmed"
     save_every: int | None = None
+    resume: Path | None = None
 
     def __post_init__(self) -> None:
         counts = {"epochs": self.epochs, "limit": self.limit, "save_every": self.save_every}

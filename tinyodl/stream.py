@@ -8,7 +8,8 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,18 +23,22 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.evaluating import Outcomes, evaluate
 from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
+from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
+from tinyodl.progress import OnProgress, Stage
 from tinyodl.project_files import lock_project
-from tinyodl.run_options import RunOptions
+from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
-from tinyodl.running import OnProgress, Order, Stage
+from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 
@@ -42,7 +47,8 @@ class Session:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
-    run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
+    many seconds a line that brings nothing but damage or silence is endured.
 
     A serial device, or without hardware the project, is this session's alone until it is closed.
     `lock` is a lock on the project that the caller has already, and keeps.
@@ -52,8 +58,14 @@ class Session:
     firmware.
     """
 
+    @strict
     def __init__(
-        self, project: str | Path, port: str | None = None, *, lock: FileLock | None = None
+        self,
+        project: str | Path,
+        port: str | None = None,
+        patience: float = ANSWER_PATIENCE,
+        *,
+        lock: FileLock | None = None,
     ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
@@ -64,9 +76,11 @@ class Session:
             if self._lock is not None:  # another compile may have ended since
                 self.manifest = manifest_file.load(self.project)
                 self.board = load_board(self.manifest.board)
-            self._transport = connect(self.project, port)
+            self._transport = ReopeningTransport(
+                connect(self.project, port), lambda: connect(self.project, port)
+            )
             try:
-                self.client = Client(self._transport, self.manifest)
+                self.client = Client(self._transport, self.manifest, patience=patience)
                 self.hello = self.client.hello()
             except BaseException:
                 self._transport.close()
@@ -101,13 +115,29 @@ class Session:
         if self._lock is not None:
             self._lock.release()
 
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Meanwhile a line that is lost may come back within `reopening.PATIENCE` seconds."""
+        self._transport.patience = PATIENCE
+        try:
+            yield
+        finally:
+            self._transport.patience = 0.0
+
+    @property
+    def reopened(self) -> int:
+        """How often the line to the board was lost and came back."""
+        return self._transport.reopened
+
     # Without learning
 
+    @strict
     def infer(self, x: ArrayLike) -> NDArray[np.float32]:
         """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
         inputs = data.check_x(x, self.manifest)
         return np.concatenate([self.client.infer(sample) for sample in inputs])
 
+    @strict
     def evaluate(
         self,
         x: ArrayLike,
@@ -132,6 +162,7 @@ class Session:
 
     # Learning
 
+    @strict
     def train(
         self,
         x: ArrayLike,
@@ -146,7 +177,11 @@ class Session:
         teacher: str | Path | None = None,
         silent: bool = False,
         draw: Order = "epochs",
+        keep_outliers: bool = False,
         radio: Radio | None = None,
+        save: Keep = "unharmed",
+        save_every: int | None = None,
+        resume: str | Path | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -170,13 +205,25 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
-        At the end the weights are saved in the board's store. The run is logged in the folder
-        `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
-        saved, the run is marked "interrupted", and the summary is of what was learned so far.
+        A sample far outside those that the board has seen is predicted and not learned, and the log
+        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+
+        At the end the weights are saved in the board's store. A run that did harm ends with status
+        "harmed", and the board goes back to the weights of before it, unless `save` is "always":
+        `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
+        folder `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the
+        weights are saved, the run is marked "interrupted", and the summary is of what was learned
+        so far.
+
+        With `save_every` the board also saves at the beginning and after every so many samples,
+        each time erasing a slot of flash (rated for 10,000 erases): if it loses its power in the
+        run, it goes on from there. `resume` goes on with a run that was cut off, in that folder,
+        with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number, BoardError naming the step when the board fails, and RunLogError when the log
-        cannot be written; the log then keeps what was done and says how it ended.
+        number or ten samples in a row are outliers, BoardError naming the step when the board
+        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
+        says how it ended.
         """
         options = RunOptions(
             epochs=epochs,
@@ -188,7 +235,11 @@ class Session:
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
+            save=save,
+            save_every=save_every,
+            resume=None if resume is None else Path(resume),
         )
         samples = data.check(x, y, self.manifest, source)
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
@@ -260,6 +311,14 @@ class Session:
         """What a sample is learned with: its label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
+
+    def ahead(
+        self, samples: Samples, index: int
+    ) -> tuple[NDArray[np.float32], int | NDArray[np.float32]] | None:
+        """A sample and what it is learned with, ahead; None behind the last."""
+        if index >= len(samples):
+            return None
+        return samples.x[index], self.target(samples, index)
 
     def instructions(self) -> tuple[int, ...] | None:
         """Instructions so far by phase; only virtual boards can tell."""

@@ -23,6 +23,7 @@ from tinyodl.cli.report import report
 from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import TinyodlError
 from tinyodl.interrupt import ending, exit_code
+from tinyodl.text import printable
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -52,7 +53,7 @@ class _Tinyodl(click.RichGroup):
         except TinyodlError as error:
             if context.params["debug"]:
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt as error:
             click.echo("Interrupted", err=True)
@@ -69,7 +70,7 @@ class _Tinyodl(click.RichGroup):
                     f"{type(error).__name__}: {error} (a fault of tinyodl; "
                     "`tinyodl --debug ...` shows where)"
                 )
-            click.echo(f"Error: {said}", err=True)
+            click.echo(f"Error: {printable(said)}", err=True)
             context.exit(1)
 
 

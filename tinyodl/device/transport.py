@@ -8,24 +8,29 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-from tinyodl.errors import BoardError, InUseError
+import serial
+
+from tinyodl.errors import BoardError, InUseError, LineLostError
 from tinyodl.file_lock import FileLock
 from tinyodl.folders import state_directory
 
 
 class Transport(Protocol):
-    """A stream of bytes in both directions. `name` is how messages call it."""
+    """A stream of bytes in both directions. `name` is how messages call it.
+
+    One that has an attribute `loses_nothing` that is true has no faults: what is late is slow.
+    """
 
     @property
     def name(self) -> str: ...
 
     def write(self, data: bytes) -> None:
-        """Sends all of `data`. Raises BoardError when the line is gone."""
+        """Sends all of `data`. Raises LineLostError when the line is gone."""
 
     def read(self, timeout: float) -> bytes:
         """Waits at most `timeout` seconds for at least one byte; b"" when none came.
 
-        Raises BoardError when the line is gone.
+        Raises LineLostError when the line is gone.
         """
 
     def close(self) -> None:
@@ -40,7 +45,6 @@ class SerialTransport:
 
     def __init__(self, port: str, baud: int) -> None:
         """Opens the line. Raises InUseError while another has it, BoardError when it cannot."""
-        import serial  # which needs what only POSIX, or only Windows has
 
         self.name = port
         self._failures = (serial.SerialException, OSError)
@@ -81,8 +85,8 @@ class SerialTransport:
         if self._lock is not None:
             self._lock.release()
 
-    def _gone(self, error: Exception) -> BoardError:
-        return BoardError(f"{self.name}: the line is gone ({error}); plug the board in again")
+    def _gone(self, error: Exception) -> LineLostError:
+        return LineLostError(f"{self.name}: the line is gone ({error}); plug the board in again")
 
 
 def lock_device(port: str) -> FileLock | None:

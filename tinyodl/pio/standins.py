@@ -12,7 +12,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from tinyodl.boards import Board, board_names, load_board
+from tinyodl.boards import Board, readable_boards
 from tinyodl.errors import ToolError
 from tinyodl.folders import cache_directory
 from tinyodl.whole_files import temporary_folder
@@ -54,7 +54,7 @@ def core_files() -> dict[str, bytes]:
         "packages/tool-scons/scons.py": _SCONS,
     }
     builder = Path(__file__).with_name("standin_builder.py").read_text("utf-8")
-    boards = [load_board(name) for name in board_names()]
+    boards = readable_boards()
     for name in sorted({b.platformio.platform for b in boards} - {"native"}):
         folder = f"platforms/{name}"
         texts[f"{folder}/.piopm"] = _package("platform", name, "1.0.0")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tinyodl.boards import Region
+from tinyodl.chips import Region
 from tinyodl.errors import BoardError, UserError
 from tinyodl.file_lock import try_lock
 from tinyodl.virtual.image import Image
@@ -116,6 +116,15 @@ class Flash:
                 at = address - start + offset
                 return int.from_bytes(memory[at : at + 4], "little")
         raise Misuse(f"has its vectors at {address:#010x}, outside of flash")
+
+    def find(self, address: int, contents: bytes) -> None:
+        """Puts bytes into flash that the firmware cannot write: they were there before it."""
+        end = address + len(contents)
+        for start, memory, _, size in self.blocks:
+            if memory is not self._store and start <= address and end <= start + size:
+                memory[address - start : end - start] = contents
+                return
+        raise UserError(f"{address:#x} to {end:#x} is flash that the firmware writes, or none")
 
     def erase(self, address: int, size: int) -> None:
         memory, at = self._in_store("erases", address, size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinyodl.boards import Board
 from tinyodl.built_here import checked_program, private_copy
-from tinyodl.errors import BoardError, UserError
+from tinyodl.errors import BoardError, LineLostError, UserError
 from tinyodl.virtual import store_of
 
 PROGRAM = Path(".pio/build/host/firmware.elf")  # where tinyodl.pio.build puts it
@@ -18,6 +18,8 @@ CLOSE_SECONDS = 2.0
 
 class HostTransport:
     """A running host build. Its store is the file `store`, if one is given."""
+
+    loses_nothing = True
 
     def __init__(self, program: Path, store: Path | None = None) -> None:
         """Starts the program. Raises BoardError when it cannot be started."""
@@ -71,12 +73,12 @@ class HostTransport:
             self._process.wait()
         self._from.close()
 
-    def _gone(self) -> BoardError:
+    def _gone(self) -> LineLostError:
         try:
             code = self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            return BoardError("the host build has closed its line; start the session again")
-        return BoardError(
+            return LineLostError("the host build has closed its line; start the session again")
+        return LineLostError(
             f"the host build has ended with exit code {code}; start the session again"
         )
 

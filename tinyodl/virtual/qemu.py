@@ -19,7 +19,7 @@ import weakref
 from pathlib import Path
 
 from tinyodl.boards import Board
-from tinyodl.errors import BoardError, ToolError
+from tinyodl.errors import BoardError, LineLostError, ToolError
 
 PROGRAM = "qemu-system-arm"
 MACHINE = "netduinoplus2"
@@ -37,6 +37,8 @@ if os.getppid() == int(parent):
 
 class QemuBoard:
     """A Transport to a QEMU process. It cannot outlive this process."""
+
+    loses_nothing = True
 
     def __init__(self, board: Board, elf: Path, content: bytes | None = None) -> None:
         """Powers the board on. Raises ToolError when QEMU is missing or does not start.
@@ -129,14 +131,14 @@ class QemuBoard:
         if not self._end.alive:
             raise BoardError(f"{self.name} is closed")
 
-    def _gone(self) -> BoardError:
+    def _gone(self) -> LineLostError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2.0)
         code = self._process.poll()
         assert self._process.stderr is not None
         said = "" if code is None else self._process.stderr.read().decode(errors="replace").strip()
         self.close()
-        return BoardError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
+        return LineLostError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
 
 
 def _unnamed_file(content: bytes) -> int:

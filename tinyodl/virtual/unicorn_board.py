@@ -25,6 +25,8 @@ class UnicornBoard:
     rate in its own time, which stands still between reads. Not for several threads.
     """
 
+    loses_nothing = True
+
     def __init__(
         self,
         board: Board,
@@ -32,12 +34,14 @@ class UnicornBoard:
         store: Path | None = None,
         places: Mapping[int, str] | None = None,
         image: Image | None = None,
+        found: Mapping[int, bytes] | None = None,
     ) -> None:
         """Powers the board on; the firmware runs until it waits for the first byte.
 
         `store` is the file that holds the weight store's flash, created when missing; None keeps
         it in memory. `places`, names by address, are for `counters_by_place`. `image` is what
-        `elf` holds, where that was read already. Raises UserError for an image that is not this
+        `elf` holds, where that was read already. `found` is what was in memory before, by
+        address: a boot loader's flash, UICR. Raises UserError for an image that is not this
         board's, BoardError when it faults or hangs, ToolError when the native counter cannot be
         built.
         """
@@ -46,7 +50,7 @@ class UnicornBoard:
         self._image = image or load_image(elf)
         self._failure: BoardError | None = None
         self._closed = False
-        self._machine = VirtualMachine(board, self._image, store, places or {})
+        self._machine = VirtualMachine(board, self._image, store, places or {}, found)
         try:
             self.run_until_idle(BOOT_SECONDS)
         except BaseException:
@@ -104,6 +108,10 @@ class UnicornBoard:
         """Memory as a debugger sees it."""
         self._require_alive()
         return self._machine.peek(address, size)
+
+    def level(self, pin: int) -> int:
+        """1 where a pin, numbered as in the board's settings, is an output at high level."""
+        return self._machine.level(pin)
 
     def __enter__(self) -> UnicornBoard:
         return self
