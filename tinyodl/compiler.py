@@ -169,9 +169,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(
-        graph, layers, prepared.correlation, prepared.errors, prepared.power
-    )
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
     training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
