@@ -19,6 +19,12 @@ from tests.projects import (  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session", autouse=True)
+def state_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is built in tests is recorded beside them, and not with what the user has built."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def ctrl_c_interrupts() -> None:
     """Programs that a shell starts in the background ignore Ctrl-C; some tests are about it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from tinyodl.keywords import strict
 from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
     return plan_model(Path(model), board, **options)
 
 
+@strict
 def flash(
     project: str | Path, port: str | None = None, *, progress: OnLine | None = None
 ) -> Flashed:
@@ -61,6 +63,7 @@ def flash(
     return flash_project(Path(project), port, progress=progress)
 
 
+@strict
 def profile(project: str | Path, data: str | Path | None = None) -> Profile:
     """Count a step on the virtual board, node by node; see `tinyodl.profiling.profile_project`."""
     from tinyodl.profiling import profile_project

@@ -81,6 +81,8 @@ def differentiate(
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
+    if plan.is_binary(graph.tensor(graph.outputs[0]).size):
+        kind = "LabelBinaryCrossEntropy"
     if plan.loss == "mse":
         target = (TARGET,)
         shape = graph.shape(predicted)

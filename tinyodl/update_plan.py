@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tinyodl.errors import UserError
+from tinyodl.text import toml_string
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -177,6 +178,16 @@ class UpdatePlan(BaseModel):
         """Whether the target is the sample itself."""
         return self.loss in RECONSTRUCTIONS
 
+    def is_binary(self, outputs: int) -> bool:
+        """Whether a network of so many outputs tells two classes apart by a single one."""
+        return outputs == 1 and self.loss == "binary-cross-entropy" and self.labels is None
+
+    def classes(self, outputs: int) -> int | None:
+        """How many labels a network of so many outputs tells apart; None for loss mse."""
+        if self.reconstructs or self.is_binary(outputs):
+            return 2
+        return outputs if self.loss in LABELLED else None
+
     @property
     def watches(self) -> bool:
         """Whether anything beside the learning itself is computed."""
@@ -273,9 +284,10 @@ def load_plan(path: Path) -> UpdatePlan:
     """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{path}: {error.strerror}; give --update last, bias, full, none or a plan file"
+            f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
         return UpdatePlan.model_validate(tomllib.loads(text))
@@ -335,7 +347,7 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines.append('outliers = "keep"')
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
+    lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -345,8 +357,3 @@ def _update(update: LayerUpdate) -> str:
     chosen = update.chosen
     value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
     return f"{{ {update.side} = {value} }}"
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -15,9 +15,12 @@ static struct {
     uint32_t generation;                  /* of the store's state; 0: the store is empty */
     uint32_t trained, evaluated, inferred; /* since boot */
     uint8_t restored;                     /* the weights go back to a state from the store */
+    uint8_t state;                        /* AS_SAVED, AS_COMPILED, or 0: changed since */
     uint8_t output_valid;
     uint8_t asked; /* the sample of the last ASK is there to learn from */
 } session;
+
+enum { AS_SAVED = 2, AS_COMPILED = 4 }; /* what the parameters are, bits of the reply to HELLO */
 
 /// Bodies ///
 
@@ -25,6 +28,17 @@ static command_status fail(command_exchange *exchange, command_status status, ui
 {
     exchange->detail = detail;
     return status;
+}
+
+/* Why flash did not take what it was to keep. */
+static command_status fail_flash(command_exchange *exchange)
+{
+    for (uint32_t region = 0; region < PORT_REGIONS; region++) {
+        uint32_t address = port_flash_boot_loader(region);
+        if (address != PORT_NO_BOOT_LOADER)
+            return fail(exchange, STATUS_BOOT_LOADER, address);
+    }
+    return fail(exchange, STATUS_STORE, 0);
 }
 
 static void put(command_exchange *exchange, const void *from, uint32_t count)
@@ -77,7 +91,8 @@ static command_status hello(command_exchange *exchange)
     put_u16(exchange, TINYODL_MAX_BODY);
     put(exchange, net_model_id, sizeof net_model_id);
     put_u32(exchange, port_clock_hz());
-    put_u16(exchange, (uint32_t)port_clock_source() | (uint32_t)session.restored << 8);
+    put_u16(exchange, (uint32_t)port_clock_source() |
+                          ((uint32_t)session.restored | (uint32_t)session.state) << 8);
     put_u16(exchange, NET_PARAMETERS);
     put_u32(exchange, NET_INPUT_BYTES);
     put_u32(exchange, NET_TARGET_BYTES);
@@ -224,8 +239,9 @@ static int is_kept(void)
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
+    session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
@@ -278,6 +294,7 @@ static command_status ask(command_exchange *exchange)
     session.inferred++;
     consume_sample(1);
     session.asked = 1;
+    session.state = 0; /* where drift is looked for, the sample counts */
     put_u32(exchange, (uint32_t)net_predicted());
     put_f32(exchange, margin);
     put_f32(exchange, threshold);
@@ -316,8 +333,9 @@ static command_status replay(command_exchange *exchange)
     meter_start();
     float loss = net_replay(batches, order, &samples);
     consume_sample(0);
+    session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, samples);
     put_u32(exchange, net_cached());
     put_f32(exchange, loss);
@@ -332,12 +350,13 @@ static command_status replay(command_exchange *exchange)
 static command_status flush(command_exchange *exchange)
 {
     meter_start();
+    session.state = 0;
     put_u32(exchange, net_flush());
     put_u32(exchange, meter_step(NET_UPDATE));
 #ifdef NET_GUARDS
     net_settle();
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, net_flags());
 #endif
     consume_sample(0);
@@ -387,6 +406,7 @@ static command_status write_parameter(command_exchange *exchange)
         return STATUS_RANGE;
     memcpy(to, exchange->body + 8, count);
     session.asked = 0;
+    session.state = 0;
     return STATUS_OK;
 }
 
@@ -432,12 +452,21 @@ static command_status reset(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, 1);
 #ifdef NET_FLASH
     if ((exchange->length == 0 || exchange->body[0] == 0) && net_forget() < 0)
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
 #endif
     net_reset();
     session.asked = 0;
     session.steps = 0;
     session.restored = 0;
+    session.state = AS_COMPILED;
+    return STATUS_OK;
+}
+
+/* A host that writes parameters back says how many samples they have learned from. */
+static command_status set_steps(command_exchange *exchange)
+{
+    session.steps = get_u32(exchange->body);
+    session.state = 0;
     return STATUS_OK;
 }
 
@@ -449,7 +478,7 @@ static command_status store_status(command_exchange *exchange, int result)
         return STATUS_OK;
     if (result == STORE_NO_SPACE)
         return fail(exchange, STATUS_NO_SPACE, store_bytes_needed());
-    return fail(exchange, result == STORE_EMPTY ? STATUS_EMPTY : STATUS_STORE, 0);
+    return result == STORE_EMPTY ? fail(exchange, STATUS_EMPTY, 0) : fail_flash(exchange);
 }
 
 static command_status save(command_exchange *exchange)
@@ -459,11 +488,13 @@ static command_status save(command_exchange *exchange)
     if (status != STATUS_OK)
         return status;
     session.generation = record.generation;
+    session.state = AS_SAVED;
     put_u32(exchange, record.generation);
     return STATUS_OK;
 }
 
-/* What the network keeps in flash has its own life: it is as of now, whatever the store's age. */
+/* What the network keeps in flash has its own life: it is as of now, whatever the store's age, unless
+ * the host goes back in time, to send the same samples again. */
 static void recover(void)
 {
 #ifdef NET_FLASH
@@ -471,17 +502,36 @@ static void recover(void)
 #endif
 }
 
+static int went_back(void)
+{
+#ifdef NET_FLASH
+    return net_went_back();
+#else
+    return 1;
+#endif
+}
+
 static command_status restore(command_exchange *exchange)
 {
     store_record record = {0, 0};
+    if (exchange->length == 1 && exchange->body[0] > 1)
+        return fail(exchange, STATUS_RANGE, 1);
     command_status status = store_status(exchange, store_restore(&record));
     if (status != STATUS_OK)
         return status;
-    recover();
     session.asked = 0;
     session.restored = 1;
+    session.state = AS_SAVED;
+    if (exchange->length == 0 || exchange->body[0] == 0) {
+        recover();
+    } else if (!went_back()) {
+        recover();
+        status = fail(exchange, STATUS_STORE, 0);
+    }
     session.generation = record.generation;
     session.steps = record.steps;
+    if (status != STATUS_OK)
+        return status;
     put_u32(exchange, record.generation);
     put_u32(exchange, record.steps);
     return STATUS_OK;
@@ -492,6 +542,7 @@ void commands_start(void)
     store_record record = {0, 0};
     net_reset();
     session.restored = store_restore(&record) == STORE_OK;
+    session.state = session.restored ? AS_SAVED : AS_COMPILED;
     recover();
     session.generation = record.generation;
     session.steps = record.steps;
@@ -515,13 +566,14 @@ static const struct {
     [COMMAND_LEARNING_RATE] = {0, 4},
     [COMMAND_STATISTICS] = {0, 0},
     [COMMAND_SAVE] = {0, 0},
-    [COMMAND_RESTORE] = {0, 0},
+    [COMMAND_RESTORE] = {0, 1},
     [COMMAND_RESET] = {0, 1},
     [COMMAND_REBOOT] = {0, 0},
     [COMMAND_REPLAY] = {4, 4},
     [COMMAND_SETTING] = {4, 8},
     [COMMAND_ASK] = {0, 0},
     [COMMAND_LEARN] = {4, 4},
+    [COMMAND_STEPS] = {4, 4},
 };
 
 command_status command_run(uint8_t command, const link_counts *link, command_exchange *exchange)
@@ -553,6 +605,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_REPLAY: break;
 #endif
     case COMMAND_SETTING: return setting(exchange);
+    case COMMAND_STEPS: return set_steps(exchange);
 #ifdef NET_ASKS
     case COMMAND_ASK: return ask(exchange);
     case COMMAND_LEARN: return learn(exchange);

@@ -447,9 +447,10 @@ def test_the_reserved_byte_is_zero(server: Server) -> None:
         (Command.PARAMETER_WRITE, 8),
         (Command.STATISTICS, 1),
         (Command.SAVE, 1),
-        (Command.RESTORE, 1),
+        (Command.RESTORE, 2),
         (Command.RESET, 2),
         (Command.REBOOT, 1),
+        (Command.STEPS, 3),
     ],
 )
 def test_a_body_of_the_wrong_length_is_answered(

@@ -209,11 +209,11 @@ class Client:
         dtype = np.dtype(record.dtype)
         return np.frombuffer(data, dtype.newbyteorder("<")).reshape(record.shape).astype(dtype)
 
-    def write_parameter(self, index: int, values: Array) -> None:
-        """Replaces a parameter by values of its shape and dtype."""
+    def write_parameter(self, index: int, values: Array, *, finite: bool = True) -> None:
+        """Replaces a parameter by values of its shape and dtype, if `finite` finite ones."""
         record = self._parameter(index)
         self._write(
-            _values(f"parameter {record.name}", values, record.shape, record.dtype),
+            _values(f"parameter {record.name}", values, record.shape, record.dtype, finite),
             Command.PARAMETER_WRITE,
             lambda offset, data: protocol.parameter_write_body(index, offset, data),
         )
@@ -254,9 +254,18 @@ class Client:
         """Saves weights and optimiser state in the board's flash; the state's generation."""
         return protocol.parse_number(self._request(Command.SAVE, seconds=STORE_SECONDS))
 
-    def restore(self) -> Saved:
-        """Goes back to the last saved state."""
-        return protocol.parse_restored(self._request(Command.RESTORE, seconds=STORE_SECONDS))
+    def restore(self, *, again: bool = False) -> Saved:
+        """Goes back to the last saved state.
+
+        What the network keeps in flash stays as it is now, unless the samples since that state come
+        `again`: then it counts as it did then. Raises RefusedError where flash no longer holds it.
+        """
+        body = protocol.restore_body(again)
+        return protocol.parse_restored(self._request(Command.RESTORE, body, seconds=STORE_SECONDS))
+
+    def say_steps(self, steps: int) -> None:
+        """Tells how many samples the parameters have learned from that were written back."""
+        self._request(Command.STEPS, protocol.steps_body(steps))
 
     def reset(self, *, forget: bool = True) -> None:
         """Goes back to the weights in the ONNX file. What is in the store stays there.
@@ -408,13 +417,21 @@ class Client:
         return data
 
 
-def _values(what: str, values: Array, shape: tuple[int, ...], dtype: str = "float32") -> bytes:
+def _values(
+    what: str,
+    values: Array,
+    shape: tuple[int, ...],
+    dtype: str = "float32",
+    finite: bool = True,
+) -> bytes:
     """Little-endian values of an array that fits."""
-    data = _checked(what, values, shape, dtype)
+    data = _checked(what, values, shape, dtype, finite)
     return data.astype(data.dtype.newbyteorder("<")).tobytes()
 
 
-def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Array:
+def _checked(
+    what: str, values: Array, shape: tuple[int, ...], dtype: str, finite: bool = True
+) -> Array:
     """The array as `dtype`; it must have `shape`, or `shape` without its first 1."""
     array = np.asarray(values)
     if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
@@ -423,6 +440,6 @@ def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Ar
     if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
         raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
     data = np.ascontiguousarray(array, dtype=wanted)
-    if not np.isfinite(data).all():
+    if finite and not np.isfinite(data).all():
         raise DataError(f"{what} has values that are not finite in {dtype}")
     return data

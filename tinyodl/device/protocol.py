@@ -55,6 +55,7 @@ class Command(IntEnum):
     SETTING = 20
     ASK = 21
     LEARN = 22
+    STEPS = 24
 
 
 class Status(IntEnum):
@@ -71,6 +72,7 @@ class Status(IntEnum):
     NO_SPACE = 8
     EMPTY = 9
     STORE = 10
+    BOOT_LOADER = 11
 
 
 class Buffer(IntEnum):
@@ -113,6 +115,14 @@ class Flag(IntFlag):
 
 
 NO_FLAGS = Flag(0)
+
+
+class State(IntEnum):
+    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
+
+    CHANGED = 0
+    SAVED = 2  # the newest state in the store
+    COMPILED = 4  # those of the ONNX file
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,7 @@ class Hello:
     clock_hz: int
     clock_source: ClockSource
     restored: bool  # the weights go back to a state from the store
+    state: State
     parameters: int
     input_bytes: int
     target_bytes: int
@@ -284,7 +295,8 @@ def parse_hello(body: bytes) -> Hello:
         model_id.hex(),
         clock_hz,
         ClockSource(min(clock_source, ClockSource.HOST)),
-        bool(restored),
+        bool(restored & 1),
+        State(restored & 6) if restored & 6 in set(State) else State.CHANGED,
         *rest,
         body[_HELLO.size :].decode("ascii", "replace"),
     )
@@ -312,6 +324,15 @@ def setting_body(index: int, value: float | None) -> bytes:
 
 def parse_statistics(body: bytes) -> Statistics:
     return Statistics(*_unpack(_STATISTICS, body))
+
+
+def restore_body(again: bool) -> bytes:
+    """RESTORE; `again`: the samples since that state come again."""
+    return b"\x01" if again else b""
+
+
+def steps_body(steps: int) -> bytes:
+    return _NUMBER.pack(steps)
 
 
 def parse_restored(body: bytes) -> Saved:
@@ -367,6 +388,10 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
         for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
     },
     Status.STORE: "the board's flash does not hold what was written to it",
+    Status.BOOT_LOADER: "the boot loader that the chip's UICR or MBR names lies at {detail:#010x}, "
+    "in the way of the flash that the project writes; nothing was erased. Use a board file whose "
+    "[flash] and [store] end below that address, or, if the chip needs no boot loader, erase all "
+    "of it",
 }
 
 

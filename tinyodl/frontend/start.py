@@ -89,6 +89,11 @@ def started(
     gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
+    if classes < 2 and not start.any_label:
+        raise UserError(
+            f"{start.samples}: a layer of one output cannot be fitted to labels; give it two, with "
+            "--classes 2"
+        )
     inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if start.any_label else classes)
     labels = tuple(np.unique(y).tolist()) if start.any_label else ()
     if len(labels) > classes:

@@ -6,8 +6,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-from serial.tools.list_ports import comports
+from typing import Any
 
 from tinyodl.boards import Board
 from tinyodl.errors import ToolError
@@ -22,6 +21,13 @@ _PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap
 
 # Through a board's own boot loader, and so through no probe.
 _BOOT_LOADERS = {"sam-ba": "bossac", "dfu": "dfu-util"}
+
+
+def comports() -> list[Any]:
+    """The serial devices there are."""
+    from serial.tools.list_ports import comports as found
+
+    return list(found())
 
 
 def standin_upload(project: Path, board: Board) -> list[str]:

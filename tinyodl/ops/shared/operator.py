@@ -249,6 +249,7 @@ class Operator:
     reset     the call that begins what the node keeps between steps, where that is neither zeros
               nor a constant in flash; None, like what the rule returns, where it is.
     recover   the call that finds again, at every start, what the node keeps in flash.
+    go_back   the call that tells whether flash still holds what the node's state says is there.
     saves     a forward node as it is when a gradient passes through it, with what it keeps for
               that; called after `learns`.
     """
@@ -272,6 +273,7 @@ class Operator:
     saves: Callable[[Node, Graph, UpdatePlan], Rewrite] | None = None
     reset: Callable[[Node, Graph], Call | None] | None = None
     recover: Callable[[Node, Graph], Call] | None = None
+    go_back: Callable[[Node, Graph], Call] | None = None
 
 
 OPERATORS: dict[str, Operator] = {}
