@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import shutil
 from dataclasses import dataclass
@@ -15,28 +14,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.compilednet import CompiledNet as Net
 from tests.frontend.models import node, saved, weights
 from tests.frontend.quantized_models import Builder
-from tests.hostnet import HostNet, build
 from tests.models import WATCH
 from tests.projects import built, flat_model
 from tests.test_autoencoders import autoencoder
 from tinyodl import runlog
 from tinyodl.boards import load_board
-from tinyodl.codegen.network import parameters
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Flag
 from tinyodl.errors import UserError
 from tinyodl.manifest import load
-from tinyodl.ops.rows import arriving
-from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import FACTOR, FIRST, IN_A_ROW, REACH, are_outliers, first_reach, grown, peaks
 from tinyodl.report import report_html
 from tinyodl.resources import EXAMPLES
 from tinyodl.stream import Session
-from tinyodl.training import sample_inputs
 from tinyodl.update_plan import dump_plan, load_plan
-from tinyodl.watching import settings_of
 
 DATA = Path(__file__).parent / "data"
 
@@ -44,38 +38,6 @@ DATA = Path(__file__).parent / "data"
 def person(number: int, part: str = "learn") -> tuple[np.ndarray, np.ndarray]:
     with np.load(EXAMPLES / "watch" / f"person{number}_{part}.npz") as data:
         return data["x"].astype(np.float32), data["y"].astype(int)
-
-
-class Net(HostNet):
-    """A compiled project's network in this process, without the board around it."""
-
-    def __init__(self, path: Path, folder: Path, **options: Any) -> None:
-        made = compilation(path, load_board("host"), {"seed": 1, **options})
-        self.training, self.arena = made.graph, made.arena
-        self.library = build(made.network, folder)
-        self.parameters = parameters(made.graph)
-        arrives = arriving(made.graph)
-        full = in_full(arrives, made.graph) if arrives else made.graph
-        self.inputs = [full.tensor(name) for name in sample_inputs(full)]
-        self.by_rows = arrives is not None
-        self.output = made.graph.tensor(made.graph.outputs[0])
-        self.settings = [setting.name for setting in settings_of(made.manifest.plan, made.graph)]
-        asks = ("net_ask", "net_learn") if made.manifest.plan.query else ()
-        for name in ("net_evaluate", "net_train", *asks):
-            getattr(self.library, name).restype = ctypes.c_float
-        self.library.net_flush.restype = ctypes.c_uint32
-        self.library.net_reset()
-
-    @property
-    def flags(self) -> Flag:
-        return Flag(self.library.net_flags())
-
-    def set(self, name: str, value: float) -> None:
-        held = (ctypes.c_float * len(self.settings)).in_dll(self.library, "net_settings")
-        held[self.settings.index(name)] = value
-
-    def state(self) -> dict[str, bytes]:
-        return {t.name: self.parameter(t.name).tobytes() for t in self.parameters}
 
 
 # The rule
@@ -309,20 +271,13 @@ class TestTheBoard:
             query="always",
             drift=True,
         )
-        above = ctypes.c_float()
-
-        def ask(x: np.ndarray) -> Flag:
-            net._write_sample(x.astype(np.float32))
-            net.library.net_ask(ctypes.byref(above))
-            return net.flags
-
-        assert Flag.WANTED in ask(np.ones(4))
+        assert Flag.WANTED in net.ask(np.ones(4))
         net.library.net_learn(0)
         before = net.state()
-        assert ask(np.array([1, 2, -9999, 1])) == Flag.OUTLIER
+        assert net.ask(np.array([1, 2, -9999, 1])) == Flag.OUTLIER
         assert math.isnan(net.library.net_learn(1)) and net.flags == Flag.OUTLIER
         assert net.state() == before
-        assert Flag.WANTED in ask(np.zeros(4))
+        assert Flag.WANTED in net.ask(np.zeros(4))
         assert not math.isnan(net.library.net_learn(1))
         assert net.state() != before
 
