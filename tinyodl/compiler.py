@@ -162,7 +162,7 @@ def _start(options: Options) -> Start | None:
     return Start(
         Path(samples),
         weight=options.get("start_weight", Start.weight),
-        ridge=options.get("ridge", Start.ridge),
+        ridge=options.get("ridge"),
         by=_FITTED_BY.get(loss) if options.get("learner") == "online" else None,
         any_label="labels" in options,
         reconstruction=loss if loss in RECONSTRUCTIONS else None,
@@ -178,7 +178,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation, prepared.errors)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
     training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     shown = [options[name] for name in ("calibrate", "start") if name in options]

@@ -12,6 +12,7 @@ from tinyodl import manifest as manifest_file
 from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.connect import find_port
+from tinyodl.device.link import PATIENCE
 from tinyodl.device.transport import lock_device
 from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
@@ -38,14 +39,18 @@ class Flashed:
 
 
 def flash_project(
-    project: Path, port: str | None = None, *, progress: OnLine | None = None
+    project: Path,
+    port: str | None = None,
+    patience: float = PATIENCE,
+    *,
+    progress: OnLine | None = None,
 ) -> Flashed:
     """Build `project`, upload it or boot it, and say hello to it.
 
-    `port` is as for `Session`. `progress` gets each line that the build tool prints. Raises
-    UserError for a project or port that cannot be used, ToolError when building or uploading
-    fails, InUseError while another has the project or the board, and BoardError when the board does
-    not answer with this firmware.
+    `port` and `patience` are as for `Session`. `progress` gets each line that the build tool
+    prints. Raises UserError for a project or port that cannot be used, ToolError when building or
+    uploading fails, InUseError while another has the project or the board, and BoardError when the
+    board does not answer with this firmware.
 
     This is the one command that runs what a project says: building it may run scripts that its
     `platformio.ini` names, and board "host" is a program of this machine.
@@ -69,7 +74,7 @@ def flash_project(
             if device is not None:
                 device.release()
         # Without --port the board is looked for again: it may come back as another serial device.
-        session = _greet(project, port, RETURN_SECONDS if uploaded else 0.0, lock)
+        session = _greet(project, port, patience, RETURN_SECONDS if uploaded else 0.0, lock)
         with session:
             return Flashed(
                 manifest,
@@ -96,11 +101,13 @@ def _require_one_compile(project: Path, manifest: Manifest) -> None:
             raise UserError(f"{path} is of another compile than tinyodl.json; compile again")
 
 
-def _greet(project: Path, port: str | None, patience: float, lock: FileLock | None) -> Session:
-    deadline = time.monotonic() + patience
+def _greet(
+    project: Path, port: str | None, patience: float, seconds: float, lock: FileLock | None
+) -> Session:
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            return Session(project, port, lock=lock)
+            return Session(project, port, patience, lock=lock)
         except (BoardError, UserError):
             if time.monotonic() >= deadline:
                 raise

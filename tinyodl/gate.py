@@ -7,8 +7,9 @@ sample an outlier that is none here, the board is right, and its reach is read a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from math import prod
 
 import numpy as np
@@ -17,7 +18,6 @@ from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
-from tinyodl.outlier import Outlier
 from tinyodl.outliers import (
     FACTOR,
     FIRST,
@@ -30,6 +30,7 @@ from tinyodl.outliers import (
     peaks,
     reach_of_int8,
 )
+from tinyodl.runlog import Outlier, Step
 
 
 class Gate:
@@ -49,20 +50,19 @@ class Gate:
             if name in int8:
                 self._reach[place] = reach_of_int8(int8[name].scale, int8[name].zero_point)
         self._index = next((p.index for p in manifest.parameters if p.name == REACH), None)
-        self._factor = np.float32(FACTOR)
+        settings = [setting.name for setting in manifest.settings]
+        factor = client.setting(SETTING) if SETTING in settings else FACTOR
+        self._factor = np.float32(factor)
         self._in_a_row: list[int] = []
 
-    @classmethod
-    def of(cls, client: Client, manifest: Manifest, samples: Samples) -> Gate | None:
-        """The gate of a run with these samples; None where the project learns from all."""
-        if manifest.plan.outliers == "keep" or not manifest.parameters:
-            return None
-        return cls(client, manifest, samples)
+    def begin(self, rows: Sequence[int], steps: Sequence[Step] = ()) -> None:
+        """Follow the board from here on; where it has seen nothing, these rows are its first.
 
-    def begin(self, rows: Sequence[int]) -> None:
-        """Follow the board from here on; where it has seen nothing, these rows are its first."""
-        self._in_a_row = []
+        In a run that goes on, `steps` are those before.
+        """
         self.sync()
+        before = takewhile(lambda step: step.outlier, reversed(steps))
+        self._in_a_row = [step.sample for step in before][::-1]
         unseen = (self._reach == 0) & self._on_board
         if unseen.any() and self._index is not None:
             first = first_reach(self._peaks[list(rows[:FIRST])])
@@ -70,9 +70,8 @@ class Gate:
             self._client.write_parameter(self._index, self._reach[self._on_board])
 
     def sync(self) -> None:
-        """Read the reach that the board has now, and its factor."""
+        """Read the reach that the board has now."""
         if self._index is not None:
-            self._factor = np.float32(self._client.setting(SETTING))
             self._reach[self._on_board] = self._client.read_parameter(self._index)
 
     def look(self, step: int, row: int) -> Outlier | None:
@@ -125,20 +124,30 @@ class Gate:
         )
 
 
-def keep_all(manifest: Manifest) -> dict[str, float]:
-    """The settings with which a board learns from all samples."""
-    return {SETTING: 0.0} if SETTING in [each.name for each in manifest.settings] else {}
-
-
 @contextmanager
-def keeping(client: Client, settings: Mapping[str, float]) -> Iterator[None]:
-    """A run with these settings; behind it the board has those of before again."""
-    before = {name: client.setting(name) for name in settings}
-    for name, value in settings.items():
-        client.setting(name, value)
+def gating(
+    client: Client, manifest: Manifest, samples: Samples, rows: Sequence[int], *, keep: bool
+) -> Iterator[Gate | None]:
+    """The gate of a run over these rows; None where the plan, or `keep`, learns from all.
+
+    To keep outliers, the board's factor is 0 until the end.
+    """
+    settings = [setting.name for setting in manifest.settings]
+    if not manifest.parameters or manifest.plan.outliers == "keep":
+        yield None
+        return
+    if not keep:
+        gate = Gate(client, manifest, samples)
+        gate.begin(rows)
+        yield gate
+        return
+    if SETTING not in settings:
+        yield None
+        return
+    factor = client.setting(SETTING)
+    client.setting(SETTING, 0.0)
     try:
-        yield
+        yield None
     finally:
-        with suppress(BoardError):  # one that is gone begins with those it was compiled with
-            for name, value in before.items():
-                client.setting(name, value)
+        with suppress(BoardError):  # one that is gone begins with the compiled factor
+            client.setting(SETTING, factor)

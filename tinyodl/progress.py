@@ -16,7 +16,7 @@ class Progress:
     """Where a session is: `done` of `total` samples of a stage, with the share right so far.
 
     `event` is what happened since it was told last: a save, a line that came back. `note` is a
-    sentence about the sample that comes now: an outlier.
+    sentence about what comes now, for people.
     """
 
     stage: Stage

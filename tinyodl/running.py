@@ -18,13 +18,13 @@ from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import Gate
+from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
-from tinyodl.outlier import Outlier
 from tinyodl.progress import OnProgress as OnProgress
 from tinyodl.progress import Progress as Progress
 from tinyodl.progress import Stage as Stage
-from tinyodl.runlog import Event, EventName, Replay, RunLog, Step, finite
+from tinyodl.runlog import Event, EventName, Outlier, Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cach
 
 DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
 _MOST_BATCHES = 256  # that the board takes in a request
-_MOST_NAMED = 8  # outliers; all are counted
 _MOST_RESTARTS = 3  # of a board, at one place
+_MOST_NAMED = 8  # outliers; all are counted
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
@@ -86,13 +86,19 @@ class Run:
     def manifest(self) -> Manifest:
         return self.session.manifest
 
-    def all(self) -> None:
-        """Everything from the evaluation before to the one after, from where the log ends.
+    def all(self, event: EventName | None = None) -> None:
+        """Everything from the evaluation before to the one after.
 
-        A board that restarts is taken back to the last save, where there is one.
+        A board that restarts is taken back to the last save, where there is one. For `event`, a
+        run that is resumed, that is the first that happens.
         """
         while True:
             try:
+                if self.log.record.error is not None:  # it did harm, and was going back
+                    self._give_up()
+                    return
+                if event is not None:
+                    self._go_back(event)
                 self._before()
                 self._stream()
                 self._replay()
@@ -108,13 +114,15 @@ class Run:
                         f"the board restarts again and again: {self._restarts} times since step "
                         f"{self._streamed()}, the last that was saved; {error}"
                     ) from error
-                self.go_back("restarted")
+                event = "restarted"
 
-    def go_back(self, event: EventName) -> None:
+    def _go_back(self, event: EventName) -> None:
         """Take board and log to the last save; the steps since then come again."""
         at, self._reopened = len(self.log.steps), self.session.reopened
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
         self._saved = None
+        if self.gate:
+            self.gate.begin([place.sample for place in self.order], self.log.steps)
         place = self.log.record.checkpoint
         self.log.happened(at, event, place.generation if place else None)
         self._tell()
@@ -138,8 +146,6 @@ class Run:
         judged = [step for step in self.log.steps if step.label is not None]
         right, count = sum(step.predicted == step.label for step in judged), len(judged)
         every = self.log.record.save_every
-        if self.gate:
-            self.gate.begin([place.sample for place in self.order])
         for place in self.order[len(self.log.steps) :]:
             self.wish.check()
             outlier = self.gate.look(place.step, place.sample) if self.gate else None
@@ -187,7 +193,8 @@ class Run:
         if self.tested is not None:
             after = self._evaluate(self.tested, "after")
             self.log.update(after=after.evaluation)
-            verdict = harm.compared(aside.outcomes_before(self.log), after)
+            nothing = harm.knowing_nothing(self.samples, self.manifest)
+            verdict = harm.compared(aside.outcomes_before(self.log), after, nothing)
         self.keep(verdict)
         if self.log.record.status == "running":
             self.log.update(status="done")
@@ -210,9 +217,9 @@ class Run:
             log.update(saved=self._save_at_end())
         if verdict.harmed:
             log.update(error=f"this run did harm: {verdict.sentence}")
-            self.give_up()
+            self._give_up()
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """End a run that did harm: the board has the weights of before, unless all are saved."""
         log = self.log
         if log.record.save == "always":
@@ -262,18 +269,24 @@ class Run:
                 )
         return step
 
+    def _ahead(self, place: Place) -> tuple[Array, int | Array] | None:
+        """The sample behind this one in the stream, which may travel already."""
+        after = place.step - self.order[0].step + 1
+        if after == len(self.order):
+            return None
+        return self.session.ahead(self.samples, self.order[after].sample)
+
     def _name(self, outlier: Outlier) -> None:
         """Say which sample is not learned from; the first few by name."""
         named = self.log.record.outliers
-        if len(named) == _MOST_NAMED or any(outlier.step == each.step for each in named):
+        if len(named) == _MOST_NAMED:
             return
         self.log.update(outliers=(*named, outlier))
         note = outlier.sentence(self.samples.source)
         if len(named) == _MOST_NAMED - 1:
             note += "; others are counted, and not named"
         if self.progress:
-            done, total = outlier.step, len(self.order)
-            self.progress(Progress("learning", done, total, None, note=note))
+            self.progress(Progress("learning", outlier.step, len(self.order), None, note=note))
 
     def _learn(self, place: Place, outlier: Outlier | None) -> Step:
         """One step, on a sample of the stream; of an outlier the forward half."""
@@ -291,7 +304,8 @@ class Run:
                 exchange = self.asking.step(samples, place.sample)
                 reply, logged = exchange.reply, exchange.logged()
             else:
-                reply = self.client.train(samples.x[place.sample], target)
+                ahead = self._ahead(place)
+                reply = self.client.train(samples.x[place.sample], target, ahead)
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {len(self.order)} "

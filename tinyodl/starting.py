@@ -11,13 +11,13 @@ from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
 from tinyodl.errors import BoardError, UserError
-from tinyodl.gate import Gate, keep_all, keeping
+from tinyodl.gate import gating
 from tinyodl.interrupt import Interrupted, interruptible
 from tinyodl.linked import linked_firmware
 from tinyodl.progress import OnProgress
 from tinyodl.radio import radio_of
 from tinyodl.run_options import RunOptions
-from tinyodl.runlog import RunLog, RunLogError, RunRecord, RunSummary
+from tinyodl.runlog import EventName, RunLog, RunLogError, RunRecord, RunSummary
 from tinyodl.running import Place, Run, order_of
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def run_session(
     if folder is not None:
         runlog.require_free(folder)
     answering = answers(manifest, options.query, options.teacher, options.silent)
-    keep = keep_all(manifest) if options.keep_outliers else {}
-    gate = None if options.keep_outliers else Gate.of(client, manifest, samples)
     record = _record(session, samples, tested, options, answering)
     streamed = 1 if manifest.plan.cache else options.epochs
     order = list(order_of(len(samples), streamed, options.limit, options.shuffle))
@@ -57,16 +55,17 @@ def run_session(
         found = runlog.read(options.resume)
         resuming.require_same(found.record, record, str(found.folder))
         log = RunLog.again(found)
+        if log.record.status != "running":  # else an error says that it did harm
+            log.update(status="running", error=None, finished=None)
     asking = Asking(client, answering) if answering else None
     try:
-        with session.patient(), keeping(client, keep), interruptible() as wish:
+        if options.resume is None:
+            _prepare(session, log)
+        rows = [place.sample for place in order]
+        gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
+        with session.patient(), gated as gate, interruptible() as wish:
             run = Run(session, log, samples, order, tested, wish, progress, asking, gate)
-            if options.resume is not None:
-                _resume(run)
-            else:
-                _prepare(session, log)
-            if log.record.status == "running":
-                _watched(run)
+            _watched(run, None if options.resume is None else "resumed")
     except RunLogError as error:
         if log.record.save_every is not None:
             raise
@@ -88,11 +87,11 @@ def run_session(
     return runlog.summarize(log.record, log.steps, log.folder)
 
 
-def _watched(run: Run) -> None:
+def _watched(run: Run, event: EventName | None) -> None:
     """The run, which Ctrl-C ends between two samples."""
     log = run.log
     try:
-        run.all()
+        run.all(event)
     except Interrupted:
         log.update(status="interrupted")
         if log.steps:
@@ -107,16 +106,6 @@ def _prepare(session: Session, log: RunLog) -> None:
         aside.keep_aside(session, log)
 
 
-def _resume(run: Run) -> None:
-    """Go on with a run that was cut off, from its last save."""
-    log = run.log
-    if log.record.status == "running" and log.record.error is not None:  # it was going back
-        run.give_up()
-        return
-    log.update(status="running", error=None, finished=None)
-    run.go_back("resumed")
-
-
 def _record(
     session: Session,
     samples: Samples,
@@ -126,9 +115,6 @@ def _record(
 ) -> RunRecord:
     """What the log says of a run that begins; the board takes its settings and learning rate."""
     manifest, client, rate = session.manifest, session.client, options.learning_rate
-    keep = keep_all(manifest) if options.keep_outliers else {}
-    settings = {name: client.setting(name, value) for name, value in options.settings.items()}
-    in_force = {setting.name: client.setting(setting.name) for setting in manifest.settings}
     return RunRecord(
         tinyodl=__version__,
         status="running",
@@ -146,12 +132,12 @@ def _record(
         epochs=options.epochs,
         limit=options.limit,
         shuffle=options.shuffle,
-        settings=settings | keep,
-        in_force=in_force | keep,
+        settings={name: client.setting(name, value) for name, value in options.settings.items()},
+        in_force={setting.name: client.setting(setting.name) for setting in manifest.settings},
         learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
         radio=options.radio or radio_of(session.board, None, None),
-        keep_outliers=options.keep_outliers,
         draw=options.draw if manifest.plan.cache else None,
+        keep_outliers=options.keep_outliers,
         answered_by=answering.name if answering else None,
         save=options.save,
         save_every=options.save_every,

@@ -23,6 +23,7 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
@@ -46,7 +47,8 @@ class Session:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
-    run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
+    many seconds a line that brings nothing but damage or silence is endured.
 
     A serial device, or without hardware the project, is this session's alone until it is closed.
     `lock` is a lock on the project that the caller has already, and keeps.
@@ -58,7 +60,12 @@ class Session:
 
     @strict
     def __init__(
-        self, project: str | Path, port: str | None = None, *, lock: FileLock | None = None
+        self,
+        project: str | Path,
+        port: str | None = None,
+        patience: float = ANSWER_PATIENCE,
+        *,
+        lock: FileLock | None = None,
     ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
@@ -73,7 +80,7 @@ class Session:
                 connect(self.project, port), lambda: connect(self.project, port)
             )
             try:
-                self.client = Client(self._transport, self.manifest)
+                self.client = Client(self._transport, self.manifest, patience=patience)
                 self.hello = self.client.hello()
             except BaseException:
                 self._transport.close()
@@ -304,6 +311,14 @@ class Session:
         """What a sample is learned with: its label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
+
+    def ahead(
+        self, samples: Samples, index: int
+    ) -> tuple[NDArray[np.float32], int | NDArray[np.float32]] | None:
+        """A sample and what it is learned with, ahead; None behind the last."""
+        if index >= len(samples):
+            return None
+        return samples.x[index], self.target(samples, index)
 
     def instructions(self) -> tuple[int, ...] | None:
         """Instructions so far by phase; only virtual boards can tell."""

@@ -37,6 +37,7 @@ CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
 Memory = Literal["ram", "flash"]
 Outliers = Literal["skip", "keep"]
 
+RIDGE = 0.01  # of the mean |x|^2
 MOST_REPLAYED = 256  # samples in the update of a step
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
@@ -101,8 +102,8 @@ class UpdatePlan(BaseModel):
     sample.
 
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
-    loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
-    `forgetting` a sample (1: never).
+    loss: it has no rate. It begins as sure of zero weights as `ridge` samples would make it, of the
+    size of the first one, and forgets by the factor `forgetting` a sample (1: never).
 
     With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
     and the weights learn nothing. `labels` are those that the first outputs stand for; the others
@@ -150,7 +151,7 @@ class UpdatePlan(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
-    ridge: float = Field(default=1.0, gt=0)
+    ridge: float = Field(default=RIDGE, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
     seen: int = Field(default=0, ge=0, le=1 << 24)
     unlabelled: bool = False

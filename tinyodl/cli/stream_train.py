@@ -10,6 +10,7 @@ from click.exceptions import Exit
 
 from tinyodl.cli.options import (
     json_option,
+    patience_option,
     port_option,
     project_argument,
     radio_bps_option,
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
 @radio_ua_option
 @radio_bps_option
 @port_option
+@patience_option
 @click.option(
     "--run",
     "folder",
@@ -133,13 +135,14 @@ def stream_train(
     query: bool,
     teacher: Path | None,
     silent: bool,
-    keep_outliers: bool,
     save: Keep,
     save_every: int | None,
     resume: Path | None,
+    keep_outliers: bool,
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
+    patience: float,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -160,7 +163,7 @@ def stream_train(
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
     radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
-    with Session(project, port) as session, output.stages() as progress:
+    with Session(project, port, patience) as session, output.stages() as progress:
         if reset and resume is None:  # which goes back to where the run began
             session.reset()
         summary = session.train(

@@ -113,7 +113,6 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
-        "resets": _calls_at("reset", graph, names),
         "recovers": _calls_at("recover", graph, names),
         "returns": _calls_at("go_back", graph, names),
         "kept": kept,
@@ -374,10 +373,8 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _calls_at(
-    time: Literal["reset", "recover", "go_back"], graph: Graph, names: _Names
-) -> list[str]:
-    """The calls that begin what is kept between steps, or find again what is in flash."""
+def _calls_at(time: Literal["recover", "go_back"], graph: Graph, names: _Names) -> list[str]:
+    """The calls that find again what is in flash."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]

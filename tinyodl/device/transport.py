@@ -16,7 +16,10 @@ from tinyodl.folders import state_directory
 
 
 class Transport(Protocol):
-    """A stream of bytes in both directions. `name` is how messages call it."""
+    """A stream of bytes in both directions. `name` is how messages call it.
+
+    One that has an attribute `loses_nothing` that is true has no faults: what is late is slow.
+    """
 
     @property
     def name(self) -> str: ...

@@ -19,6 +19,8 @@ CLOSE_SECONDS = 2.0
 class HostTransport:
     """A running host build. Its store is the file `store`, if one is given."""
 
+    loses_nothing = True
+
     def __init__(self, program: Path, store: Path | None = None) -> None:
         """Starts the program. Raises BoardError when it cannot be started."""
         self.name = "host"

@@ -38,6 +38,8 @@ if os.getppid() == int(parent):
 class QemuBoard:
     """A Transport to a QEMU process. It cannot outlive this process."""
 
+    loses_nothing = True
+
     def __init__(self, board: Board, elf: Path, content: bytes | None = None) -> None:
         """Powers the board on. Raises ToolError when QEMU is missing or does not start.
 

@@ -25,6 +25,8 @@ class UnicornBoard:
     rate in its own time, which stands still between reads. Not for several threads.
     """
 
+    loses_nothing = True
+
     def __init__(
         self,
         board: Board,
