@@ -43,7 +43,9 @@ def evaluate(
     judged = 0
     for index in range(len(samples)):
         wish.check()
-        reply = session.client.evaluate(samples.x[index], session.target(samples, index))
+        reply = session.client.evaluate(
+            samples.x[index], session.target(samples, index), session.ahead(samples, index + 1)
+        )
         predicted.append(reply.predicted)
         label = None if known is None else int(samples.y[index])
         if of_all or (known is not None and label in known):

@@ -18,6 +18,7 @@ from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import Gate
+from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress as OnProgress
@@ -268,6 +269,13 @@ class Run:
                 )
         return step
 
+    def _ahead(self, place: Place) -> tuple[Array, int | Array] | None:
+        """The sample behind this one in the stream, which may travel already."""
+        after = place.step - self.order[0].step + 1
+        if after == len(self.order):
+            return None
+        return self.session.ahead(self.samples, self.order[after].sample)
+
     def _name(self, outlier: Outlier) -> None:
         """Say which sample is not learned from; the first few by name."""
         named = self.log.record.outliers
@@ -296,7 +304,8 @@ class Run:
                 exchange = self.asking.step(samples, place.sample)
                 reply, logged = exchange.reply, exchange.logged()
             else:
-                reply = self.client.train(samples.x[place.sample], target)
+                ahead = self._ahead(place)
+                reply = self.client.train(samples.x[place.sample], target, ahead)
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {len(self.order)} "

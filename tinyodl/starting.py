@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyodl import __version__, aside, resuming, runlog
+from tinyodl import __version__, aside, raw_inputs, resuming, runlog
 from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
@@ -129,6 +129,7 @@ def _record(
         data=samples.source,
         samples_in_data=len(samples),
         eval_data=tested.source if tested else None,
+        remarks=tuple(filter(None, [raw_inputs.remark(samples, manifest)])),
         data_digest=resuming.digest(samples),
         eval_digest=resuming.digest(tested) if tested else None,
         epochs=options.epochs,

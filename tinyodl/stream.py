@@ -23,15 +23,19 @@ from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.evaluating import Outcomes, evaluate
+from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
+from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.progress import OnProgress, Stage
+from tinyodl.project_files import lock_project
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
 from tinyodl.running import Order
@@ -43,24 +47,46 @@ class Session:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
-    run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
+    many seconds a line that brings nothing but damage or silence is endured.
 
-    Raises UserError for a project or port that cannot be used, and BoardError, here and in every
-    method that talks to the board, when it is silent or runs other firmware.
+    A serial device, or without hardware the project, is this session's alone until it is closed.
+    `lock` is a lock on the project that the caller has already, and keeps.
+
+    Raises UserError for a project or port that cannot be used, InUseError where another has it, and
+    BoardError, here and in every method that talks to the board, when it is silent or runs other
+    firmware.
     """
 
-    def __init__(self, project: str | Path, port: str | None = None) -> None:
+    @strict
+    def __init__(
+        self,
+        project: str | Path,
+        port: str | None = None,
+        patience: float = ANSWER_PATIENCE,
+        *,
+        lock: FileLock | None = None,
+    ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
-        self._transport = ReopeningTransport(
-            connect(self.project, port), lambda: connect(self.project, port)
-        )
+        emulated = link_of(port, self.board) != "serial"
+        self._lock = lock_project(self.project) if emulated and lock is None else None
         try:
-            self.client = Client(self._transport, self.manifest)
-            self.hello = self.client.hello()
+            if self._lock is not None:  # another compile may have ended since
+                self.manifest = manifest_file.load(self.project)
+                self.board = load_board(self.manifest.board)
+            self._transport = ReopeningTransport(
+                connect(self.project, port), lambda: connect(self.project, port)
+            )
+            try:
+                self.client = Client(self._transport, self.manifest, patience=patience)
+                self.hello = self.client.hello()
+            except BaseException:
+                self._transport.close()
+                raise
         except BaseException:
-            self._transport.close()
+            self._unlock()
             raise
         self.port = port or self._transport.name
         self.meter: Meter = meter(
@@ -79,8 +105,15 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of the board."""
-        self._transport.close()
+        """Let go of the board, and of the project."""
+        try:
+            self._transport.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     @contextmanager
     def patient(self) -> Iterator[None]:
@@ -98,11 +131,13 @@ class Session:
 
     # Without learning
 
+    @strict
     def infer(self, x: ArrayLike) -> NDArray[np.float32]:
         """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
         inputs = data.check_x(x, self.manifest)
         return np.concatenate([self.client.infer(sample) for sample in inputs])
 
+    @strict
     def evaluate(
         self,
         x: ArrayLike,
@@ -127,6 +162,7 @@ class Session:
 
     # Learning
 
+    @strict
     def train(
         self,
         x: ArrayLike,
@@ -275,6 +311,14 @@ class Session:
         """What a sample is learned with: its label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
+
+    def ahead(
+        self, samples: Samples, index: int
+    ) -> tuple[NDArray[np.float32], int | NDArray[np.float32]] | None:
+        """A sample and what it is learned with, ahead; None behind the last."""
+        if index >= len(samples):
+            return None
+        return samples.x[index], self.target(samples, index)
 
     def instructions(self) -> tuple[int, ...] | None:
         """Instructions so far by phase; only virtual boards can tell."""

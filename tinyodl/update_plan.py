@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tinyodl.errors import UserError
+from tinyodl.text import toml_string
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -36,6 +37,7 @@ CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
 Memory = Literal["ram", "flash"]
 Outliers = Literal["skip", "keep"]
 
+RIDGE = 0.01  # of the mean |x|^2
 MOST_REPLAYED = 256  # samples in the update of a step
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
@@ -100,8 +102,8 @@ class UpdatePlan(BaseModel):
     sample.
 
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
-    loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
-    `forgetting` a sample (1: never).
+    loss: it has no rate. It begins as sure of zero weights as `ridge` samples would make it, of the
+    size of the first one, and forgets by the factor `forgetting` a sample (1: never).
 
     With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
     and the weights learn nothing. `labels` are those that the first outputs stand for; the others
@@ -149,7 +151,7 @@ class UpdatePlan(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
-    ridge: float = Field(default=1.0, gt=0)
+    ridge: float = Field(default=RIDGE, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
     seen: int = Field(default=0, ge=0, le=1 << 24)
     unlabelled: bool = False
@@ -176,6 +178,16 @@ class UpdatePlan(BaseModel):
     def reconstructs(self) -> bool:
         """Whether the target is the sample itself."""
         return self.loss in RECONSTRUCTIONS
+
+    def is_binary(self, outputs: int) -> bool:
+        """Whether a network of so many outputs tells two classes apart by a single one."""
+        return outputs == 1 and self.loss == "binary-cross-entropy" and self.labels is None
+
+    def classes(self, outputs: int) -> int | None:
+        """How many labels a network of so many outputs tells apart; None for loss mse."""
+        if self.reconstructs or self.is_binary(outputs):
+            return 2
+        return outputs if self.loss in LABELLED else None
 
     @property
     def watches(self) -> bool:
@@ -273,9 +285,10 @@ def load_plan(path: Path) -> UpdatePlan:
     """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{path}: {error.strerror}; give --update last, bias, full, none or a plan file"
+            f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
         return UpdatePlan.model_validate(tomllib.loads(text))
@@ -335,7 +348,7 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines.append('outliers = "keep"')
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
+    lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -345,8 +358,3 @@ def _update(update: LayerUpdate) -> str:
     chosen = update.chosen
     value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
     return f"{{ {update.side} = {value} }}"
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

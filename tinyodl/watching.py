@@ -151,9 +151,8 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
         look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **among))
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
-            p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
-            attrs = {"size": size, "ridge": plan.ridge}
-            note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
+            begun = update.inputs[5]
+            note.append(_node("DriftRetrain", (COUNTS, begun), (), Phase.BACKWARD))
         label = "label == NET_SKIPPED ? -1 : 0" if plan.reconstructs else "label"
         rule = {**among, "label": Symbol(label)}
         note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **rule))

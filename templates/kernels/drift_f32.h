@@ -21,7 +21,6 @@
 
 #include "flags.h"
 #include "query_f32.h"
-#include "recursive_least_squares_f32.h"
 
 static inline void centroid_move_f32(int32_t f, float count, const float *restrict x,
                                      float *restrict centroid)
@@ -72,17 +71,16 @@ static inline void drift_look_f32(int32_t n, int32_t f, int32_t among, float act
     }
 }
 
-/* Recursive least squares takes samples after a drift as seriously as its first ones: P, of m inputs,
- * begins anew where no labelled sample has come since. */
-static inline void drift_retrain_f32(int32_t n, int32_t m, float active, float inverse_ridge,
-                                     const float *counts, float *p)
+/* Recursive least squares takes samples after a drift as seriously as its first ones: P begins anew
+ * where no labelled sample has come since. begun[1]: how many came since P began. */
+static inline void drift_retrain_f32(int32_t n, float active, const float *counts, float *begun)
 {
     float learned = 0.0f;
     for (int32_t i = 0; i < n; i++) {
         learned += counts[n + i];
     }
     if (active != 0.0f && learned == 0.0f) {
-        rls_reset_f32(m, inverse_ridge, p);
+        begun[1] = 0.0f;
     }
 }
 

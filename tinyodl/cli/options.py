@@ -12,6 +12,7 @@ import rich_click as click
 from tinyodl.errors import UserError
 
 type_path = click.Path(path_type=Path)
+PATIENCE = 15.0  # that of tinyodl.device.link, which loads slowly
 
 _SIZE = re.compile(r"(\d+)\s*(|B|K|KiB|M|MiB)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2}
@@ -36,6 +37,11 @@ port_option = click.option(
     help="Serial device or pyserial URL, or a board that needs no hardware. "
     "Without it, the one serial device whose USB ids fit the board.",
 )
+patience_option = click.option(
+    "--patience", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    default=PATIENCE, show_default=True,
+    help="How long to go on where the line brings nothing but damage or silence.",
+)  # fmt: skip
 radio_ua_option = click.option(
     "--radio-ua", type=float, metavar="UA",
     help="Compare with sending the samples away over a radio that takes so many microamperes, "
@@ -83,7 +89,9 @@ _LEARNING = (
     click.option("--start-weight", type=float, metavar="W",
                  help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
-                 help="How sure rls and elm are of zero weights at first.  [default: 1]"),
+                 help="How sure rls and elm are of zero weights at first, as a share of |x|^2 of "
+                 "what they read; with --start of online, whose inputs have no unit, as it is.  "
+                 "[default: 0.01; online: 1]"),
     click.option("--forgetting", type=float, metavar="F",
                  help="What rls, elm and the statistics of online keep of the past at each sample, "
                  "e.g. 0.999.  [default: 1, all]"),

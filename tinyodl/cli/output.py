@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,10 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from tinyodl.progress import OnProgress, Progress
 from tinyodl.report.figures import percent
 from tinyodl.report.saves import of_event
+from tinyodl.report.terminal import Terminal
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 
@@ -30,12 +31,16 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.people = Console(stderr=as_json, highlight=False)
-        self.errors = Console(stderr=True, highlight=False)
+        self.people = Terminal(stderr=as_json)
+        self.errors = Terminal(stderr=True)
 
     def tell(self, sentence: str) -> None:
         """A line for people that is not wrapped, so that its paths and commands can be copied."""
-        self.people.print(sentence, soft_wrap=True, markup=False)
+        self.people.print(sentence, soft_wrap=True)
+
+    def styled(self, ours: str) -> None:
+        """Our own words with rich's markup; nothing from outside may be in them."""
+        self.people.print(Text.from_markup(ours))
 
     def result(self, values: dict[str, Any]) -> None:
         """The command's one JSON object; nothing without --json."""
@@ -47,10 +52,10 @@ class Output:
         """Progress bars for a session, one a stage."""
         names = _STAGES | (rename or {})
         with Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[share]}"),
+            TextColumn("{task.fields[share]}", markup=False),
             TimeRemainingColumn(),
             console=self.errors,
         ) as bars:
@@ -73,10 +78,10 @@ class Output:
     def bars(self) -> Iterator[Callable[[str], OnProgress]]:
         """One progress bar for each of several runs: what is yielded makes one from its name."""
         with Bars(
-            TextColumn("{task.description:<16}"),
+            TextColumn("{task.description:<16}", markup=False),
             BarColumn(bar_width=32),
             TaskProgressColumn(),
-            TextColumn("{task.fields[share]}"),
+            TextColumn("{task.fields[share]}", markup=False),
             console=self.errors,
         ) as bars:
 
@@ -97,7 +102,7 @@ class Output:
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
         """A spinner beside a sentence, for what takes seconds and cannot be counted."""
-        with self.errors.status(what):
+        with self.errors.status(Text(what)):
             yield
 
 

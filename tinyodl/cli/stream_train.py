@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from click.exceptions import Exit
 
 from tinyodl.cli.options import (
     json_option,
+    patience_option,
     port_option,
     project_argument,
     radio_bps_option,
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
 @radio_ua_option
 @radio_bps_option
 @port_option
+@patience_option
 @click.option(
     "--run",
     "folder",
@@ -139,16 +142,18 @@ def stream_train(
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
+    patience: float,
     folder: Path | None,
     as_json: bool,
 ) -> None:
     """Stream labelled samples to a board that learns from each, and log every step.
 
-    Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
+    Ctrl-C and SIGTERM end the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
     from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
+    from tinyodl.interrupt import Ended, last_signal
     from tinyodl.radio import radio_of
     from tinyodl.report import tables, write_report
     from tinyodl.stream import Session
@@ -158,7 +163,7 @@ def stream_train(
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
     radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
-    with Session(project, port) as session, output.stages() as progress:
+    with Session(project, port, patience) as session, output.stages() as progress:
         if reset and resume is None:  # which goes back to where the run began
             session.reset()
         summary = session.train(
@@ -191,8 +196,10 @@ def stream_train(
     tables.print_runs(output.people, [run])
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
+    if summary.status == "interrupted":
+        raise Ended(last_signal())
     if summary.status == "harmed":
-        raise SystemExit(1)
+        raise Exit(1)
 
 
 def _setting(text: str) -> tuple[str, float]:

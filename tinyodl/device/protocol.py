@@ -15,6 +15,7 @@ MAGIC = b"TODL"
 FROM_DEVICE = 0x80
 
 _HEADER = Struct("<BBH")
+_PIECE = Struct("<BBH")
 _HELLO = Struct("<4sHH8sIBBH12If")
 _STATISTICS = Struct("<3Q10I")
 _STEP = Struct("<ifIIII")
@@ -31,6 +32,8 @@ _PARAMETER_WRITE = Struct("<HHI")
 _PARAMETER_READ = Struct("<HHII")
 
 WRITE_OVERHEAD = 8  # bytes of a WRITE or PARAMETER_WRITE body in front of the data
+INFER_OVERHEAD = 8  # and of the reply to INFER in front of the output
+PIECE_UNIT = 4  # bytes in which a PIECE counts its offset
 
 
 class Command(IntEnum):
@@ -51,11 +54,15 @@ class Command(IntEnum):
     RESTORE = 13
     RESET = 14
     REBOOT = 15
+    PIECE = 16
     REPLAY = 18
     SETTING = 20
     ASK = 21
     LEARN = 22
     STEPS = 24
+
+
+STEPS = {Command.INFER, Command.EVALUATE, Command.TRAIN, Command.ASK}  # on an uploaded sample
 
 
 class Status(IntEnum):
@@ -72,6 +79,7 @@ class Status(IntEnum):
     NO_SPACE = 8
     EMPTY = 9
     STORE = 10
+    BOOT_LOADER = 11
 
 
 class Buffer(IntEnum):
@@ -137,6 +145,39 @@ class Reply:
     def detail(self) -> int:
         """The number that comes with a status other than OK."""
         return int.from_bytes(self.body[:4], "little")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Which bytes of a sample have arrived in pieces.
+
+    `bytes` without a gap; bit i of `beyond`: `length` bytes from bytes + (i + 1) * length on.
+    """
+
+    bytes: int
+    beyond: int = 0
+    length: int = 1
+
+    @property
+    def count(self) -> int:
+        """Bytes in all."""
+        return self.bytes + self.beyond.bit_count() * self.length
+
+
+def parse_progress(body: bytes) -> Progress:
+    """What INCOMPLETE says of a sample in pieces."""
+    beyond, length = int.from_bytes(body[4:8], "little"), int.from_bytes(body[8:10], "little")
+    return Progress(int.from_bytes(body[:4], "little"), beyond if length else 0, length or 1)
+
+
+def piece(number: int, offset: int, data: bytes) -> bytes:
+    """The message of a piece of a sample, for the step with this number."""
+    return _PIECE.pack(Command.PIECE, number & 0xFF, offset // PIECE_UNIT) + data
+
+
+def infer_body(count: int) -> bytes:
+    """INFER that is answered with the first `count` bytes of the output, too."""
+    return count.to_bytes(2, "little")
 
 
 def request(command: Command, sequence: int, body: bytes = b"") -> bytes:
@@ -387,6 +428,10 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
         for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
     },
     Status.STORE: "the board's flash does not hold what was written to it",
+    Status.BOOT_LOADER: "the boot loader that the chip's UICR or MBR names lies at {detail:#010x}, "
+    "in the way of the flash that the project writes; nothing was erased. Use a board file whose "
+    "[flash] and [store] end below that address, or, if the chip needs no boot loader, erase all "
+    "of it",
 }
 
 
