@@ -1,10 +1,10 @@
 """The writer of a PlatformIO project: every file as bytes first, then all of them at once.
 
-platformio.ini  extra_script.py  README.md  tinyodl.json  plan.toml  model.onnx  link.ld
+platformio.ini  tinyodl.json  plan.toml  model.onnx
 src/        main.c
 lib/net/    the network: generated, and the kernels it uses
 lib/device/ the device's half of the protocol
-lib/port/   the board's chip family
+lib/port/   the board's chip family; for boards link.ld and link.py, a PlatformIO script
 """
 
 from __future__ import annotations
