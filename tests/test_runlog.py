@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tinyodl
 from tests.fakes import manifest, record, step
 from tinyodl import runlog
 from tinyodl.errors import UserError
@@ -99,6 +103,40 @@ def test_default_folders_are_named_after_the_project_and_never_taken(
         folder.mkdir(parents=True)
         names.add(folder.name)
     assert len(names) == 3 and all(name.startswith("watch-2") for name in names)
+
+
+def _claimed(folder: Path | None) -> Path | None:
+    """A folder for a run of build/watch, in a process of its own; None where it is refused."""
+    try:
+        return runlog.claim_default(Path("build/watch")) if folder is None else runlog.claim(folder)
+    except UserError:
+        return None
+
+
+def test_runs_that_begin_together_get_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+        folders = list(pool.map(_claimed, [None] * 12))
+    assert len(set(folders)) == 12 and all(folder and folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "empty"])
+def test_of_runs_that_name_one_folder_one_gets_it(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "runs" / "mine"
+    if is_there:
+        folder.mkdir(parents=True)
+    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+        found = list(pool.map(_claimed, [folder] * 12))
+    assert found.count(folder) == 1 and found.count(None) == 11
+
+
+def test_a_run_that_is_refused_takes_no_folder(tmp_path: Path, watch_host: Path) -> None:
+    folder = tmp_path / "run"
+    with tinyodl.Session(watch_host) as session, pytest.raises(UserError, match="learning rate"):
+        session.train(np.zeros((1, 6, 1, 100)), [0], learning_rate=-1.0, run=folder)
+    assert not folder.exists()
 
 
 def test_a_disk_that_refuses_is_reported_with_the_folder(tmp_path: Path) -> None:

@@ -258,7 +258,8 @@ def test_a_rate_that_is_too_high_is_named_and_the_board_goes_back(
 def test_a_full_disk_ends_the_run_with_the_weights_saved(
     watch_host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runlog, "claim", lambda folder: folder)
+    for check in ("require_free", "claim"):
+        monkeypatch.setattr(runlog, check, lambda folder: folder)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "steps.jsonl").symlink_to("/dev/full")
     with (

@@ -33,3 +33,17 @@ class ToolError(TinyodlError):
 
 class BoardError(TinyodlError):
     """A board is silent, runs other firmware, or answered with an error. Exit code 1."""
+
+
+class LineLostError(BoardError):
+    """The line to a board is gone, or nothing intact comes over it any more. Exit code 1.
+
+    Raised by a transport when its line has gone (unplugged, closed, the emulator has ended), and by
+    the client when a request has found no answer for as long as its patience lasts. The board may
+    have carried out that last request. What it has learned is still there unless it lost its power:
+    open the line again, say HELLO, and compare `steps`.
+    """
+
+
+class InUseError(TinyodlError):
+    """Another process, or another session of this one, has the project or board. Exit code 1."""

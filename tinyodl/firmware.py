@@ -9,7 +9,7 @@ from __future__ import annotations
 RECEIVE_RING = 1024  # bytes; a power of two
 MAX_BODY = 512  # bytes of a request's or reply's body
 STACK_BYTES = 2048  # reserved; the device reports its high-water mark
-PROTOCOL = 1  # version of docs/protocol.md
+PROTOCOL = 2  # version of docs/protocol.md
 
 # Static RAM of lib/device and main.c: a request, the reply that is kept, counts and meters. A test
 # compares it with what the compilers make of them.

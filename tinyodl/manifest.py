@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.boards import Board, load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.update_plan import LABELLED, UpdatePlan, Updates
+from tinyodl.project_files import finish_compile
+from tinyodl.update_plan import UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"
@@ -58,6 +59,7 @@ class ModelRecord(_Record):
     input_by_rows: bool = False  # (1, C, H, W) is sent as (H, C, W): worked on as it arrives
     output_name: str
     output_shape: tuple[int, ...]
+    output_is_probability: bool = False  # of a label by itself, from a Sigmoid
     macs: int
     calibration: CalibrationRecord | None = None
 
@@ -210,13 +212,11 @@ class Manifest(_Record):
     def classes(self) -> int | None:
         """Labels are below it: as many as there are outputs, or any; None for loss mse.
 
-        For losses of reconstruction 0 is normal and 1 an anomaly.
+        Two where there is one output; for losses of reconstruction 0 is normal and 1 an anomaly.
         """
-        if self.plan.reconstructs:
-            return 2
-        if self.plan.loss not in LABELLED:
-            return None
-        return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL
+        if self.plan.labels is not None:
+            return ANY_LABEL
+        return self.plan.classes(prod(self.model.output_shape))
 
     @property
     def program_flash(self) -> int:
@@ -262,7 +262,12 @@ def board_of(manifest: Manifest) -> Board:
 
 
 def load(project: Path) -> Manifest:
-    """The manifest of a project directory; UserError when it is missing or not valid."""
+    """The manifest of a project directory; UserError when it is missing or not valid.
+
+    A `compile` of the project that was cut off is finished first. Raises InUseError while one is
+    under way.
+    """
+    finish_compile(project)
     path = project / FILE_NAME
     try:
         text = path.read_text(encoding="utf-8")

@@ -46,6 +46,7 @@ from tinyodl.frontend.simplify import simplified
 from tinyodl.graph import Array
 from tinyodl.manifest import CalibrationRecord
 from tinyodl.text import stored
+from tinyodl.whole_files import temporary_folder
 
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
 _NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
@@ -139,8 +140,8 @@ def _count(inputs: Mapping[str, Array]) -> int:
 
 
 def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder, _quiet():
+        before, after = folder / "float32.onnx", folder / "int8.onnx"
         marked = onnx.ModelProto()
         marked.CopyFrom(real)
         add_pre_process_metadata(marked)

@@ -7,7 +7,7 @@ that was cut off at any byte can still be read: an unfinished last line is left 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,18 +16,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tinyodl import manifest as manifest_file
-from tinyodl.device.protocol import Flag
+from tinyodl.device.protocol import Flag, State
 from tinyodl.errors import TinyodlError, UserError
+from tinyodl.evidence import evidence
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
 from tinyodl.text import stored
+from tinyodl.whole_files import write_whole
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
 FORMAT = 1
 PHASES = ("forward", "backward", "update")
 
-Status = Literal["running", "done", "interrupted", "failed"]
+Status = Literal["running", "done", "harmed", "interrupted", "failed"]
+EventName = Literal["drift", "returned", "outlier", "saved", "reconnected", "restarted", "resumed"]
 
 
 class RunLogError(TinyodlError):
@@ -69,10 +72,60 @@ class QueryRecord(_Record):
 
 
 class Event(_Record):
-    """Something that a board with drift or guard told at a step."""
+    """What happened at a step beside learning; `generation` is that of the store's state.
+
+    drift, returned   the board told it: its samples drift, the guard went back
+    outlier           the sample is far outside those before, and was not learned from
+    saved             the board saved its weights before this step
+    reconnected       the line was gone and is back; the board had gone on
+    restarted         the board had restarted, and went back to the last save
+    resumed           `--resume` went on here
+    """
 
     step: int
-    name: Literal["drift", "returned"]
+    name: EventName
+    generation: int | None = None
+
+
+class Checkpoint(_Record):
+    """A place in a run that the board's store has the state of.
+
+    `streamed` samples had come, and `replayed` epochs of the cache; the weights had learned from
+    `steps` samples.
+    """
+
+    generation: int
+    streamed: int
+    replayed: int
+    steps: int
+
+
+class Outlier(_Record):
+    """A sample far outside those before: predicted, and not learned. See `tinyodl.outliers`.
+
+    `value` is the largest of its `input`, at this index; the samples before reach as far as
+    `reach`.
+    """
+
+    step: int
+    sample: int  # row of the data file
+    input: str | None  # where there are several
+    index: tuple[int, ...]
+    value: float
+    reach: float
+
+    @property
+    def place(self) -> str:
+        """Where the value is, in words."""
+        at = str(self.index[0]) if len(self.index) == 1 else str(self.index)
+        return f"{at} of {self.input}" if self.input else at
+
+    def sentence(self, source: str) -> str:
+        """What is said of it; `source` is what the data is called."""
+        return (
+            f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
+            f"before reach {self.reach:.6g}: it is predicted, not learned"
+        )
 
 
 class Step(_Record):
@@ -101,11 +154,17 @@ class Step(_Record):
     answer: int | None = None
     margin: float | None = None
     threshold: float | None = None  # None: above all margins
+    saved: int | None = None  # the generation of the state that was saved before this step
 
     @property
     def learned(self) -> bool:
-        """Whether the board had a label to learn from."""
-        return self.asked is None or self.answer is not None
+        """Whether the board had a label to learn from, and no outlier."""
+        return (self.asked is None or self.answer is not None) and not self.outlier
+
+    @property
+    def outlier(self) -> bool:
+        """Whether the sample was far outside those before."""
+        return Flag.OUTLIER in Flag(self.flags)
 
 
 class Replay(_Record):
@@ -177,7 +236,23 @@ class RunRecord(_Record):
     settings: dict[str, float] = {}  # that the user set
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    outliers: tuple[Outlier, ...] = ()  # the first few
+    keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
+    remarks: tuple[str, ...] = ()  # about the data, made before the first step
+    data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
+    eval_digest: str | None = None
+    answered_by: str | None = None  # who answers the board's questions
+    save: str = "unharmed"
+    save_every: int | None = None
+    began_at: State | None = None  # None: a log from before this was known
+    generation_before: int = 0  # of the store's state when the run began
+    checkpoint: Checkpoint | None = None
+    saves: int = 0  # each has erased a slot of flash
+    in_force: dict[str, float] = {}  # all settings when the run began
+    saving: Checkpoint | None = None  # what the store has if SAVE was done that was under way
+    happened: tuple[Event, ...] = ()  # what the host saw
+    verdict: str | None = None  # whether learning did harm, and by which evidence
 
 
 class ReplaySummary(_Record):
@@ -193,7 +268,9 @@ class ReplaySummary(_Record):
 class RunSummary(_Record):
     """A run in numbers. Cycles, instructions, ms and mJ are means per step.
 
-    `prequential_accuracy` is the share of samples predicted right before learning from them.
+    `prequential_accuracy` is the share of samples predicted right before learning from them. It is
+    no evidence where labels come in blocks: `accuracy_at_changes`, of samples whose label is not
+    that of the sample before, says more there; see `tinyodl.evidence`.
     """
 
     run: _Name  # the folder
@@ -205,6 +282,9 @@ class RunSummary(_Record):
     loss_before: float | None
     loss_after: float | None
     prequential_accuracy: float | None
+    labels_in_blocks: bool = False
+    label_changes: int = 0
+    accuracy_at_changes: float | None = None
     mean_loss: float | None
     cycles: dict[str, float] | None
     instructions: dict[str, float] | None
@@ -221,6 +301,7 @@ class RunSummary(_Record):
     query: QueryRecord | None = None
     held_back: int = 0  # by the guard
     events: tuple[Event, ...] = ()
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -247,11 +328,19 @@ class RunLog:
         self.steps: list[Step] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
+            write_whole(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
             self._lines = (folder / STEPS_NAME).open("w", encoding="utf-8")
             self.update()
         except OSError as error:
             raise _refused(folder, error) from error
+
+    @classmethod
+    def again(cls, run: Run) -> RunLog:
+        """Go on with the log of a run that was cut off, from its last whole line."""
+        log = cls.__new__(cls)
+        log.folder, log.record, log.steps = run.folder, run.record, list(run.steps)
+        log._rewrite()
+        return log
 
     def step(self, step: Step) -> None:
         """Append one step; when this returns, the operating system has it."""
@@ -262,12 +351,38 @@ class RunLog:
             raise _refused(self.folder, error) from error
         self.steps.append(step)
 
+    def go_back(self, steps: int, epochs: int) -> list[Step]:
+        """Forget all but the first steps, and all but the first epochs from the cache.
+
+        What is forgotten of the steps.
+        """
+        forgotten = self.steps[steps:]
+        del self.steps[steps:]
+        self.close()
+        self._rewrite()
+        outliers = tuple(each for each in self.record.outliers if each.step < steps)
+        self.update(replays=self.record.replays[:epochs], outliers=outliers)
+        return forgotten
+
+    def _rewrite(self) -> None:
+        path = self.folder / STEPS_NAME
+        try:
+            write_whole(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
+            self._lines = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+
+    def happened(self, step: int, name: EventName, generation: int | None = None) -> None:
+        """Add an event that the host saw to `run.json`."""
+        event = Event(step=step, name=name, generation=generation)
+        self.update(happened=(*self.record.happened, event))
+
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
         texts = {name: stored(text) for name, text in changes.items() if isinstance(text, str)}
         self.record = self.record.model_copy(update=changes | texts)
         try:
-            _replace(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
+            write_whole(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise _refused(self.folder, error) from error
 
@@ -294,13 +409,42 @@ def default_folder(project: Path) -> Path:
     return folder
 
 
-def claim(folder: Path) -> Path:
-    """The folder, if a run may be written there; UserError if one lies there already."""
+def require_free(folder: Path) -> None:
+    """UserError if a run, or a file, lies there already."""
     if (folder / RECORD_NAME).exists() or (folder / STEPS_NAME).exists():
         raise UserError(f"{folder} already holds a run; name another folder with --run")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder with --run")
+
+
+def claim(folder: Path) -> Path:
+    """Take the folder for one run: of several that name it, in any process, one gets it.
+
+    The claim is an empty `steps.jsonl`, which only the first can create. Raises UserError if a run
+    lies there already, and RunLogError if the folder cannot be made.
+    """
+    require_free(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STEPS_NAME).touch(exist_ok=False)
+    except FileExistsError:
+        raise UserError(f"{folder} already holds a run; name another folder with --run") from None
+    except OSError as error:
+        raise _refused(folder, error) from error
     return folder
+
+
+def claim_default(project: Path) -> Path:
+    """Take a new folder with the name that `default_folder` gives."""
+    while True:
+        folder = default_folder(project)
+        try:
+            folder.mkdir(parents=True)
+            return claim(folder)
+        except FileExistsError:
+            continue  # another run was faster; the next name
+        except OSError as error:
+            raise _refused(folder, error) from error
 
 
 def read(folder: Path) -> Run:
@@ -323,6 +467,23 @@ def read(folder: Path) -> Run:
     return Run(folder, record, manifest_file.load(folder), _read_steps(folder / STEPS_NAME))
 
 
+def read_all(folder: Path, tell: Callable[[str], object]) -> list[Run]:
+    """The run in a folder; or all runs below it, the oldest first.
+
+    Of those below it, one that cannot be read is left out, and `tell` says so. Raises UserError
+    where there is none.
+    """
+    if folder.name == RECORD_NAME or (folder / RECORD_NAME).exists() or not folder.is_dir():
+        return [read(folder)]
+    runs = []
+    for path in sorted(folder.rglob(RECORD_NAME)):
+        try:
+            runs.append(read(path.parent))
+        except UserError as error:
+            tell(f"Left out: {error}")
+    return sorted(runs, key=lambda run: run.record.started) if runs else [read(folder)]
+
+
 def _read_steps(path: Path) -> tuple[Step, ...]:
     try:
         text = path.read_bytes()
@@ -343,6 +504,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
 def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
+    order = evidence(steps)
     losses = [step.loss for step in steps if step.learned and not step.unlabelled]
     energies = [step.mj for step in steps]
     return RunSummary(
@@ -355,6 +517,9 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         loss_before=record.before.loss if record.before else None,
         loss_after=record.after.loss if record.after else None,
         prequential_accuracy=_mean([float(s.predicted == s.label) for s in labelled]),
+        labels_in_blocks=order.in_blocks,
+        label_changes=order.changes,
+        accuracy_at_changes=order.at_changes,
         mean_loss=_mean(losses),
         cycles=_by_phase([step.cycles for step in steps]),
         instructions=_by_phase([step.instructions for step in steps]),
@@ -370,22 +535,26 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         answered=sum(step.answer is not None for step in steps) if record.query else None,
         query=record.query,
         held_back=sum(Flag.HELD_BACK in Flag(step.flags) for step in steps),
-        events=events(steps),
+        events=tuple(sorted((*events(steps), *record.happened), key=lambda event: event.step)),
+        verdict=record.verdict,
     )
 
 
 def events(steps: Sequence[Step]) -> tuple[Event, ...]:
-    """Drifts, and returns to kept parameters, in their order."""
-    names: dict[Flag, Literal["drift", "returned"]] = {
+    """Drifts, returns to kept parameters, outliers and saves, in their order."""
+    names: dict[Flag, EventName] = {
         Flag.DRIFT: "drift",
         Flag.RETURNED: "returned",
+        Flag.OUTLIER: "outlier",
     }
-    return tuple(
-        Event(step=step.step, name=name)
-        for step in steps
-        for flag, name in names.items()
-        if flag in Flag(step.flags)
-    )
+    found = []
+    for step in steps:
+        for flag, name in names.items():
+            if flag in Flag(step.flags):
+                found.append(Event(step=step.step, name=name))
+        if step.saved is not None:
+            found.append(Event(step=step.step, name="saved", generation=step.saved))
+    return tuple(found)
 
 
 def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:
@@ -420,13 +589,6 @@ def _by_phase(counts: Sequence[tuple[int, int, int] | None]) -> dict[str, float]
         phase: sum(count[index] for count in known) / len(known)
         for index, phase in enumerate(PHASES)
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that at any moment either the old or the new text is there."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _refused(folder: Path, error: OSError) -> RunLogError:

@@ -4,44 +4,40 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from tinyodl.asking import Asking, Exchange
+from tinyodl import aside, harm, naming, resuming
+from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import Draw, Flag, Replayed
-from tinyodl.energy import Meter
+from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import Gate
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
-from tinyodl.metrics import Metrics
-from tinyodl.runlog import Evaluation, Replay, RunLog, Step, finite
+from tinyodl.progress import OnProgress as OnProgress
+from tinyodl.progress import Progress as Progress
+from tinyodl.progress import Stage as Stage
+from tinyodl.runlog import Event, EventName, Outlier, Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
 
-Stage = Literal["before", "learning", "after"]
+if TYPE_CHECKING:
+    from tinyodl.evaluating import Outcomes
+    from tinyodl.stream import Session
+
 Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
 
 DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
 _MOST_BATCHES = 256  # that the board takes in a request
+_MOST_RESTARTS = 3  # of a board, at one place
+_MOST_NAMED = 8  # outliers; all are counted
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a session is: `done` of `total` samples of a stage, with the share right so far."""
-
-    stage: Stage
-    done: int
-    total: int
-    accuracy: float | None
-
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -64,31 +60,11 @@ def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) ->
             step += 1
 
 
-class Learning(Protocol):
-    """What a run needs of its session."""
-
-    client: Client
-    manifest: Manifest
-    meter: Meter
-
-    def evaluate_samples(
-        self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
-    ) -> Evaluation: ...
-
-    def target(self, samples: Samples, index: int) -> int | Array: ...
-
-    def instructions(self) -> tuple[int, ...] | None: ...
-
-    def metrics(self) -> Metrics | None: ...
-
-    def save(self) -> bool: ...
-
-
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """What `Session.train` does once all is checked: `order` is that of the streamed samples."""
 
-    session: Learning
+    session: Session
     log: RunLog
     samples: Samples
     order: list[Place]
@@ -96,6 +72,11 @@ class Run:
     wish: Wish
     progress: OnProgress | None
     asking: Asking | None
+    gate: Gate | None = None
+    again: deque[Step] = field(default_factory=deque)  # steps that come again, as they were logged
+    _saved: int | None = None  # the generation of a state saved since the last step
+    _restarts: int = 0  # of the board, since the last save
+    _reopened: int = 0  # how often the line was, as far as the log knows
 
     @property
     def client(self) -> Client:
@@ -105,60 +86,234 @@ class Run:
     def manifest(self) -> Manifest:
         return self.session.manifest
 
-    def all(self) -> None:
-        """The evaluation before, all steps and epochs, what is kept, and the evaluation after."""
-        log, order = self.log, self.order
-        if self.tested is not None:
-            log.update(before=self._evaluate(self.tested, "before"))
-        slots = self.manifest.plan.cache
-        total = len(order) + (log.record.epochs - 1) * slots
-        right, judged = 0, 0
-        for place in order:
+    def all(self, event: EventName | None = None) -> None:
+        """Everything from the evaluation before to the one after.
+
+        A board that restarts is taken back to the last save, where there is one. For `event`, a
+        run that is resumed, that is the first that happens.
+        """
+        while True:
+            try:
+                if self.log.record.error is not None:  # it did harm, and was going back
+                    self._give_up()
+                    return
+                if event is not None:
+                    self._go_back(event)
+                self._before()
+                self._stream()
+                self._replay()
+                self._settle()
+                self._end()
+                return
+            except BoardError as error:
+                if not _has_restarted(error) or self.log.record.save_every is None:
+                    raise
+                self._restarts += 1
+                if self._restarts > _MOST_RESTARTS:
+                    raise BoardError(
+                        f"the board restarts again and again: {self._restarts} times since step "
+                        f"{self._streamed()}, the last that was saved; {error}"
+                    ) from error
+                event = "restarted"
+
+    def _go_back(self, event: EventName) -> None:
+        """Take board and log to the last save; the steps since then come again."""
+        at, self._reopened = len(self.log.steps), self.session.reopened
+        self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
+        if self.gate:
+            self.gate.begin([place.sample for place in self.order], self.log.steps)
+        place = self.log.record.checkpoint
+        self._saved = place.generation if place else None
+        self.log.happened(at, event, self._saved)
+        self._tell()
+
+    def _streamed(self) -> int:
+        """Samples of the stream that the last save knows of."""
+        return 0 if self.log.record.checkpoint is None else self.log.record.checkpoint.streamed
+
+    # The parts of a run
+
+    def _before(self) -> None:
+        if self.log.record.save_every is not None and self.log.record.checkpoint is None:
+            self._save(0, 0)
+        if self.tested is not None and self.log.record.before is None:
+            found = self._evaluate(self.tested, "before")
+            aside.keep_outcomes(self.log, found)
+            self.log.update(before=found.evaluation)
+
+    def _stream(self) -> None:
+        total = len(self.order) + (self.log.record.epochs - 1) * self.manifest.plan.cache
+        judged = [step for step in self.log.steps if step.label is not None]
+        right, count = sum(step.predicted == step.label for step in judged), len(judged)
+        every = self.log.record.save_every
+        for place in self.order[len(self.log.steps) :]:
             self.wish.check()
-            step = self._learn(place)
-            log.step(step)
+            outlier = self.gate.look(place.step, place.sample) if self.gate else None
+            if outlier:
+                self._name(outlier)
+            step = self._checked_again(self._learn(place, outlier))
+            if self.gate and step.outlier and not outlier:
+                self._name(self.gate.told(place.step, place.sample))
+            self.log.step(step)
             if step.loss is None and step.learned and not step.unlabelled:
-                raise self._diverged(f"at step {place.step + 1}")
-            judged += step.label is not None
+                raise self._diverged(f"at step {place.step + 1} (sample {place.sample})")
+            count += step.label is not None
             right += step.label is not None and step.predicted == step.label
-            accuracy = right / judged if judged else None
+            done = place.step + 1
+            if every and done % every == 0:
+                self._save(done, 0)
             if self.progress:
-                self.progress(Progress("learning", place.step + 1, total, accuracy))
-        for epoch in range(1, log.record.epochs if slots else 1):
+                accuracy = right / count if count else None
+                self.progress(Progress("learning", done, total, accuracy, self._last_event()))
+
+    def _replay(self) -> None:
+        slots = self.manifest.plan.cache
+        epochs = self.log.record.epochs if slots else 1
+        total = len(self.order) + (epochs - 1) * slots
+        for epoch in range(1 + len(self.log.record.replays), epochs):
             self._replay_epoch(epoch)
+            if self.log.record.save_every and epoch + 1 < epochs:
+                self._save(len(self.order), epoch)
             if self.progress:
-                self.progress(Progress("learning", len(order) + epoch * slots, total, accuracy))
+                done = len(self.order) + epoch * slots
+                self.progress(Progress("learning", done, total, None, self._last_event()))
+
+    def _settle(self) -> None:
         settled = self.client.settle()
-        log.update(metrics=self.session.metrics())
+        self.log.update(metrics=self.session.metrics())
         if self.asking is not None:
-            log.update(query=self.asking.record())
+            self.log.update(query=self.asking.record())
         if settled:
-            log.update(settled="returned" if Flag.RETURNED in settled else "kept")
-        log.update(saved=self.session.save(), stack_used=self.client.statistics().stack_used)
+            self.log.update(settled="returned" if Flag.RETURNED in settled else "kept")
+        self.log.update(stack_used=self.client.statistics().stack_used)
+
+    def _end(self) -> None:
+        """The evaluation after, the verdict, and what is kept."""
+        verdict = None
         if self.tested is not None:
-            log.update(after=self._evaluate(self.tested, "after"))
-        log.update(status="done")
+            after = self._evaluate(self.tested, "after")
+            self.log.update(after=after.evaluation)
+            nothing = harm.knowing_nothing(self.samples, self.manifest)
+            verdict = harm.compared(aside.outcomes_before(self.log), after, nothing)
+        self.keep(verdict)
+        if self.log.record.status == "running":
+            self.log.update(status="done")
 
-    def _evaluate(self, tested: Samples, stage: Stage) -> Evaluation:
-        return self.session.evaluate_samples(tested, stage, self.wish, self.progress)
+    def keep(self, verdict: harm.Verdict | None) -> None:
+        """Save what was learned, or go back to the weights of before where it did harm.
 
-    def _learn(self, place: Place) -> Step:
-        """One step, on a sample of the stream."""
+        Without the verdict of an evaluation, a loss that has run away is harm.
+        """
+        log = self.log
+        steps = harm.streamed(log.steps, log.record.replays, self.samples, self.manifest)
+        if verdict is None:
+            verdict = harm.Verdict(
+                steps.harmed, f"without --eval only a loss that runs away tells: {steps.sentence}"
+            )
+        elif steps.harmed and not verdict.harmed:
+            verdict = harm.Verdict(True, f"{steps.sentence}; {verdict.sentence}")
+        log.update(verdict=verdict.sentence)
+        if not verdict.harmed or log.record.save == "always":
+            log.update(saved=self._save_at_end())
+        if verdict.harmed:
+            log.update(error=f"this run did harm: {verdict.sentence}")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End a run that did harm: the board has the weights of before, unless all are saved."""
+        log = self.log
+        if log.record.save == "always":
+            told = "what it learned is on the board, as --save always says"
+        else:
+            back = aside.put_back(self.session, log)
+            told = f"the board is back at {back}; --save always keeps what a run learned"
+        log.update(status="harmed", error=f"{log.record.error}; {told}")
+
+    def _save_at_end(self) -> bool:
+        if self.log.record.save_every is None:
+            return self.session.save()
+        return resuming.save_here(
+            self.session, self.log, len(self.log.steps), len(self.log.record.replays)
+        )
+
+    def _save(self, streamed: int, replayed: int) -> None:
+        """Save in the middle of the run. Raises BoardError where the store does not hold it."""
+        if not resuming.save_here(self.session, self.log, streamed, replayed):
+            raise BoardError("the board's store does not hold its weights: leave --save-every away")
+        assert self.log.record.checkpoint is not None
+        self._saved = self.log.record.checkpoint.generation
+        self._restarts = 0
+
+    def _evaluate(self, tested: Samples, stage: Stage) -> Outcomes:
+        found = self.session.evaluate_samples(tested, stage, self.wish, self.progress)
+        self._note_reconnection(len(self.log.steps))
+        return found
+
+    def _note_reconnection(self, step: int) -> bool:
+        """Whether the line was lost and came back, which the log then says."""
+        if self.session.reopened == self._reopened:
+            return False
+        self._reopened = self.session.reopened
+        self.log.happened(step, "reconnected")
+        self._tell()
+        return True
+
+    def _checked_again(self, step: Step) -> Step:
+        """A step that comes again must come out as it did. Raises BoardError."""
+        if self.again:
+            then = self.again.popleft()
+            if (then.predicted, then.loss, then.flags) != (step.predicted, step.loss, step.flags):
+                raise BoardError(
+                    f"step {step.step + 1} came again and came out otherwise (loss {step.loss}, "
+                    f"before {then.loss}): the board is not as it was at the last save"
+                )
+        return step
+
+    def _ahead(self, place: Place) -> tuple[Array, int | Array] | None:
+        """The sample behind this one in the stream, which may travel already."""
+        after = place.step - self.order[0].step + 1
+        if after == len(self.order):
+            return None
+        return self.session.ahead(self.samples, self.order[after].sample)
+
+    def _name(self, outlier: Outlier) -> None:
+        """Say which sample is not learned from; the first few by name."""
+        named = self.log.record.outliers
+        if len(named) == _MOST_NAMED:
+            return
+        self.log.update(outliers=(*named, outlier))
+        note = outlier.sentence(self.samples.source)
+        if len(named) == _MOST_NAMED - 1:
+            note += "; others are counted, and not named"
+        if self.progress:
+            self.progress(Progress("learning", outlier.step, len(self.order), None, note=note))
+
+    def _learn(self, place: Place, outlier: Outlier | None) -> Step:
+        """One step, on a sample of the stream; of an outlier the forward half."""
         samples, is_mse = self.samples, self.manifest.plan.loss == "mse"
         counted = self.session.instructions()
-        exchange: Exchange | None = None
+        logged: dict[str, Any] = {}
         try:
-            if self.asking is not None:
+            target = self.session.target(samples, place.sample)
+            if outlier is not None:
+                does = self.client if self.asking is None else self.asking
+                reply = does.evaluate(samples.x[place.sample], target)
+                reply = replace(reply, flags=reply.flags | Flag.OUTLIER)
+                logged = {} if self.asking is None else {"asked": False}
+            elif self.asking is not None:
                 exchange = self.asking.step(samples, place.sample)
-                reply = exchange.reply
+                reply, logged = exchange.reply, exchange.logged()
             else:
-                target = self.session.target(samples, place.sample)
-                reply = self.client.train(samples.x[place.sample], target)
+                ahead = self._ahead(place)
+                reply = self.client.train(samples.x[place.sample], target, ahead)
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {len(self.order)} "
                 f"(sample {place.sample} of {samples.source}): {error}"
             ) from error
+        if self._note_reconnection(place.step):
+            counted = None  # an emulator that was started anew counts from 0
+        saved, self._saved = self._saved, None
         nameless = not is_mse and int(samples.y[place.sample]) < 0
         now = self.session.instructions()
         cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
@@ -176,7 +331,8 @@ class Run:
             ms=self.session.meter.ms(sum(cycles)),
             mj=self.session.meter.mj(sum(cycles)),
             flags=int(reply.flags),
-            **({} if exchange is None else exchange.logged()),
+            saved=saved,
+            **logged,
         )
 
     def _replay_epoch(self, epoch: int) -> None:
@@ -189,6 +345,8 @@ class Run:
             left = done[-1].held - sum(reply.samples for reply in done) if done else None
             done.append(self.client.replay(self._batches(left), draw))
         now = self.session.instructions()
+        if self._note_reconnection(len(self.log.steps)):
+            counted = None
         samples = sum(reply.samples for reply in done)
         cycles = (
             sum(reply.cycles_forward for reply in done),
@@ -221,17 +379,30 @@ class Run:
         return max(1, min(second, needed, _MOST_BATCHES))
 
     def _diverged(self, where: str) -> UserError:
-        """The board must not keep weights that are not numbers: take it back to good ones.
-
-        Samples that it keeps in flash are as good as they were.
-        """
-        if self.client.hello().generation:
-            self.client.restore()
-            back = "the weights in its store"
-        else:
-            self.client.reset(forget=False)
-            back = "the weights of the ONNX file"
+        """The board must not keep weights that are not numbers: take it back to good ones."""
+        why = naming.why_not_finite(self.log.steps, self.samples)
+        back = aside.put_back(self.session, self.log)
         return UserError(
-            f"the loss {where} is not a finite number: the learning rate is too high "
-            f"for this model and data; give a smaller --lr (the board is back at {back})"
+            f"the loss {where} is not a finite number: {why} (the board is back at {back})"
         )
+
+    def _last_event(self) -> Event | None:
+        """A save just made."""
+        if self._saved is None:
+            return None
+        return Event(step=len(self.log.steps), name="saved", generation=self._saved)
+
+    def _tell(self) -> None:
+        """Tell of what the host saw last."""
+        if self.progress:
+            done, event = len(self.log.steps), self.log.record.happened[-1]
+            self.progress(Progress("learning", done, len(self.order), None, event))
+
+
+def _has_restarted(error: BaseException | None) -> bool:
+    """Whether a board answers that nobody has said HELLO: it has restarted."""
+    while error is not None:
+        if isinstance(error, RefusedError) and error.status is Status.NO_HELLO:
+            return True
+        error = error.__cause__
+    return False

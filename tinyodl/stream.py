@@ -8,8 +8,8 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,33 +17,29 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinyodl import __version__, data, runlog
+from tinyodl import data
 from tinyodl import manifest as manifest_file
-from tinyodl.asking import Asking, answers
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
+from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
-from tinyodl.errors import UserError
+from tinyodl.evaluating import Outcomes, evaluate
+from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
-from tinyodl.interrupt import Interrupted, Wish, interruptible
+from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
-from tinyodl.linked import linked_firmware
+from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
-from tinyodl.radio import radio_of
-from tinyodl.runlog import (
-    PHASES,
-    Evaluation,
-    Radio,
-    RunLog,
-    RunLogError,
-    RunRecord,
-    RunSummary,
-    finite,
-)
-from tinyodl.running import DRAWS, OnProgress, Order, Place, Progress, Run, Stage, order_of
+from tinyodl.progress import OnProgress, Stage
+from tinyodl.project_files import lock_project
+from tinyodl.run_options import Keep, RunOptions
+from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
+from tinyodl.running import Order
+from tinyodl.starting import run_session
 
 
 class Session:
@@ -51,22 +47,46 @@ class Session:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
-    run `tinyodl flash` first. Use it in a `with` statement, or call `close`.
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
+    many seconds a line that brings nothing but damage or silence is endured.
 
-    Raises UserError for a project or port that cannot be used, and BoardError, here and in every
-    method that talks to the board, when it is silent or runs other firmware.
+    A serial device, or without hardware the project, is this session's alone until it is closed.
+    `lock` is a lock on the project that the caller has already, and keeps.
+
+    Raises UserError for a project or port that cannot be used, InUseError where another has it, and
+    BoardError, here and in every method that talks to the board, when it is silent or runs other
+    firmware.
     """
 
-    def __init__(self, project: str | Path, port: str | None = None) -> None:
+    @strict
+    def __init__(
+        self,
+        project: str | Path,
+        port: str | None = None,
+        patience: float = ANSWER_PATIENCE,
+        *,
+        lock: FileLock | None = None,
+    ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
-        self._transport = connect(self.project, port)
+        emulated = link_of(port, self.board) != "serial"
+        self._lock = lock_project(self.project) if emulated and lock is None else None
         try:
-            self.client = Client(self._transport, self.manifest)
-            self.hello = self.client.hello()
+            if self._lock is not None:  # another compile may have ended since
+                self.manifest = manifest_file.load(self.project)
+                self.board = load_board(self.manifest.board)
+            self._transport = ReopeningTransport(
+                connect(self.project, port), lambda: connect(self.project, port)
+            )
+            try:
+                self.client = Client(self._transport, self.manifest, patience=patience)
+                self.hello = self.client.hello()
+            except BaseException:
+                self._transport.close()
+                raise
         except BaseException:
-            self._transport.close()
+            self._unlock()
             raise
         self.port = port or self._transport.name
         self.meter: Meter = meter(
@@ -85,16 +105,39 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of the board."""
-        self._transport.close()
+        """Let go of the board, and of the project."""
+        try:
+            self._transport.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Meanwhile a line that is lost may come back within `reopening.PATIENCE` seconds."""
+        self._transport.patience = PATIENCE
+        try:
+            yield
+        finally:
+            self._transport.patience = 0.0
+
+    @property
+    def reopened(self) -> int:
+        """How often the line to the board was lost and came back."""
+        return self._transport.reopened
 
     # Without learning
 
+    @strict
     def infer(self, x: ArrayLike) -> NDArray[np.float32]:
         """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
         inputs = data.check_x(x, self.manifest)
         return np.concatenate([self.client.infer(sample) for sample in inputs])
 
+    @strict
     def evaluate(
         self,
         x: ArrayLike,
@@ -109,44 +152,17 @@ class Session:
         DataError calls the data.
         """
         samples = data.check(x, y, self.manifest, source)
-        return self.evaluate_samples(samples, "after", Wish(), progress)
+        return self.evaluate_samples(samples, "after", Wish(), progress).evaluation
 
     def evaluate_samples(
         self, samples: Samples, stage: Stage, wish: Wish, progress: OnProgress | None
-    ) -> Evaluation:
-        """The same for samples that are checked; `wish` may end it."""
-        known = self.labels()
-        of_all = known is None or self.manifest.plan.reconstructs
-        names = None if known is None else sorted({*known, *samples.y[samples.y >= 0].tolist()})
-        place = {label: index for index, label in enumerate(names or ())}
-        confusion = np.zeros((len(place), len(place)), dtype=int)
-        losses: list[float] = []
-        right, judged = 0, 0
-        for index in range(len(samples)):
-            wish.check()
-            reply = self.client.evaluate(samples.x[index], self.target(samples, index))
-            label = None if known is None else int(samples.y[index])
-            if of_all or (known is not None and label in known):
-                losses.append(reply.loss)
-            if label is not None and label >= 0:
-                judged += 1
-                right += label == reply.predicted
-                if reply.predicted in place:
-                    confusion[place[label], place[reply.predicted]] += 1
-            if progress:
-                accuracy = right / judged if judged else None
-                progress(Progress(stage, index + 1, len(samples), accuracy))
-        open_ended = self.manifest.plan.labels is not None
-        return Evaluation(
-            samples=len(samples),
-            loss=finite(sum(losses) / len(losses)) if losses else None,
-            accuracy=right / judged if judged else None,
-            confusion=tuple(map(tuple, confusion.tolist())) if names is not None else None,
-            labels=tuple(names) if open_ended and names is not None else None,
-        )
+    ) -> Outcomes:
+        """The same for samples that are checked, sample by sample; `wish` may end it."""
+        return evaluate(self, samples, stage, wish, progress)
 
     # Learning
 
+    @strict
     def train(
         self,
         x: ArrayLike,
@@ -161,7 +177,11 @@ class Session:
         teacher: str | Path | None = None,
         silent: bool = False,
         draw: Order = "epochs",
+        keep_outliers: bool = False,
         radio: Radio | None = None,
+        save: Keep = "unharmed",
+        save_every: int | None = None,
+        resume: str | Path | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
@@ -185,96 +205,46 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
-        At the end the weights are saved in the board's store. The run is logged in the folder
-        `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the weights are
-        saved, the run is marked "interrupted", and the summary is of what was learned so far.
+        A sample far outside those that the board has seen is predicted and not learned, and the log
+        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+
+        At the end the weights are saved in the board's store. A run that did harm ends with status
+        "harmed", and the board goes back to the weights of before it, unless `save` is "always":
+        `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
+        folder `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the
+        weights are saved, the run is marked "interrupted", and the summary is of what was learned
+        so far.
+
+        With `save_every` the board also saves at the beginning and after every so many samples,
+        each time erasing a slot of flash (rated for 10,000 erases): if it loses its power in the
+        run, it goes on from there. `resume` goes on with a run that was cut off, in that folder,
+        with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number, BoardError naming the step when the board fails, and RunLogError when the log
-        cannot be written; the log then keeps what was done and says how it ended.
+        number or ten samples in a row are outliers, BoardError naming the step when the board
+        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
+        says how it ended.
         """
-        samples = data.check(x, y, self.manifest, source)
-        tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
-        for name, value in {"epochs": epochs, "limit": limit}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}, needed is at least 1")
-        if draw not in DRAWS:
-            raise UserError(f"draw is {draw!r}: give {', '.join(DRAWS)}")
-        if draw != "epochs" and not self.manifest.plan.cache:
-            raise UserError("the project keeps no cache to draw from: compile it with --cache N")
-        if shuffle is not None and shuffle < 0:
-            raise UserError(f"shuffle is {shuffle}, a seed is not negative")
-        answering = answers(self.manifest, query, teacher, silent)
-        chosen = {name: self.client.setting(name, v) for name, v in (settings or {}).items()}
-        folder = runlog.claim(Path(run) if run else runlog.default_folder(self.project))
-        rate = self.client.learning_rate(
-            self.manifest.plan.learning_rate if learning_rate is None else learning_rate
-        )
-        record = RunRecord(
-            tinyodl=__version__,
-            status="running",
-            started=runlog.now(),
-            project=self.project.resolve().name,
-            model_id=self.manifest.model_id,
-            board=self.manifest.board,
-            port=self.port,
-            data=source,
-            samples_in_data=len(samples),
-            eval_data=eval_source if tested else None,
+        options = RunOptions(
             epochs=epochs,
             limit=limit,
             shuffle=shuffle,
-            learning_rate=rate,
-            settings=chosen,
-            radio=radio or radio_of(self.board, None, None),
-            draw=draw if self.manifest.plan.cache else None,
-            steps_before=self.client.statistics().steps,
-            clock_hz=self.meter.clock_hz,
-            time_source=self.meter.time_source,
-            energy_source=self.meter.energy_source,
-            linked=linked_firmware(self.project, self.board),
+            learning_rate=learning_rate,
+            settings=settings or {},
+            query=query,
+            teacher=teacher,
+            silent=silent,
+            draw=draw,
+            keep_outliers=keep_outliers,
+            radio=radio,
+            save=save,
+            save_every=save_every,
+            resume=None if resume is None else Path(resume),
         )
-        streamed = 1 if self.manifest.plan.cache else epochs
-        order = list(order_of(len(samples), streamed, limit, shuffle))
-        self._check_room(samples, order)
-        log = RunLog(folder, record, self.manifest)
-        asking = Asking(self.client, answering) if answering else None
-        try:
-            with interruptible() as wish:
-                Run(self, log, samples, order, tested, wish, progress, asking).all()
-        except Interrupted:
-            log.update(status="interrupted", saved=bool(log.steps) and self.save())
-        except RunLogError as error:
-            kept = " and are saved in the board's store" if self.save() else ""
-            raise RunLogError(
-                f"{error}; the weights of {len(log.steps)} steps are on the board{kept}"
-            ) from error
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            log.update(
-                status="interrupted" if stopped else "failed",
-                error=str(error) or type(error).__name__,
-                finished=runlog.now(),
-            )
-            raise
-        log.update(finished=runlog.now())
-        log.close()
-        return runlog.summarize(log.record, log.steps, folder)
-
-    def _check_room(self, samples: Samples, order: list[Place]) -> None:
-        """Raises UserError where the samples have more labels than there are free outputs."""
-        known = self.labels()
-        if self.manifest.plan.labels is None or known is None:
-            return
-        new = sorted({int(samples.y[place.sample]) for place in order} - {-1, *known})
-        outputs = math.prod(self.manifest.model.output_shape)
-        if len(known) + len(new) > outputs:
-            raise UserError(
-                f"{samples.source} has {len(new)} labels that are new to the board "
-                f"({', '.join(map(str, new[:8]))}{', ...' if len(new) > 8 else ''}), and "
-                f"{outputs - len(known)} of its {outputs} outputs are free; compile with "
-                f"--max-classes {len(known) + len(new)} or more"
-            )
+        samples = data.check(x, y, self.manifest, source)
+        tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
+        folder = None if run is None else Path(run)
+        return run_session(self, samples, tested, options, folder, progress)
 
     def save(self) -> bool:
         """Save the weights in the board's store, which it takes up again when it starts.
@@ -341,6 +311,14 @@ class Session:
         """What a sample is learned with: its label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
+
+    def ahead(
+        self, samples: Samples, index: int
+    ) -> tuple[NDArray[np.float32], int | NDArray[np.float32]] | None:
+        """A sample and what it is learned with, ahead; None behind the last."""
+        if index >= len(samples):
+            return None
+        return samples.x[index], self.target(samples, index)
 
     def instructions(self) -> tuple[int, ...] | None:
         """Instructions so far by phase; only virtual boards can tell."""

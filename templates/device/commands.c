@@ -7,17 +7,20 @@
 #include "meter.h"
 #include "net.h"
 #include "port.h"
+#include "sample.h"
 #include "store.h"
 
 static struct {
-    uint32_t received[NET_BUFFER_OUTPUT]; /* bytes of the sample and of its target, in order */
-    uint32_t steps;                       /* samples that the weights have learned from */
-    uint32_t generation;                  /* of the store's state; 0: the store is empty */
+    uint32_t steps;      /* samples that the weights have learned from */
+    uint32_t generation; /* of the store's state; 0: the store is empty */
     uint32_t trained, evaluated, inferred; /* since boot */
-    uint8_t restored;                     /* the weights go back to a state from the store */
+    uint8_t restored; /* the weights go back to a state from the store */
+    uint8_t state;    /* AS_SAVED, AS_COMPILED, or 0: changed since */
     uint8_t output_valid;
     uint8_t asked; /* the sample of the last ASK is there to learn from */
 } session;
+
+enum { AS_SAVED = 2, AS_COMPILED = 4 }; /* what the parameters are, bits of the reply to HELLO */
 
 /// Bodies ///
 
@@ -25,6 +28,15 @@ static command_status fail(command_exchange *exchange, command_status status, ui
 {
     exchange->detail = detail;
     return status;
+}
+
+/* Why flash did not take what it was to keep. */
+static command_status fail_flash(command_exchange *exchange)
+{
+    const uint32_t boot_loader = port_flash_boot_loader();
+    if (boot_loader != PORT_NO_BOOT_LOADER)
+        return fail(exchange, STATUS_BOOT_LOADER, boot_loader);
+    return fail(exchange, STATUS_STORE, 0);
 }
 
 static void put(command_exchange *exchange, const void *from, uint32_t count)
@@ -69,7 +81,7 @@ static command_status hello(command_exchange *exchange)
 
     if (memcmp(exchange->body, magic, sizeof magic) != 0)
         return fail(exchange, STATUS_RANGE, 0);
-    memset(session.received, 0, sizeof session.received); /* a new host knows of no sample */
+    sample_drop(); /* a new host knows of no sample */
     session.asked = 0;
 
     put(exchange, magic, sizeof magic);
@@ -77,7 +89,8 @@ static command_status hello(command_exchange *exchange)
     put_u16(exchange, TINYODL_MAX_BODY);
     put(exchange, net_model_id, sizeof net_model_id);
     put_u32(exchange, port_clock_hz());
-    put_u16(exchange, (uint32_t)port_clock_source() | (uint32_t)session.restored << 8);
+    put_u16(exchange, (uint32_t)port_clock_source() |
+                          ((uint32_t)session.restored | (uint32_t)session.state) << 8);
     put_u16(exchange, NET_PARAMETERS);
     put_u32(exchange, NET_INPUT_BYTES);
     put_u32(exchange, NET_TARGET_BYTES);
@@ -116,10 +129,14 @@ static command_status statistics(const link_counts *link, command_exchange *exch
 
 /// Samples ///
 
-/* Of a sample or of its target, as they are sent. */
-static uint32_t bytes_to_receive(uint32_t buffer)
+/* The network may work on a sample as it arrives: that belongs to its step. The output may lie
+ * where the sample goes. */
+static void begin_arrival(int anew)
 {
-    return buffer == NET_BUFFER_INPUT ? NET_INPUT_BYTES : NET_TARGET_BYTES;
+    if (anew)
+        meter_start();
+    session.asked = 0;
+    session.output_valid = 0;
 }
 
 static command_status write_buffer(command_exchange *exchange)
@@ -130,19 +147,23 @@ static command_status write_buffer(command_exchange *exchange)
 
     if (buffer >= NET_BUFFER_OUTPUT)
         return fail(exchange, STATUS_RANGE, NET_BUFFER_OUTPUT);
-    uint32_t bytes = bytes_to_receive(buffer);
+    uint32_t bytes = sample_bytes(buffer);
     if (offset > bytes || count > bytes - offset)
         return fail(exchange, STATUS_RANGE, bytes);
-    if (offset != 0 && offset != session.received[buffer])
-        return fail(exchange, STATUS_INCOMPLETE, session.received[buffer]);
+    if (offset != 0 && offset != sample_received(buffer))
+        return fail(exchange, STATUS_INCOMPLETE, sample_received(buffer));
 
-    if (buffer == NET_BUFFER_INPUT && offset == 0)
-        meter_start(); /* the network may work on a sample as it arrives: that belongs to its step */
-    session.asked = 0;
-    net_receive(buffer, offset, exchange->body + 8, count);
-    session.received[buffer] = offset + count;
-    session.output_valid = 0; /* it may lie where the sample goes */
+    begin_arrival(buffer == NET_BUFFER_INPUT && offset == 0);
+    sample_write(buffer, offset, exchange->body + 8, count);
     return STATUS_OK;
+}
+
+void commands_piece(uint8_t anew, uint32_t offset, const uint8_t *from, uint32_t count)
+{
+    if (anew)
+        sample_drop();
+    begin_arrival(anew);
+    sample_piece(offset, from, count);
 }
 
 static command_status read_buffer(command_exchange *exchange)
@@ -160,7 +181,7 @@ static command_status read_buffer(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, bytes);
     uint32_t valid = bytes;
     if (buffer < NET_BUFFER_OUTPUT)
-        valid = session.received[buffer];
+        valid = sample_received(buffer);
     else if (!session.output_valid)
         valid = 0;
     if (offset + count > valid)
@@ -174,9 +195,14 @@ static command_status read_buffer(command_exchange *exchange)
 
 /// Steps ///
 
-static int is_missing(uint32_t buffer)
+static command_status incomplete(command_exchange *exchange, uint32_t buffer)
 {
-    return session.received[buffer] != bytes_to_receive(buffer);
+    if (!exchange->pieces)
+        return fail(exchange, STATUS_INCOMPLETE, sample_received(buffer));
+    sample_progress progress = sample_so_far();
+    exchange->beyond = progress.beyond;
+    exchange->piece = progress.length;
+    return fail(exchange, STATUS_INCOMPLETE, progress.bytes);
 }
 
 /* Is there a sample, with what this loss compares its output with? */
@@ -184,17 +210,17 @@ static command_status check_labelled(command_exchange *exchange, int to_learn)
 {
     if (NET_TARGET_BYTES == 0 && !net_takes((int32_t)get_u32(exchange->body), to_learn))
         return fail(exchange, STATUS_RANGE, NET_CLASSES);
-    if (is_missing(NET_BUFFER_INPUT))
-        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
-    if (NET_TARGET_BYTES != 0 && is_missing(NET_BUFFER_TARGET))
-        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_TARGET]);
+    if (sample_is_missing(NET_BUFFER_INPUT))
+        return incomplete(exchange, NET_BUFFER_INPUT);
+    if (sample_is_missing(NET_BUFFER_TARGET))
+        return incomplete(exchange, NET_BUFFER_TARGET);
     return STATUS_OK;
 }
 
 /* A step uses the arena for whatever it needs, so the sample is gone. */
 static void consume_sample(uint8_t output_valid)
 {
-    memset(session.received, 0, sizeof session.received);
+    sample_drop();
     session.output_valid = output_valid;
     session.asked = 0;
 }
@@ -206,9 +232,7 @@ static void put_step(command_exchange *exchange, float loss)
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
-#ifdef NET_SETTINGS
     put_u32(exchange, net_flags());
-#endif
 }
 
 /* Whether flash took what the network was to keep there. */
@@ -221,34 +245,49 @@ static int is_kept(void)
 #endif
 }
 
-/* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
- * it back, or flash does not keep it. */
+/* The reply to a step that may have learned. It has, unless the sample has no label or is an
+ * outlier, or the guard holds it back, or flash does not keep it. */
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
+    session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
         return STATUS_OK;
-#ifdef NET_GUARDS
-    if (net_flags() & FLAG_HELD_BACK)
+#ifdef NET_SKIPS_FLAGGED
+    if (label < 0 && net_predicted())
         return STATUS_OK;
 #endif
+    if (net_flags() & (FLAG_HELD_BACK | FLAG_OUTLIER))
+        return STATUS_OK;
     session.steps++;
     return STATUS_OK;
 }
 
 static command_status infer(command_exchange *exchange)
 {
-    if (is_missing(NET_BUFFER_INPUT))
-        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
+    const uint32_t bytes = NET_OUTPUT_BYTES;
+    const uint32_t room = TINYODL_MAX_BODY - 8u; /* behind the rest of the reply */
+    const uint32_t most = bytes < room ? bytes : room;
+    uint32_t count = 0; /* of the output, in the reply */
+    if (exchange->length != 0) {
+        if (exchange->length != 2)
+            return fail(exchange, STATUS_LENGTH, 2);
+        count = get_u16(exchange->body);
+        if (count > most)
+            return fail(exchange, STATUS_RANGE, most);
+    }
+    if (sample_is_missing(NET_BUFFER_INPUT))
+        return incomplete(exchange, NET_BUFFER_INPUT);
     net_forward();
     session.inferred++;
     consume_sample(1);
     put_u32(exchange, (uint32_t)net_predicted());
     put_u32(exchange, meter_step(NET_FORWARD));
+    put(exchange, net_buffers[NET_BUFFER_OUTPUT].data, count);
     return STATUS_OK;
 }
 
@@ -276,12 +315,13 @@ static command_status train(command_exchange *exchange)
 #ifdef NET_ASKS
 static command_status ask(command_exchange *exchange)
 {
-    if (is_missing(NET_BUFFER_INPUT))
-        return fail(exchange, STATUS_INCOMPLETE, session.received[NET_BUFFER_INPUT]);
+    if (sample_is_missing(NET_BUFFER_INPUT))
+        return incomplete(exchange, NET_BUFFER_INPUT);
     float threshold, margin = net_ask(&threshold);
     session.inferred++;
     consume_sample(1);
     session.asked = 1;
+    session.state = 0; /* where drift is looked for, the sample counts */
     put_u32(exchange, (uint32_t)net_predicted());
     put_f32(exchange, margin);
     put_f32(exchange, threshold);
@@ -320,17 +360,16 @@ static command_status replay(command_exchange *exchange)
     meter_start();
     float loss = net_replay(batches, order, &samples);
     consume_sample(0);
+    session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, samples);
     put_u32(exchange, net_cached());
     put_f32(exchange, loss);
     put_u32(exchange, meter_step(NET_FORWARD));
     put_u32(exchange, meter_step(NET_BACKWARD));
     put_u32(exchange, meter_step(NET_UPDATE));
-#ifdef NET_SETTINGS
     put_u32(exchange, net_flags());
-#endif
     return STATUS_OK;
 }
 #endif
@@ -338,12 +377,13 @@ static command_status replay(command_exchange *exchange)
 static command_status flush(command_exchange *exchange)
 {
     meter_start();
+    session.state = 0;
     put_u32(exchange, net_flush());
     put_u32(exchange, meter_step(NET_UPDATE));
 #ifdef NET_GUARDS
     net_settle();
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, net_flags());
 #endif
     consume_sample(0);
@@ -393,6 +433,7 @@ static command_status write_parameter(command_exchange *exchange)
         return STATUS_RANGE;
     memcpy(to, exchange->body + 8, count);
     session.asked = 0;
+    session.state = 0;
     return STATUS_OK;
 }
 
@@ -438,12 +479,21 @@ static command_status reset(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, 1);
 #ifdef NET_FLASH
     if ((exchange->length == 0 || exchange->body[0] == 0) && net_forget() < 0)
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
 #endif
     net_reset();
     session.asked = 0;
     session.steps = 0;
     session.restored = 0;
+    session.state = AS_COMPILED;
+    return STATUS_OK;
+}
+
+/* A host that writes parameters back says how many samples they have learned from. */
+static command_status set_steps(command_exchange *exchange)
+{
+    session.steps = get_u32(exchange->body);
+    session.state = 0;
     return STATUS_OK;
 }
 
@@ -455,7 +505,7 @@ static command_status store_status(command_exchange *exchange, int result)
         return STATUS_OK;
     if (result == STORE_NO_SPACE)
         return fail(exchange, STATUS_NO_SPACE, store_bytes_needed());
-    return fail(exchange, result == STORE_EMPTY ? STATUS_EMPTY : STATUS_STORE, 0);
+    return result == STORE_EMPTY ? fail(exchange, STATUS_EMPTY, 0) : fail_flash(exchange);
 }
 
 static command_status save(command_exchange *exchange)
@@ -465,11 +515,13 @@ static command_status save(command_exchange *exchange)
     if (status != STATUS_OK)
         return status;
     session.generation = record.generation;
+    session.state = AS_SAVED;
     put_u32(exchange, record.generation);
     return STATUS_OK;
 }
 
-/* What the network keeps in flash has its own life: it is as of now, whatever the store's age. */
+/* What the network keeps in flash has its own life: it is as of now, whatever the store's age, unless
+ * the host goes back in time, to send the same samples again. */
 static void recover(void)
 {
 #ifdef NET_FLASH
@@ -477,17 +529,36 @@ static void recover(void)
 #endif
 }
 
+static int went_back(void)
+{
+#ifdef NET_FLASH
+    return net_went_back();
+#else
+    return 1;
+#endif
+}
+
 static command_status restore(command_exchange *exchange)
 {
     store_record record = {0, 0};
+    if (exchange->length == 1 && exchange->body[0] > 1)
+        return fail(exchange, STATUS_RANGE, 1);
     command_status status = store_status(exchange, store_restore(&record));
     if (status != STATUS_OK)
         return status;
-    recover();
     session.asked = 0;
     session.restored = 1;
+    session.state = AS_SAVED;
+    if (exchange->length == 0 || exchange->body[0] == 0) {
+        recover();
+    } else if (!went_back()) {
+        recover();
+        status = fail(exchange, STATUS_STORE, 0);
+    }
     session.generation = record.generation;
     session.steps = record.steps;
+    if (status != STATUS_OK)
+        return status;
     put_u32(exchange, record.generation);
     put_u32(exchange, record.steps);
     return STATUS_OK;
@@ -496,8 +567,10 @@ static command_status restore(command_exchange *exchange)
 void commands_start(void)
 {
     store_record record = {0, 0};
+    memset(&session, 0, sizeof session);
     net_reset();
     session.restored = store_restore(&record) == STORE_OK;
+    session.state = session.restored ? AS_SAVED : AS_COMPILED;
     recover();
     session.generation = record.generation;
     session.steps = record.steps;
@@ -512,7 +585,7 @@ static const struct {
     [COMMAND_HELLO] = {6, TINYODL_MAX_BODY}, /* later versions may say more */
     [COMMAND_WRITE] = {9, TINYODL_MAX_BODY},
     [COMMAND_READ] = {12, 12},
-    [COMMAND_INFER] = {0, 0},
+    [COMMAND_INFER] = {0, 2},
     [COMMAND_EVALUATE] = {4, 4},
     [COMMAND_TRAIN] = {4, 4},
     [COMMAND_FLUSH] = {0, 0},
@@ -521,14 +594,21 @@ static const struct {
     [COMMAND_LEARNING_RATE] = {0, 4},
     [COMMAND_STATISTICS] = {0, 0},
     [COMMAND_SAVE] = {0, 0},
-    [COMMAND_RESTORE] = {0, 0},
+    [COMMAND_RESTORE] = {0, 1},
     [COMMAND_RESET] = {0, 1},
     [COMMAND_REBOOT] = {0, 0},
     [COMMAND_REPLAY] = {4, 4},
     [COMMAND_SETTING] = {4, 8},
     [COMMAND_ASK] = {0, 0},
     [COMMAND_LEARN] = {4, 4},
+    [COMMAND_STEPS] = {4, 4},
 };
+
+int command_is_step(uint8_t command)
+{
+    return command == COMMAND_INFER || command == COMMAND_EVALUATE || command == COMMAND_TRAIN ||
+           command == COMMAND_ASK;
+}
 
 command_status command_run(uint8_t command, const link_counts *link, command_exchange *exchange)
 {
@@ -538,6 +618,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
         return fail(exchange, STATUS_LENGTH, lengths[command].shortest);
 
     switch ((command_code)command) {
+    case COMMAND_PIECE: break; /* the server's part */
     case COMMAND_HELLO: return hello(exchange);
     case COMMAND_WRITE: return write_buffer(exchange);
     case COMMAND_READ: return read_buffer(exchange);
@@ -559,6 +640,7 @@ command_status command_run(uint8_t command, const link_counts *link, command_exc
     case COMMAND_REPLAY: break;
 #endif
     case COMMAND_SETTING: return setting(exchange);
+    case COMMAND_STEPS: return set_steps(exchange);
 #ifdef NET_ASKS
     case COMMAND_ASK: return ask(exchange);
     case COMMAND_LEARN: return learn(exchange);

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { PROTOCOL_VERSION = 1 };
+enum { PROTOCOL_VERSION = 2 };
 
 typedef enum {
     COMMAND_HELLO = 1,
@@ -25,10 +25,12 @@ typedef enum {
     COMMAND_RESTORE = 13,
     COMMAND_RESET = 14,
     COMMAND_REBOOT = 15,
+    COMMAND_PIECE = 16, /* has no answer, and is no part of the sequence: commands_piece() */
     COMMAND_REPLAY = 18,
     COMMAND_SETTING = 20,
     COMMAND_ASK = 21,
     COMMAND_LEARN = 22,
+    COMMAND_STEPS = 24,
 } command_code;
 
 typedef enum {
@@ -43,6 +45,7 @@ typedef enum {
     STATUS_NO_SPACE = 8,   /* detail: bytes that a store slot would need */
     STATUS_EMPTY = 9,      /* the store holds nothing for this model, or the cache no sample */
     STATUS_STORE = 10,     /* the store does not hold what was written */
+    STATUS_BOOT_LOADER = 11 /* one lies where flash would be erased; detail: its address */
 } command_status;
 
 /* A request's body, and where its reply's body goes. `detail` is the body of an error reply. */
@@ -52,6 +55,9 @@ typedef struct {
     uint8_t *reply; /* TINYODL_MAX_BODY bytes */
     uint32_t reply_length;
     uint32_t detail;
+    uint32_t beyond; /* with a step that is INCOMPLETE: see sample_progress */
+    uint16_t piece;  /* its `length` */
+    uint8_t pieces;  /* the sample for this request has come in pieces */
     uint8_t reboot; /* set when the board is to restart after the reply */
 } command_exchange;
 
@@ -65,6 +71,12 @@ typedef struct {
 
 /* Weights as compiled, then what the store has for this model. */
 void commands_start(void);
+
+/* Whether a command is a step on the sample that has arrived. */
+int command_is_step(uint8_t command);
+
+/* Takes a piece of the sample; of a new one, if `anew`. */
+void commands_piece(uint8_t anew, uint32_t offset, const uint8_t *from, uint32_t count);
 
 /* Carries out a request. On any status but STATUS_OK nothing has changed. */
 command_status command_run(uint8_t command, const link_counts *link, command_exchange *exchange);

@@ -9,7 +9,7 @@
 /* Starts a new step: meter_step counts from 0 again. */
 void meter_start(void);
 
-/* Cycles of a phase in the step since meter_start. Wraps with the counter, after 2^32 cycles. */
+/* Cycles of a phase (NET_FORWARD to NET_UPDATE) in the step since meter_start. Wraps with the counter, after 2^32 cycles. */
 uint32_t meter_step(net_phase phase);
 
 /* Cycles of a phase since boot. */

@@ -6,11 +6,13 @@
 #include "commands.h"
 #include "frame.h"
 #include "port.h"
+#include "sample.h"
 
 enum {
     FROM_DEVICE = 0x80,   /* in the command of a reply */
     NO_SEQUENCE = 0xffff, /* in the reply to a frame whose own cannot be trusted */
     CHUNK = 64,           /* bytes taken from the receive ring at a time */
+    PIECE_UNIT = 4,       /* bytes in which a PIECE counts its offset */
 };
 
 /* The reply is kept as the frame that was sent, so that a repeated request is answered again
@@ -23,6 +25,7 @@ static struct {
     uint32_t last_crc; /* of the last request that was carried out */
     uint16_t last_sequence;
     uint8_t greeted;
+    uint8_t pieces; /* of the sample for the next request have come */
     link_counts counts;
 } server;
 
@@ -42,6 +45,31 @@ static void refuse(uint8_t command, uint16_t sequence, uint8_t status, uint32_t 
     port_send(frame, frame_encode(frame, FRAME_HEADER + 4));
 }
 
+/* Says which bytes of the sample for a step have arrived. It does not use up the step's number, so
+ * that the rest can follow under it. */
+static void refuse_step(uint8_t command, uint16_t sequence, const command_exchange *exchange)
+{
+    uint8_t frame[FRAME_BYTES(10)];
+    uint8_t *body = frame + FRAME_ROOM + FRAME_HEADER;
+    if (exchange->beyond == 0) {
+        refuse(command, sequence, STATUS_INCOMPLETE, exchange->detail);
+        return;
+    }
+    set_header(frame + FRAME_ROOM, command, STATUS_INCOMPLETE, sequence);
+    set_u32(body, exchange->detail);
+    set_u32(body + 4, exchange->beyond);
+    set_u16(body + 8, exchange->piece);
+    port_send(frame, frame_encode(frame, FRAME_HEADER + 10));
+}
+
+/* Pieces are for one request, and of no use to any other. */
+static void drop_pieces(void)
+{
+    if (server.pieces)
+        sample_drop();
+    server.pieces = 0;
+}
+
 static void carry_out(const uint8_t *message, uint32_t length)
 {
     uint8_t command = message[0];
@@ -51,12 +79,20 @@ static void carry_out(const uint8_t *message, uint32_t length)
         .body = message + FRAME_HEADER,
         .length = length - FRAME_HEADER,
         .reply = body,
+        .pieces = server.pieces,
     };
+    if (!command_is_step(command))
+        drop_pieces();
 
     /* Bit 0x80 and a reserved byte that is not 0 belong to no request there is. */
     command_status status = STATUS_UNKNOWN;
     if (message[1] == 0)
         status = command_run(command, &server.counts, &exchange);
+    if (status == STATUS_INCOMPLETE && command_is_step(command)) {
+        refuse_step(command, sequence, &exchange);
+        return;
+    }
+    drop_pieces();
     if (status != STATUS_OK) {
         if (command == COMMAND_HELLO) {
             refuse(command, sequence, status, exchange.detail);
@@ -76,14 +112,27 @@ static void carry_out(const uint8_t *message, uint32_t length)
         port_reboot();
 }
 
-static void take_request(const uint8_t *message, uint32_t length)
+/* A piece has no answer: the step that it is for says what is missing. */
+static void take_piece(const uint8_t *message, uint32_t length)
+{
+    commands_piece(!server.pieces, get_u16(message + 2) * PIECE_UNIT, message + FRAME_HEADER,
+                   length - FRAME_HEADER);
+    server.pieces = 1;
+}
+
+static void take_message(const uint8_t *message, uint32_t length)
 {
     uint8_t command = message[0];
     uint16_t sequence = get_u16(message + 2);
     uint16_t expected = (uint16_t)(server.last_sequence + 1u);
 
     server.counts.frames++;
-    if (server.greeted && sequence == server.last_sequence &&
+    if (command == COMMAND_PIECE) {
+        if (server.greeted && message[1] == (uint8_t)expected)
+            take_piece(message, length);
+        else
+            server.counts.refused++;
+    } else if (server.greeted && sequence == server.last_sequence &&
         get_u32(message + length) == server.last_crc) {
         server.counts.repeats++;
         port_send(server.reply, server.reply_bytes);
@@ -114,10 +163,11 @@ void server_poll(void)
         for (uint32_t i = 0; i < count; i++) {
             int32_t length = frame_receive(&server.receiver, chunk[i]);
             if (length > 0) {
-                take_request(server.receiver.message, (uint32_t)length);
-            } else if (length == FRAME_BAD) {
+                take_message(server.receiver.message, (uint32_t)length);
+            } else if (length < 0) {
                 server.counts.bad_frames++;
-                refuse(0, NO_SEQUENCE, STATUS_BAD_FRAME, 0);
+                if (server.receiver.message[0] != COMMAND_PIECE)
+                    refuse(0, NO_SEQUENCE, STATUS_BAD_FRAME, (uint32_t)-length);
             }
         }
     }

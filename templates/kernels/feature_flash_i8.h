@@ -7,7 +7,8 @@
  *        i8  features, to a multiple of 4
  *
  * Labels, sequence and books are in RAM, made from what is in flash at every start. A record whose
- * writing was cut off has no label, and its slot is lost.
+ * writing was cut off has no label, and its slot is lost, unless the same sample comes again after a
+ * return to an earlier state: then its writing is finished.
  */
 #ifndef TINYODL_FEATURE_FLASH_I8_H
 #define TINYODL_FEATURE_FLASH_I8_H
@@ -86,6 +87,21 @@ static inline void features_find(int32_t slots, int32_t record, int32_t classes,
     }
 }
 
+/* Whether flash has the samples that labels and books say, of a state that was restored. */
+static inline int features_hold(int32_t slots, int32_t record, int32_t classes,
+                                const uint8_t *model, const int16_t *labels,
+                                const int16_t *sequence, int32_t *books)
+{
+    const int32_t begun = *features_begun(classes, books);
+    int same = begun >= 0 && begun <= slots;
+
+    (void)sequence;
+    for (int32_t slot = 0; same && slot < begun; slot++) {
+        same = features_label(features_record(slot, record), classes) == labels[slot];
+    }
+    return same && (begun == 0 || flash_holds(FLASH_FEATURES, FEATURES, (uint32_t)record, model));
+}
+
 /// Keeping ///
 
 static inline int features_begin(int32_t record, const uint8_t *model)
@@ -106,8 +122,6 @@ static inline int32_t features_slot(int32_t policy, int32_t slots, int32_t class
     const int32_t begun = *features_begun(classes, books);
     const int32_t share = policy == CACHE_BALANCED ? slots / classes : slots;
 
-    cache_count(&books[CACHE_SEEN], 1);
-    cache_count(cache_seen_of((uint32_t)label, books), 1);
     if (begun < 0 || begun >= slots || *cache_held_of((uint32_t)label, books) >= share) {
         return -1;
     }
@@ -115,9 +129,27 @@ static inline int32_t features_slot(int32_t policy, int32_t slots, int32_t class
     return begun;
 }
 
-/* Returns what is negative where flash failed. */
+/* Writes what is not there yet, the rest of the last word zeros; or only looks whether it could.
+ * Negative where flash failed, or holds something else. */
+static inline int features_put(uint32_t offset, const void *from, uint32_t bytes, int only_look)
+{
+    for (uint32_t done = 0; done < bytes; done += 4) {
+        const uint32_t there = flash_word(flash_at(FLASH_FEATURES) + offset + done);
+        uint32_t word = 0;
+        memcpy(&word, (const uint8_t *)from + done, bytes - done < 4 ? bytes - done : 4);
+        if ((there & word) != word) {
+            return -1;
+        }
+        if (!only_look && there != word &&
+            flash_write(FLASH_FEATURES, offset + done, &word, sizeof word) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_t label,
-                                 const float *real, const int8_t *x, float scale)
+                                 const float *real, const int8_t *x, float scale, int only_look)
 {
     const uint32_t mark = (uint32_t)label | ~(uint32_t)label << 16;
     const uint32_t start = (uint32_t)(FLASH_HEADER + slot * record);
@@ -126,35 +158,52 @@ static inline int features_write(int32_t n, int32_t slot, int32_t record, int32_
     int failed = 0;
 
     if (real) {
-        failed |= flash_write(FLASH_FEATURES, at, &scale, sizeof scale);
+        failed |= features_put(at, &scale, sizeof scale, only_look);
         at += sizeof scale;
     }
     for (int32_t done = 0; done < n && real; done += FEATURES_PIECE) {
         const int32_t count = n - done < FEATURES_PIECE ? n - done : FEATURES_PIECE;
         cache_quantize_f32(count, scale, real + done, piece);
-        failed |= flash_put(FLASH_FEATURES, at + (uint32_t)done, piece, (uint32_t)count);
+        failed |= features_put(at + (uint32_t)done, piece, (uint32_t)count, only_look);
     }
     if (!real) {
-        failed |= flash_put(FLASH_FEATURES, at, x, (uint32_t)n);
+        failed |= features_put(at, x, (uint32_t)n, only_look);
     }
-    return failed ? failed : flash_write(FLASH_FEATURES, start, &mark, sizeof mark);
+    return failed ? failed : features_put(start, &mark, sizeof mark, only_look);
 }
 
-/* The sample that has come: float32 features, or int8 ones, and the others NULL. */
+/* The sample that has come: float32 features, or int8 ones, and the others NULL.
+ *
+ * After a return to an earlier state flash has records that the books do not know. The same samples
+ * come again, and find themselves there, written or written in part. Where another one lies, the host
+ * has gone another way: then all records count again. */
 static inline void features_keep(int32_t n, int32_t record, int32_t policy, int32_t slots,
                                  int32_t classes, int32_t label, const uint8_t *model,
                                  const float *real, const int8_t *x, int16_t *labels,
                                  int16_t *sequence, int32_t *books, int32_t *failed)
 {
-    const int32_t slot = features_slot(policy, slots, classes, label, books);
+    const float scale = real ? cache_scale_f32(n, real) : 0.0f;
 
     *failed = 0;
+    cache_count(&books[CACHE_SEEN], 1);
+    cache_count(cache_seen_of((uint32_t)label, books), 1);
+    int32_t slot = features_slot(policy, slots, classes, label, books);
     if (slot < 0) {
         return;
     }
-    const float scale = real ? cache_scale_f32(n, real) : 0.0f;
-    if (features_begin(record, model) < 0 ||
-        features_write(n, slot, record, label, real, x, scale) < 0) {
+    if (features_begin(record, model) < 0) {
+        *failed = 1;
+        return;
+    }
+    if (!features_free(features_record(slot, record), record) &&
+        features_write(n, slot, record, label, real, x, scale, 1) < 0) {
+        features_find(slots, record, classes, model, labels, sequence, books);
+        slot = features_slot(policy, slots, classes, label, books);
+        if (slot < 0) {
+            return;
+        }
+    }
+    if (features_write(n, slot, record, label, real, x, scale, 0) < 0) {
         *failed = 1;
     } else if ((uint32_t)books[CACHE_HELD] < (uint32_t)slots) {
         features_count(slot, label, labels, sequence, books);

@@ -1,4 +1,4 @@
-/* What a step has to tell beside its prediction: docs/learners-query.md. */
+/* What a step has to tell beside its prediction: docs/protocol.md. */
 #ifndef TINYODL_FLAGS_H
 #define TINYODL_FLAGS_H
 
@@ -11,6 +11,8 @@ enum {
     FLAG_HELD_BACK = 32, /* the guard tests with this sample, which is not trained on */
     FLAG_KEPT = 64,     /* the parameters are the best so far, and are kept */
     FLAG_RETURNED = 128, /* the parameters have become worse, and are what was kept */
+    FLAG_OUTLIER = 256, /* the sample is far outside what was seen, and is not trained on */
+    FLAG_BOUNDED = 512, /* the step was too large for this sample, and was made smaller */
 };
 
 #endif

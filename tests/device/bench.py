@@ -53,7 +53,8 @@ def build_library(folder: Path, *options: str) -> Path:
         HERE / "fake_net/net.c",
         HERE / "inprocess/port.c",
     ]
-    includes = (folder, TEMPLATES / "device", TEMPLATES / "ports", HERE / "fake_net")
+    templates = (TEMPLATES / name for name in ("device", "ports", "kernels"))
+    includes = (folder, *templates, HERE / "fake_net")
     library = folder / "server.so"
     subprocess.run(
         [
@@ -76,6 +77,7 @@ def write_project(folder: Path) -> Path:
     }.items():
         shutil.copytree(source, folder / name)
     shutil.copy(TEMPLATES / "ports/port.h", folder / "lib/port")
+    shutil.copy(TEMPLATES / "kernels/flags.h", folder / "lib/net")
     write_config(folder / "lib/port")
     return folder
 

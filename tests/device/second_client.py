@@ -121,9 +121,9 @@ class SecondClient:
         return list(struct.unpack(f"<{self.output_bytes // 4}f", data))
 
     def step(self, command: int, values: list[float], label: int) -> tuple[float, ...]:
-        """predicted, loss, cycles forward, backward, update"""
+        """predicted, loss, cycles forward, backward, update, flags"""
         self.write(0, values)
-        return struct.unpack("<ifIII", self.ask(command, struct.pack("<i", label)))
+        return struct.unpack("<ifIIII", self.ask(command, struct.pack("<i", label)))
 
     def parameter(self, index: int, count: int) -> list[float]:
         data = self.ask(PARAMETER_READ, struct.pack("<HHII", index, 0, 0, 4 * count))

@@ -16,7 +16,7 @@ from tests.device.bench import Server
 from tests.device.lines import Dropper, MemoryLine
 from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient, quantized
 from tinyodl.device import Client, RefusedError
-from tinyodl.device.client import ANSWER_SECONDS, ATTEMPTS
+from tinyodl.device.client import ANSWER_SECONDS
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import Buffer, Command, Status
 from tinyodl.errors import BoardError, DataError
@@ -408,7 +408,7 @@ def test_another_client_sends_rows_by_the_specification_too(by_rows_library: Pat
         second.ask(INFER)
         np.testing.assert_array_equal(np.float32(second.output()), reference.infer(x)[0])
         second.write_by_rows(x.tolist())
-        predicted, loss, *_ = struct.unpack("<ifIII", second.ask(TRAIN, bench.u32(1)))
+        predicted, loss, *_ = struct.unpack("<ifIIII", second.ask(TRAIN, bench.u32(1)))
         step = reference.train(x, 1)
         assert (predicted, loss) == (step.predicted, step.loss)
 

@@ -21,7 +21,8 @@ SOURCES = [*sorted((TEMPLATES / "device").glob("*.c")), TEMPLATES / "project/src
 def static_ram(compiler: list[str], folder: Path) -> int:
     """Bytes of the sections that are writable on the device, over all objects."""
     bench.write_config(folder)
-    includes = (folder, TEMPLATES / "device", TEMPLATES / "ports", bench.HERE / "fake_net")
+    templates = (TEMPLATES / name for name in ("device", "ports", "kernels"))
+    includes = (folder, *templates, bench.HERE / "fake_net")
     total = 0
     for source in SOURCES:
         built = folder / f"{source.stem}.o"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.device import bench
 from tests.device.bench import Server, frame, hello, parse, train, write
 from tinyodl.device.framing import split
 from tinyodl.device.protocol import (
+    NO_FLAGS,
     Command,
+    Flag,
     Status,
     hello_body,
     parameter_read_body,
@@ -23,6 +26,7 @@ from tinyodl.device.protocol import (
     read_body,
 )
 from tinyodl.firmware import MAX_BODY, PROTOCOL, STACK_BYTES
+from tinyodl.resources import TEMPLATES
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)
 
@@ -289,6 +293,24 @@ def test_evaluate_tells_what_train_would_and_learns_nothing(server: Server) -> N
     assert server.state() != before
 
 
+def test_every_step_answers_with_its_flags(server: Server) -> None:
+    """The fake network sets one where it trains at a loss above 1."""
+    greet(server)
+    flags = []
+    for sequence, command in ((1, Command.TRAIN), (3, Command.EVALUATE)):
+        server.replies(write(sequence, SAMPLE))
+        step = parse_step(server.ask(command, sequence + 1, bench.u32(0)).body)
+        assert step.loss > 1
+        flags.append(step.flags)
+    assert flags == [Flag.BOUNDED, NO_FLAGS]
+
+
+def test_the_board_and_the_host_name_the_same_flags() -> None:
+    header = (TEMPLATES / "kernels/flags.h").read_text("utf-8")
+    named = {name: int(value) for name, value in re.findall(r"FLAG_(\w+) = (\d+)", header)}
+    assert named == {flag.name: flag.value for flag in Flag}
+
+
 def test_cycles_are_counted_by_phase_across_the_counters_wrap(server: Server) -> None:
     """The test port's counter moves by 0x10000001 at each look and wraps every 16 looks."""
     greet(server)
@@ -425,9 +447,10 @@ def test_the_reserved_byte_is_zero(server: Server) -> None:
         (Command.PARAMETER_WRITE, 8),
         (Command.STATISTICS, 1),
         (Command.SAVE, 1),
-        (Command.RESTORE, 1),
+        (Command.RESTORE, 2),
         (Command.RESET, 2),
         (Command.REBOOT, 1),
+        (Command.STEPS, 3),
     ],
 )
 def test_a_body_of_the_wrong_length_is_answered(

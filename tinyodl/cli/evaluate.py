@@ -6,7 +6,13 @@ from pathlib import Path
 
 import rich_click as click
 
-from tinyodl.cli.options import json_option, port_option, project_argument, type_path
+from tinyodl.cli.options import (
+    json_option,
+    patience_option,
+    port_option,
+    project_argument,
+    type_path,
+)
 
 
 @click.command("evaluate")
@@ -20,8 +26,11 @@ from tinyodl.cli.options import json_option, port_option, project_argument, type
     help="Labelled samples: x (N, *input) and y; CSV too where the input is flat.",
 )
 @port_option
+@patience_option
 @json_option
-def evaluate(project: Path, data_file: Path, port: str | None, as_json: bool) -> None:
+def evaluate(
+    project: Path, data_file: Path, port: str | None, patience: float, as_json: bool
+) -> None:
     """Measure accuracy and loss on the board, with the weights it has; nothing is learned."""
     from tinyodl import data, manifest
     from tinyodl.cli.output import Output
@@ -30,7 +39,10 @@ def evaluate(project: Path, data_file: Path, port: str | None, as_json: bool) ->
 
     output = Output(as_json)
     samples = data.load(data_file, manifest.load(project))
-    with Session(project, port) as session, output.stages({"after": "evaluating"}) as progress:
+    with (
+        Session(project, port, patience) as session,
+        output.stages({"after": "evaluating"}) as progress,
+    ):
         evaluation = session.evaluate(
             samples.x, samples.y, source=samples.source, progress=progress
         )

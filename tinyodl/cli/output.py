@@ -18,9 +18,10 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from tinyodl.progress import OnProgress, Progress
 from tinyodl.report.figures import percent
+from tinyodl.report.saves import of_event
 from tinyodl.report.terminal import Terminal
-from tinyodl.running import OnProgress, Progress
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 
@@ -62,9 +63,14 @@ class Output:
 
             def show(progress: Progress) -> None:
                 name = names[progress.stage]
+                if progress.note:
+                    self.errors.print(progress.note, soft_wrap=True)
                 if progress.stage not in tasks:
                     tasks[progress.stage] = bars.add_task(name, total=progress.total, share="")
                 bars.update(tasks[progress.stage], completed=progress.done, share=_share(progress))
+                told = of_event(progress.event) if progress.event else None
+                if told:
+                    bars.console.print(told, markup=False)
 
             yield show
 
@@ -83,6 +89,8 @@ class Output:
                 task = bars.add_task(name, total=len(_STAGES), share="")
 
                 def show(progress: Progress) -> None:
+                    if progress.note:
+                        self.errors.print(f"{name}: {progress.note}", soft_wrap=True)
                     done = list(_STAGES).index(progress.stage) + progress.done / progress.total
                     share = _share(progress)
                     bars.update(task, completed=done, share=f"{_STAGES[progress.stage]} {share}")
@@ -99,4 +107,6 @@ class Output:
 
 
 def _share(progress: Progress) -> str:
-    return "" if progress.accuracy is None else percent(progress.accuracy)
+    share = "" if progress.accuracy is None else percent(progress.accuracy)
+    saved = progress.event is not None and progress.event.name == "saved"
+    return f"{share}, saved" if saved else share

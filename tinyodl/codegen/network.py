@@ -16,6 +16,7 @@ from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, i
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
@@ -35,6 +36,7 @@ from tinyodl.ops.feature_cache import KEEPS, RECALLS
 from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gate_context
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 from tinyodl.training import (
@@ -111,8 +113,8 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
-        "resets": _calls_at("reset", graph, names),
         "recovers": _calls_at("recover", graph, names),
+        "returns": _calls_at("go_back", graph, names),
         "kept": kept,
         "live": [graph.tensor(n) for n in sorted(used, key=lambda n: (arena.lifetimes[n], n))],
         "learners": learners,
@@ -122,6 +124,8 @@ def render_network(
         "arrival": _arrival(graph, names),
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
+        "classes": plan.classes(graph.tensor(graph.outputs[0]).size),
+        "above": _above(graph, plan),
         "loss": LOSS,
         "labels": LABELS if LABELS in graph.tensors else None,
         "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
@@ -132,7 +136,8 @@ def render_network(
         **sections,
     }
     context |= learner_context(plan)
-    context["settings"] = settings_of(plan)
+    context["settings"] = settings_of(plan, graph)
+    context["gate"] = gate_context(graph, arena, names.tensor)
     context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
     context["in_flash"] = [
@@ -145,7 +150,7 @@ def render_network(
     ]
     context["again"] = sections["recall"] or sections["retest"]
     kernels |= {"flash.h"} if context["in_flash"] else set()
-    kernels |= {"flags.h"} if context["settings"] else set()
+    kernels |= {"flags.h"}
     context["kernels"] = sorted(kernels)
     jinja = environment()
     files = {
@@ -217,6 +222,13 @@ class _Names:
                 return float_literal(argument)
             case int():
                 return str(argument)
+
+
+def _above(graph: Graph, plan: UpdatePlan) -> float | None:
+    """Where a single output tells two classes apart: 1 is predicted where it is above this."""
+    if not plan.is_binary(graph.tensor(graph.outputs[0]).size):
+        return None
+    return 0.5 if ends_in_sigmoid(graph) else 0.0
 
 
 def _inputs(graph: Graph) -> list[Tensor]:
@@ -361,8 +373,8 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _calls_at(time: Literal["reset", "recover"], graph: Graph, names: _Names) -> list[str]:
-    """The calls that begin what is kept between steps, or find again what is in flash."""
+def _calls_at(time: Literal["recover", "go_back"], graph: Graph, names: _Names) -> list[str]:
+    """The calls that find again what is in flash."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]

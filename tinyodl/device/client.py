@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
 
 import numpy as np
 
 from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
-from tinyodl.device.framing import decode, encode, split
+from tinyodl.device.exchanges import ANSWER_SECONDS, Exchanges
+from tinyodl.device.link import PATIENCE, Link
 from tinyodl.device.protocol import (
-    WRITE_OVERHEAD,
     Asked,
     Buffer,
     Command,
@@ -21,7 +19,6 @@ from tinyodl.device.protocol import (
     Hello,
     RefusedError,
     Replayed,
-    Reply,
     Saved,
     Statistics,
     Status,
@@ -32,10 +29,6 @@ from tinyodl.errors import BoardError, DataError
 from tinyodl.graph import Array
 from tinyodl.manifest import ANY_LABEL, Manifest, ParameterRecord
 
-ATTEMPTS = 6  # a request is sent this often before the board counts as silent
-HELLO_SECONDS = 6.0  # a board that resets when its port is opened needs some of them
-HELLO_PAUSE = 0.25  # between HELLOs
-ANSWER_SECONDS = 2.0  # for a request that computes nothing; queues of USB bridges included
 STORE_BYTES = 128 * 1024
 STORE_SECONDS = 12.0  # erasing so much: at most 2.9 s on nRF52840, 4 s on STM32F4
 CYCLES_PER_MAC = 64  # several times what the kernels need
@@ -45,26 +38,44 @@ SECONDS_PER_MAC = 1e-6  # at least: an emulator on a busy machine is slower than
 class Client:
     """The host's end of a session with a board that runs the firmware of `manifest`.
 
-    Every method raises BoardError when the board is silent or its line is gone, RefusedError (a
-    BoardError) when it answers with an error, and DataError for arrays that do not fit the model.
-    The first call says HELLO. A request whose answer is lost is sent again, and the board carries
-    it out only once.
+    Every method raises LineLostError (a BoardError) when the line is gone or brings no answer,
+    RefusedError (a BoardError) when the board answers with an error, and DataError for arrays that
+    do not fit the model. The first call says HELLO, and raises BoardError when nothing answers. A
+    request whose answer is lost is sent again, and the board carries it out only once.
     """
 
     def __init__(
-        self, transport: Transport, manifest: Manifest, *, sequence: int | None = None
+        self,
+        transport: Transport,
+        manifest: Manifest,
+        *,
+        sequence: int | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """`sequence` is the first sequence number, by default a random one.
 
         Random, so that a reply left over from an earlier session is not taken for one of this.
+        `patience` is how long the client goes on without any answer, in seconds, beyond the time
+        that the board may need for it.
         """
+        start = secrets.randbelow(0x10000) if sequence is None else sequence
         self._transport = transport
+        self._exchanges = Exchanges(
+            Link(transport, start, patience), in_order=manifest.model.input_by_rows
+        )
         self._replayed = manifest.plan.replay  # samples of the update of a step, as far as known
         self._manifest = manifest
-        self._sequence = secrets.randbelow(0x10000) if sequence is None else sequence
         self._hello: Hello | None = None
-        self._pending = b""
-        self.sent = self.received = 0  # bytes on the line so far
+
+    @property
+    def sent(self) -> int:
+        """Bytes to the board so far."""
+        return self._exchanges.link.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes from the board so far."""
+        return self._exchanges.link.received
 
     # Session
 
@@ -73,25 +84,14 @@ class Client:
 
         Raises BoardError when it does not answer, speaks another version, or runs other firmware.
         """
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        frame = encode(protocol.request(Command.HELLO, self._sequence, protocol.hello_body()))
-        deadline = time.monotonic() + HELLO_SECONDS
-        while True:
-            self._send(b"\0" + frame)
-            reply = self._answer(Command.HELLO, self._sequence, HELLO_PAUSE, hasty=False)
-            if reply is not None:
-                break
-            if time.monotonic() > deadline:
-                raise self._silent()
-        if reply.status is not Status.OK:
-            raise RefusedError(Command.HELLO, reply)
-        version = protocol.parse_version(reply.body)
+        body = self._exchanges.hello()
+        version = protocol.parse_version(body)
         if version != protocol.VERSION:
             raise BoardError(
                 f"the board on {self._transport.name} speaks protocol version {version}, this "
                 f"tinyodl {protocol.VERSION}: flash it with `tinyodl flash DIR`"
             )
-        hello = protocol.parse_hello(reply.body)
+        hello = protocol.parse_hello(body)
         if hello.model_id != self._manifest.model_id:
             raise BoardError(
                 f"the board on {self._transport.name} runs other firmware (model {hello.model_id}, "
@@ -119,42 +119,47 @@ class Client:
         """Sends a sample of the model's input shape, with or without the batch dimension of 1.
 
         Its values are real numbers, also where the board's input is int8: then they are quantised.
-        `target` has the output's shape, for loss mse. The next step uses the sample up.
+        `target` has the output's shape, for loss mse. The next step uses the sample up, and finds
+        out what of it has not arrived; any other request makes the board drop it.
         """
-        model = self._manifest.model
-        values = _checked("x", x, model.input_shape, "float32")
-        if self._manifest.plan.loss == "reconstruction-cross-entropy":
-            check_fractions(values.reshape(1, -1), "x")
-        forward = self._manifest.macs.forward if model.input_by_rows else 0
-        self._upload(Buffer.INPUT, encoded(values, model), self._compute_seconds(forward))
-        if target is not None:
-            self._upload(Buffer.TARGET, _values("the target", target, model.output_shape))
+        self._upload(self._sample_bytes(x, target))
 
     def infer(self, x: Array) -> Array:
         """The network's output, float32 of the model's output shape (batch dimension included)."""
-        self.upload(x)
-        self._request(Command.INFER, seconds=self._compute_seconds(self._manifest.macs.forward))
+        self._upload(self._sample_bytes(x, None))
         shape = self._manifest.model.output_shape
-        data = self._read(
-            4 * int(np.prod(shape)),
+        size = 4 * int(np.prod(shape))
+        most = self._greeted().max_body - protocol.INFER_OVERHEAD
+        count = min(size, self._exchanges.readable(most))
+        seconds = self._compute_seconds(self._manifest.macs.forward)
+        reply = self._exchanges.step(Command.INFER, protocol.infer_body(count), seconds)
+        data = self._exchanges.read(
+            size,
             Command.READ,
             lambda offset, count: protocol.read_body(Buffer.OUTPUT, offset, count),
+            reply[protocol.INFER_OVERHEAD :],
         )
         return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
 
-    def evaluate(self, x: Array, label: int | Array) -> StepReply:
-        """Prediction and loss of a sample; nothing is learned. `label` as for `train`."""
+    def evaluate(
+        self, x: Array, label: int | Array, then: tuple[Array, int | Array] | None = None
+    ) -> StepReply:
+        """Prediction and loss of a sample; nothing is learned. `label`, `then` as for `train`."""
         seconds = self._compute_seconds(self._manifest.macs.forward)
-        return self._step(Command.EVALUATE, x, label, seconds)
+        return self._step(Command.EVALUATE, x, label, seconds, then)
 
-    def train(self, x: Array, label: int | Array) -> StepReply:
+    def train(
+        self, x: Array, label: int | Array, then: tuple[Array, int | Array] | None = None
+    ) -> StepReply:
         """Learns from a sample; prediction and loss are those before the update.
 
         `label` is the class, or for loss mse the target of the output's shape; -1 where the plan
-        takes samples without a label, which then have no loss (NaN).
+        takes samples without a label, which then have no loss (NaN). `then` is the sample with its
+        label that `train` or `evaluate` gets next: it travels while the board works on this one.
+        It decides nothing; another one may come.
         """
         seconds = self._compute_seconds(self._manifest.macs.forward) + self._learning_seconds()
-        return self._step(Command.TRAIN, x, label, seconds)
+        return self._step(Command.TRAIN, x, label, seconds, then)
 
     def replay(self, batches: int, order: Draw) -> Replayed:
         """Learns from what is in the cache: so many updates of the plan's `batch` samples.
@@ -189,7 +194,7 @@ class Client:
         if x is not None:
             self.upload(x)
         seconds = self._compute_seconds(self._manifest.macs.forward)
-        return protocol.parse_asked(self._request(Command.ASK, seconds=seconds))
+        return protocol.parse_asked(self._exchanges.step(Command.ASK, b"", seconds))
 
     def learn(self, label: int | Array) -> StepReply:
         """Learns from the sample of the last `ask`, with the same bits as `train` would."""
@@ -201,7 +206,8 @@ class Client:
     def read_parameter(self, index: int) -> Array:
         """A parameter as the board has it now, of the manifest's shape and dtype."""
         record = self._parameter(index)
-        data = self._read(
+        self._greeted()
+        data = self._exchanges.read(
             record.bytes,
             Command.PARAMETER_READ,
             lambda offset, count: protocol.parameter_read_body(index, offset, count),
@@ -209,11 +215,12 @@ class Client:
         dtype = np.dtype(record.dtype)
         return np.frombuffer(data, dtype.newbyteorder("<")).reshape(record.shape).astype(dtype)
 
-    def write_parameter(self, index: int, values: Array) -> None:
-        """Replaces a parameter by values of its shape and dtype."""
+    def write_parameter(self, index: int, values: Array, *, finite: bool = True) -> None:
+        """Replaces a parameter by values of its shape and dtype, if `finite` finite ones."""
         record = self._parameter(index)
-        self._write(
-            _values(f"parameter {record.name}", values, record.shape, record.dtype),
+        self._greeted()
+        self._exchanges.write(
+            _values(f"parameter {record.name}", values, record.shape, record.dtype, finite),
             Command.PARAMETER_WRITE,
             lambda offset, data: protocol.parameter_write_body(index, offset, data),
         )
@@ -254,9 +261,18 @@ class Client:
         """Saves weights and optimiser state in the board's flash; the state's generation."""
         return protocol.parse_number(self._request(Command.SAVE, seconds=STORE_SECONDS))
 
-    def restore(self) -> Saved:
-        """Goes back to the last saved state."""
-        return protocol.parse_restored(self._request(Command.RESTORE, seconds=STORE_SECONDS))
+    def restore(self, *, again: bool = False) -> Saved:
+        """Goes back to the last saved state.
+
+        What the network keeps in flash stays as it is now, unless the samples since that state come
+        `again`: then it counts as it did then. Raises RefusedError where flash no longer holds it.
+        """
+        body = protocol.restore_body(again)
+        return protocol.parse_restored(self._request(Command.RESTORE, body, seconds=STORE_SECONDS))
+
+    def say_steps(self, steps: int) -> None:
+        """Tells how many samples the parameters have learned from that were written back."""
+        self._request(Command.STEPS, protocol.steps_body(steps))
 
     def reset(self, *, forget: bool = True) -> None:
         """Goes back to the weights in the ONNX file. What is in the store stays there.
@@ -274,56 +290,13 @@ class Client:
     def _request(
         self, command: Command, body: bytes = b"", *, seconds: float = ANSWER_SECONDS
     ) -> bytes:
-        """The body of the reply to a request that is carried out once."""
+        """The body of the reply to a request that is carried out once; not to a step."""
         self._greeted()
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        frame = encode(protocol.request(command, self._sequence, body))
-        for attempt in range(ATTEMPTS):
-            # The zero ends whatever is left of a frame that arrived without its own.
-            self._send(b"\0" + frame if attempt else frame)
-            reply = self._answer(command, self._sequence, seconds, hasty=True)
-            if reply is not None:
-                if reply.status is not Status.OK:
-                    raise RefusedError(command, reply)
-                return reply.body
-        raise self._silent()
+        return self._exchanges.request(command, body, seconds)
 
-    def _send(self, data: bytes) -> None:
-        self._transport.write(data)
-        self.sent += len(data)
-
-    def _answer(
-        self, command: Command, sequence: int, seconds: float, *, hasty: bool
-    ) -> Reply | None:
-        """The reply to a request; None when it does not come in time.
-
-        Replies to other requests are left-overs and dropped. A hasty wait ends early when a frame
-        was damaged on its way, there or back: then it is time to ask again.
-        """
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            arrived = self._transport.read(left)
-            if not arrived:  # the time is over, or an emulated board waits for a request
-                return None
-            self.received += len(arrived)
-            frames, self._pending = split(self._pending + arrived)
-            damaged = False
-            for frame in frames:
-                message = decode(frame)
-                reply = None if message is None else protocol.parse_reply(message)
-                if reply is None or reply.status is Status.BAD_FRAME:
-                    damaged = True
-                elif (reply.command, reply.sequence) == (command, sequence):
-                    return reply
-            if damaged and hasty:
-                return None
-        return None
-
-    def _silent(self) -> BoardError:
-        return BoardError(
-            f"the board does not answer on {self._transport.name}; is it powered, is this its "
-            "port, and was it flashed with `tinyodl flash DIR`?"
-        )
+    def _upload(self, data: bytes) -> None:
+        self._greeted()
+        self._exchanges.upload(data)
 
     def _store_seconds(self) -> float:
         """What erasing the flash may take that the network keeps samples in."""
@@ -342,20 +315,33 @@ class Client:
         every = macs.backward + macs.update + again + self._manifest.retest_macs
         return self._compute_seconds(every) + self._store_seconds()
 
-    def _step(self, command: Command, x: Array, label: int | Array, seconds: float) -> StepReply:
-        if self._manifest.target_bytes:
-            self.upload(x, np.asarray(label))
-            body = protocol.label_body(-1)
-        else:
-            body = protocol.label_body(self._label(label))
-            self.upload(x)
-        return self._labelled(command, body, label, seconds)
+    def _step(
+        self,
+        command: Command,
+        x: Array,
+        label: int | Array,
+        seconds: float,
+        then: tuple[Array, int | Array] | None,
+    ) -> StepReply:
+        has_target = bool(self._manifest.target_bytes)
+        body = protocol.label_body(-1 if has_target else self._label(label))
+        self._upload(self._sample_bytes(x, label))
+        ahead = None if then is None else self._sample_bytes(*then)
+        return self._labelled(command, body, label, seconds, ahead)
 
     def _labelled(
-        self, command: Command, body: bytes, label: int | Array, seconds: float
+        self,
+        command: Command,
+        body: bytes,
+        label: int | Array,
+        seconds: float,
+        ahead: bytes | None = None,
     ) -> StepReply:
         try:
-            reply = self._request(command, body, seconds=seconds)
+            if command is Command.LEARN:
+                reply = self._request(command, body, seconds=seconds)
+            else:
+                reply = self._exchanges.step(command, body, seconds, ahead)
         except RefusedError as error:
             if error.status is Status.RANGE and self._manifest.plan.labels is not None:
                 raise DataError(
@@ -375,46 +361,39 @@ class Client:
             raise DataError(f"label {label!r} is not a class from {least} to {classes - 1}")
         return int(value.item())
 
+    def _sample_bytes(self, x: Array, target: int | Array | None) -> bytes:
+        """A sample as it is sent, and behind it its target where the loss has one."""
+        model = self._manifest.model
+        values = _checked("x", x, model.input_shape, "float32")
+        if self._manifest.plan.loss == "reconstruction-cross-entropy":
+            check_fractions(values.reshape(1, -1), "x")
+        data = encoded(values, model)
+        if self._manifest.target_bytes and target is not None:
+            data += _values("the target", np.asarray(target), model.output_shape)
+        return data
+
     def _parameter(self, index: int) -> ParameterRecord:
         parameters = self._manifest.parameters
         if not 0 <= index < len(parameters):
             raise DataError(f"parameter {index} does not exist; the model has {len(parameters)}")
         return parameters[index]
 
-    def _upload(self, buffer: Buffer, data: bytes, seconds: float = ANSWER_SECONDS) -> None:
-        self._write(
-            data,
-            Command.WRITE,
-            lambda offset, piece: protocol.write_body(buffer, offset, piece),
-            seconds,
-        )
 
-    def _write(
-        self,
-        data: bytes,
-        command: Command,
-        body: Callable[[int, bytes], bytes],
-        seconds: float = ANSWER_SECONDS,
-    ) -> None:
-        piece = self._greeted().max_body - WRITE_OVERHEAD
-        for offset in range(0, len(data), piece):
-            self._request(command, body(offset, data[offset : offset + piece]), seconds=seconds)
-
-    def _read(self, size: int, command: Command, body: Callable[[int, int], bytes]) -> bytes:
-        piece = self._greeted().max_body
-        data = b""
-        while len(data) < size:
-            data += self._request(command, body(len(data), min(piece, size - len(data))))
-        return data
-
-
-def _values(what: str, values: Array, shape: tuple[int, ...], dtype: str = "float32") -> bytes:
+def _values(
+    what: str,
+    values: Array,
+    shape: tuple[int, ...],
+    dtype: str = "float32",
+    finite: bool = True,
+) -> bytes:
     """Little-endian values of an array that fits."""
-    data = _checked(what, values, shape, dtype)
+    data = _checked(what, values, shape, dtype, finite)
     return data.astype(data.dtype.newbyteorder("<")).tobytes()
 
 
-def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Array:
+def _checked(
+    what: str, values: Array, shape: tuple[int, ...], dtype: str, finite: bool = True
+) -> Array:
     """The array as `dtype`; it must have `shape`, or `shape` without its first 1."""
     array = np.asarray(values)
     if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
@@ -423,6 +402,6 @@ def _checked(what: str, values: Array, shape: tuple[int, ...], dtype: str) -> Ar
     if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
         raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
     data = np.ascontiguousarray(array, dtype=wanted)
-    if not np.isfinite(data).all():
+    if finite and not np.isfinite(data).all():
         raise DataError(f"{what} has values that are not finite in {dtype}")
     return data

@@ -15,16 +15,16 @@ MAGIC = b"TODL"
 FROM_DEVICE = 0x80
 
 _HEADER = Struct("<BBH")
+_PIECE = Struct("<BBH")
 _HELLO = Struct("<4sHH8sIBBH12If")
 _STATISTICS = Struct("<3Q10I")
-_STEP = Struct("<ifIII")
-_STEP_FLAGS = Struct("<ifIIII")
+_STEP = Struct("<ifIIII")
 _ASKED = Struct("<iffII")
 _RESTORED = Struct("<II")
 _NUMBER = Struct("<I")
 _RATE = Struct("<f")
 _REPLAY = Struct("<HBx")
-_REPLAYED = Struct("<IIfIII")
+_REPLAYED = Struct("<IIfIIII")
 _SETTING = Struct("<HH")
 _WRITE = Struct("<B3xI")
 _READ = Struct("<B3xII")
@@ -32,6 +32,8 @@ _PARAMETER_WRITE = Struct("<HHI")
 _PARAMETER_READ = Struct("<HHII")
 
 WRITE_OVERHEAD = 8  # bytes of a WRITE or PARAMETER_WRITE body in front of the data
+INFER_OVERHEAD = 8  # and of the reply to INFER in front of the output
+PIECE_UNIT = 4  # bytes in which a PIECE counts its offset
 
 
 class Command(IntEnum):
@@ -52,10 +54,15 @@ class Command(IntEnum):
     RESTORE = 13
     RESET = 14
     REBOOT = 15
+    PIECE = 16
     REPLAY = 18
     SETTING = 20
     ASK = 21
     LEARN = 22
+    STEPS = 24
+
+
+STEPS = {Command.INFER, Command.EVALUATE, Command.TRAIN, Command.ASK}  # on an uploaded sample
 
 
 class Status(IntEnum):
@@ -72,6 +79,7 @@ class Status(IntEnum):
     NO_SPACE = 8
     EMPTY = 9
     STORE = 10
+    BOOT_LOADER = 11
 
 
 class Buffer(IntEnum):
@@ -99,7 +107,7 @@ class ClockSource(IntEnum):
 
 
 class Flag(IntFlag):
-    """What a step has to tell beside its prediction, where the plan has query, drift or guard."""
+    """What a step has to tell beside its prediction."""
 
     WANTED = 1  # the label of this sample
     DRIFT = 2  # samples are other than those that were learned
@@ -109,9 +117,19 @@ class Flag(IntFlag):
     HELD_BACK = 32  # the guard tests with this sample, which is not trained on
     KEPT = 64  # the parameters are the best so far, and are kept
     RETURNED = 128  # the parameters had become worse, and are what was kept
+    OUTLIER = 256  # the sample is far outside what was seen, and is not trained on
+    BOUNDED = 512  # the step was too large for this sample, and was made smaller
 
 
 NO_FLAGS = Flag(0)
+
+
+class State(IntEnum):
+    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
+
+    CHANGED = 0
+    SAVED = 2  # the newest state in the store
+    COMPILED = 4  # those of the ONNX file
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,39 @@ class Reply:
     def detail(self) -> int:
         """The number that comes with a status other than OK."""
         return int.from_bytes(self.body[:4], "little")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Which bytes of a sample have arrived in pieces.
+
+    `bytes` without a gap; bit i of `beyond`: `length` bytes from bytes + (i + 1) * length on.
+    """
+
+    bytes: int
+    beyond: int = 0
+    length: int = 1
+
+    @property
+    def count(self) -> int:
+        """Bytes in all."""
+        return self.bytes + self.beyond.bit_count() * self.length
+
+
+def parse_progress(body: bytes) -> Progress:
+    """What INCOMPLETE says of a sample in pieces."""
+    beyond, length = int.from_bytes(body[4:8], "little"), int.from_bytes(body[8:10], "little")
+    return Progress(int.from_bytes(body[:4], "little"), beyond if length else 0, length or 1)
+
+
+def piece(number: int, offset: int, data: bytes) -> bytes:
+    """The message of a piece of a sample, for the step with this number."""
+    return _PIECE.pack(Command.PIECE, number & 0xFF, offset // PIECE_UNIT) + data
+
+
+def infer_body(count: int) -> bytes:
+    """INFER that is answered with the first `count` bytes of the output, too."""
+    return count.to_bytes(2, "little")
 
 
 def request(command: Command, sequence: int, body: bytes = b"") -> bytes:
@@ -179,6 +230,7 @@ class Hello:
     clock_hz: int
     clock_source: ClockSource
     restored: bool  # the weights go back to a state from the store
+    state: State
     parameters: int
     input_bytes: int
     target_bytes: int
@@ -283,7 +335,8 @@ def parse_hello(body: bytes) -> Hello:
         model_id.hex(),
         clock_hz,
         ClockSource(min(clock_source, ClockSource.HOST)),
-        bool(restored),
+        bool(restored & 1),
+        State(restored & 6) if restored & 6 in set(State) else State.CHANGED,
         *rest,
         body[_HELLO.size :].decode("ascii", "replace"),
     )
@@ -291,10 +344,8 @@ def parse_hello(body: bytes) -> Hello:
 
 
 def parse_step(body: bytes) -> StepReply:
-    if len(body) == _STEP_FLAGS.size:
-        predicted, loss, forward, backward, update, flags = _STEP_FLAGS.unpack(body)
-        return StepReply(predicted, loss, forward, backward, update, Flag(flags))
-    return StepReply(*_unpack(_STEP, body))
+    predicted, loss, forward, backward, update, flags = _unpack(_STEP, body)
+    return StepReply(predicted, loss, forward, backward, update, Flag(flags))
 
 
 def parse_asked(body: bytes) -> Asked:
@@ -315,6 +366,15 @@ def parse_statistics(body: bytes) -> Statistics:
     return Statistics(*_unpack(_STATISTICS, body))
 
 
+def restore_body(again: bool) -> bytes:
+    """RESTORE; `again`: the samples since that state come again."""
+    return b"\x01" if again else b""
+
+
+def steps_body(steps: int) -> bytes:
+    return _NUMBER.pack(steps)
+
+
 def parse_restored(body: bytes) -> Saved:
     return Saved(*_unpack(_RESTORED, body))
 
@@ -330,10 +390,8 @@ def replay_body(batches: int, order: Draw) -> bytes:
 
 
 def parse_replayed(body: bytes) -> Replayed:
-    samples, held, loss, *cycles = _unpack(_REPLAYED, body[: _REPLAYED.size])
-    forward, backward, update = cycles
-    flags = Flag(int.from_bytes(body[_REPLAYED.size :], "little"))
-    return Replayed(samples, held, loss, forward, backward, update, flags)
+    samples, held, loss, forward, backward, update, flags = _unpack(_REPLAYED, body)
+    return Replayed(samples, held, loss, forward, backward, update, Flag(flags))
 
 
 def rate_body(rate: float) -> bytes:
@@ -370,6 +428,10 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
         for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
     },
     Status.STORE: "the board's flash does not hold what was written to it",
+    Status.BOOT_LOADER: "the boot loader that the chip's UICR or MBR names lies at {detail:#010x}, "
+    "in the way of the flash that the project writes; nothing was erased. Use a board file whose "
+    "[flash] and [store] end below that address, or, if the chip needs no boot loader, erase all "
+    "of it",
 }
 
 

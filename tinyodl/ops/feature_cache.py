@@ -14,6 +14,7 @@ classes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 from tinyodl.graph import Graph, Node
@@ -76,15 +77,21 @@ def _flash_recall_call(node: Node, graph: Graph) -> Call:
     return Call(_typed("features_recall", node, graph), (*sizes, Ref(x)))
 
 
-def _flash_find_call(node: Node, graph: Graph) -> Call:
+def _flash_call(function: str, node: Node, graph: Graph) -> Call:
     slots, classes = int(node.attrs["slots"]), int(node.attrs["classes"])
     sizes = (slots, record_bytes(node, graph), classes, _MODEL_ID)
-    return Call("features_find", (*sizes, *map(Ref, node.inputs[1:])))
+    return Call(function, (*sizes, *map(Ref, node.inputs[1:])))
 
 
 register(Operator("CacheFeatures", _keep_call, "feature_cache_i8.h"))
 register(Operator("RecallFeatures", _recall_call, "feature_cache_i8.h"))
 register(
-    Operator("FlashFeatures", _flash_keep_call, "feature_flash_i8.h", recover=_flash_find_call)
+    Operator(
+        "FlashFeatures",
+        _flash_keep_call,
+        "feature_flash_i8.h",
+        recover=partial(_flash_call, "features_find"),
+        go_back=partial(_flash_call, "features_hold"),
+    )
 )
 register(Operator("FlashRecallFeatures", _flash_recall_call, "feature_flash_i8.h"))

@@ -17,6 +17,7 @@ static float weight[NET_CLASSES][FAKE_INPUTS], bias[NET_CLASSES];
 static float gradient[NET_CLASSES][FAKE_INPUTS];
 static uint32_t collected;
 static float rate;
+static uint32_t flags;
 
 const net_buffer net_buffers[NET_BUFFERS] = {
 #ifdef FAKE_BY_ROWS
@@ -93,6 +94,7 @@ void net_receive(uint32_t buffer, uint32_t offset, const void *from, uint32_t co
 void net_forward(void)
 {
     float sum = 0, most;
+    flags = 0;
     net_mark(NET_FORWARD);
     for (int k = 0; k < NET_CLASSES; k++) {
         output[k] = bias[k];
@@ -177,8 +179,15 @@ float net_train(int32_t label)
     if (++collected == NET_BATCH)
         net_flush();
     net_mark(NET_IDLE);
+    flags = loss > 1.0f ? FLAG_BOUNDED : 0;
     memset(input, 0x5a, FAKE_INPUTS * sizeof *input); /* as where the arena is used again */
     return loss;
+}
+
+/* A step at a loss above 1 says that it was bounded, so that the reply has a flag to carry. */
+uint32_t net_flags(void)
+{
+    return flags;
 }
 
 float net_learning_rate(void)

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "flags.h"
+
 #ifndef FAKE_INPUTS
 #define FAKE_INPUTS 4
 #endif
@@ -59,6 +61,7 @@ int net_takes(int32_t label, int to_learn);
 float net_evaluate(int32_t label);
 float net_train(int32_t label);
 uint32_t net_flush(void);
+uint32_t net_flags(void);
 float net_learning_rate(void);
 void net_set_learning_rate(float rate);
 

@@ -1,0 +1,228 @@
+"""Requests and replies over a line that loses, damages and adds bytes: each is carried out once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tinyodl.device import protocol
+from tinyodl.device.damage import Damage, RoundTrips
+from tinyodl.device.framing import decode, encode, split
+from tinyodl.device.protocol import STEPS, Command, Reply, Status
+from tinyodl.device.transport import Transport
+from tinyodl.errors import BoardError, LineLostError
+from tinyodl.firmware import MAX_BODY
+
+PATIENCE = 15.0  # seconds without any answer before the line counts as lost
+HELLO_SECONDS = 6.0  # for a line on which nothing comes: a board may reset when its port is opened
+HELLO_PAUSE = 0.25  # between HELLOs
+SLACK = 4  # bytes by which a damaged frame may be longer than it was
+AT_ONCE = 4  # times that a request is repeated without waiting when a damaged frame comes
+LONGEST_FRAME = 2 * MAX_BODY
+FIRST_BYTES = 48  # of what came and is no frame, for messages
+TEXT_SHARE = 0.9  # printable bytes, from which on it looks like text
+
+
+class GaveUpError(Exception):
+    """A request that may be replaced by a shorter one was damaged as often as was allowed."""
+
+
+@dataclass
+class Heard:
+    """What came since the last answer."""
+
+    sent: int = 0  # requests
+    damaged_there: int = 0  # as the board says
+    intact: int = 0
+    damaged: int = 0
+    count: int = 0  # bytes
+    first: bytes = b""  # of them
+
+
+class Link:
+    """A session's frames. `sent` and `received` count its bytes so far.
+
+    `patience` is how long nothing but damage and silence is endured, in seconds, beyond the time
+    that a request itself may take.
+    """
+
+    def __init__(self, transport: Transport, sequence: int, patience: float) -> None:
+        self.transport = transport
+        self.patience = patience
+        self.damage = Damage()
+        self.sent = self.received = 0
+        self._sequence = sequence
+        self._unsure = False  # whether the last number was used up
+        self._pending = b""
+        self._trips = RoundTrips()
+        self._heard = Heard()
+        # An emulated board has a line without faults: what is late there is not lost.
+        self._loses_nothing: bool = getattr(transport, "loses_nothing", False)
+
+    @property
+    def next_number(self) -> int:
+        """Of the request that comes next, and of the pieces that are for it."""
+        return (self._sequence + 1) & 0xFFFF
+
+    def write(self, data: bytes) -> None:
+        """Sends frames that have no answer."""
+        self.transport.write(data)
+        self.sent += len(data)
+
+    def hello(self) -> Reply:
+        """Says HELLO until it is answered. Raises BoardError when that does not happen."""
+        number = self._sequence = self.next_number
+        self._unsure = False
+        self._heard = Heard()
+        frame = encode(protocol.request(Command.HELLO, number, protocol.hello_body()))
+        start = time.monotonic()
+        at_once = AT_ONCE
+        while True:
+            self._send(b"\0" + frame)
+            reply, at_once = self._wait(
+                Command.HELLO, number, HELLO_PAUSE, at_once, len(frame) + SLACK
+            )
+            if reply is not None:
+                return reply
+            seconds = self.patience if self._heard.count else min(HELLO_SECONDS, self.patience)
+            if time.monotonic() - start > seconds:
+                raise BoardError(self._why(seconds))
+
+    def ask(
+        self,
+        command: Command,
+        body: bytes = b"",
+        *,
+        seconds: float,
+        since: float | None = None,
+        after: bytes = b"",
+        tries: int | None = None,
+    ) -> Reply:
+        """The reply to a request, which is carried out once.
+
+        `seconds` is what it may take. `after` are frames without an answer that are sent right
+        behind it. Raises LineLostError when no answer has come for that and the patience, counted
+        from `since` (a time.monotonic(), by default now), and GaveUpError after `tries` repeats.
+        """
+        number = self.next_number
+        self._sequence = number  # whatever happens from here on
+        unsure, self._unsure = self._unsure, True
+        start = time.monotonic() if since is None else since
+        if since is None:
+            self._heard = Heard()
+        wait = seconds if self._loses_nothing else self._trips.late(command, seconds)
+        at_once, sent, ends = AT_ONCE, 0, b""
+        while True:
+            frame = encode(protocol.request(command, number, body))
+            began = time.monotonic()
+            self._send(ends + frame + after)
+            reply, left = self._wait(command, number, wait, at_once, len(frame) + SLACK)
+            now = time.monotonic()
+            if reply is not None and unsure and reply.status is Status.SEQUENCE:
+                before = (number - 1) & 0xFFFF
+                if reply.detail == before:  # the request before this one never arrived
+                    self._sequence = number = before
+                    unsure, after, ends = False, b"", b""
+                    continue
+            if reply is not None:
+                self.damage.note(len(frame), damaged=False)
+                if sent == 0:
+                    self._trips.note(command, now - began)
+                if reply.status is Status.INCOMPLETE and command in STEPS:
+                    self._sequence = (number - 1) & 0xFFFF  # its number is not used up
+                self._unsure = False
+                return reply
+            sent += 1
+            if now - start >= self.patience + seconds:
+                raise LineLostError(self._why(now - start))
+            if tries is not None and sent >= tries:
+                raise GaveUpError
+            if left == at_once:  # late, not damaged
+                if not self._loses_nothing:
+                    self.damage.note(len(frame), damaged=True)
+                wait = min(2 * wait, seconds)
+                left = max(left, 1)
+            at_once = left
+            after, ends = b"", b"\0"  # the zero ends what is left of a frame without its own
+
+    def _send(self, data: bytes) -> None:
+        self._heard.sent += 1
+        self.write(data)
+
+    def _wait(
+        self, command: Command, number: int, seconds: float, at_once: int, longest: int
+    ) -> tuple[Reply | None, int]:
+        """The reply to a request; None when it does not come in time.
+
+        Replies to other requests are left-overs and dropped. While `at_once` lasts, one of it is
+        spent on a damaged frame, there or back: then it is time to ask again. A frame there that
+        is said to be longer than `longest` was not the request.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            arrived = self.transport.read(left)
+            if not arrived:  # the time is over, or an emulated board waits for a request
+                return None, at_once
+            self.received += len(arrived)
+            reply, damaged = self._take(arrived, command, number, longest)
+            if reply is not None:
+                return reply, at_once
+            if damaged and at_once > 0:
+                return None, at_once - 1
+        return None, at_once
+
+    def _take(
+        self, arrived: bytes, command: Command, number: int, longest: int
+    ) -> tuple[Reply | None, bool]:
+        """The reply among what has arrived, and whether a frame was damaged."""
+        heard, found, was_damaged = self._heard, None, False
+        heard.count += len(arrived)
+        heard.first = (heard.first + arrived)[:FIRST_BYTES]
+        frames, pending = split(self._pending + arrived)
+        self._pending = pending[:LONGEST_FRAME]  # longer is none
+        for frame in frames:
+            message = decode(frame)
+            reply = None if message is None else protocol.parse_reply(message)
+            self.damage.note(len(frame), damaged=reply is None)
+            if reply is None:
+                heard.damaged += 1
+                was_damaged = True
+                continue
+            heard.intact += 1
+            if reply.status is Status.BAD_FRAME:
+                heard.damaged_there += 1
+                was_damaged |= reply.detail <= longest
+            elif (reply.command, reply.sequence) == (command, number):
+                found = reply
+        return found, was_damaged
+
+    def _why(self, seconds: float) -> str:
+        """What is wrong with a line that has brought no answer for so long."""
+        heard, name = self._heard, self.transport.name
+        if not heard.count:
+            return (
+                f"the board does not answer on {name}; is it powered, is this its port, and was "
+                "it flashed with `tinyodl flash DIR`?"
+            )
+        if not heard.intact:
+            return (
+                f"no answer on {name} for {seconds:.0f} s, but {heard.count:,} bytes that are "
+                f"no frame of tinyodl: {described(heard.first)}"
+            )
+        return (
+            f"no answer on {name} for {seconds:.0f} s: of {heard.sent} requests "
+            f"{heard.damaged_there} arrived damaged, and so did {heard.damaged} of "
+            f"{heard.intact + heard.damaged} frames from the board; is the cable loose or too "
+            "long, or does another program use the line?"
+        )
+
+
+def described(data: bytes) -> str:
+    """Bytes for a message, in printable ASCII, and what they look like."""
+    if not any(data):
+        return "only zeros; is this the board's port?"
+    printable = sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in data)
+    if printable < TEXT_SHARE * len(data):
+        return f"{data.hex(' ')}; this looks like noise: another baud rate, or another device"
+    text = data.decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")
+    return f'"{text}"; this looks like another program\'s text: flash it with `tinyodl flash DIR`'

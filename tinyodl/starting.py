@@ -1,0 +1,168 @@
+"""From the options of a run to its record, its order and its log; and how a run ends."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyodl import __version__, aside, raw_inputs, resuming, runlog
+from tinyodl.asking import Answers, Asking, answers
+from tinyodl.data import Samples
+from tinyodl.device.protocol import State
+from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import gating
+from tinyodl.interrupt import Interrupted, interruptible
+from tinyodl.linked import linked_firmware
+from tinyodl.progress import OnProgress
+from tinyodl.radio import radio_of
+from tinyodl.run_options import RunOptions
+from tinyodl.runlog import EventName, RunLog, RunLogError, RunRecord, RunSummary
+from tinyodl.running import Place, Run, order_of
+
+if TYPE_CHECKING:
+    from tinyodl.stream import Session
+
+
+def run_session(
+    session: Session,
+    samples: Samples,
+    tested: Samples | None,
+    options: RunOptions,
+    folder: Path | None,
+    progress: OnProgress | None,
+) -> RunSummary:
+    """Stream the samples to the session's board and log the run in `folder`, or in a new one.
+
+    Raises what `Session.train` raises.
+    """
+    manifest, client = session.manifest, session.client
+    if options.draw != "epochs" and not manifest.plan.cache:
+        raise UserError("the project keeps no cache to draw from: compile it with --cache N")
+    if options.save_every is not None or options.resume is not None:
+        resuming.require_able(manifest, session.board)
+    if folder is not None:
+        runlog.require_free(folder)
+    answering = answers(manifest, options.query, options.teacher, options.silent)
+    record = _record(session, samples, tested, options, answering)
+    streamed = 1 if manifest.plan.cache else options.epochs
+    order = list(order_of(len(samples), streamed, options.limit, options.shuffle))
+    if options.resume is None:
+        _check_room(session, samples, order)
+        folder = runlog.claim_default(session.project) if folder is None else runlog.claim(folder)
+        log = RunLog(folder, record, manifest)
+    else:
+        found = runlog.read(options.resume)
+        resuming.require_same(found.record, record, str(found.folder))
+        log = RunLog.again(found)
+        if log.record.status != "running":  # else an error says that it did harm
+            log.update(status="running", error=None, finished=None)
+    asking = Asking(client, answering) if answering else None
+    try:
+        if options.resume is None:
+            _prepare(session, log)
+        rows = [place.sample for place in order]
+        gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
+        with session.patient(), gated as gate, interruptible() as wish:
+            run = Run(session, log, samples, order, tested, wish, progress, asking, gate)
+            _watched(run, None if options.resume is None else "resumed")
+    except RunLogError as error:
+        if log.record.save_every is not None:
+            raise
+        kept = " and are saved in the board's store" if session.save() else ""
+        raise RunLogError(
+            f"{error}; the weights of {len(log.steps)} steps are on the board{kept}"
+        ) from error
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        told = str(error) or type(error).__name__
+        resumable = isinstance(error, BoardError)
+        if resumable:
+            saved = log.record.checkpoint is not None
+            how = "go on" if saved else "without --save-every it can only begin again,"
+            told += f"; {how} with --resume {log.folder}"
+        log.update(status="interrupted" if stopped else "failed", error=told, finished=runlog.now())
+        if resumable:
+            raise BoardError(told) from error
+        raise
+    log.update(finished=runlog.now())
+    log.close()
+    return runlog.summarize(log.record, log.steps, log.folder)
+
+
+def _watched(run: Run, event: EventName | None) -> None:
+    """The run, which Ctrl-C ends between two samples."""
+    log = run.log
+    try:
+        run.all(event)
+    except Interrupted:
+        log.update(status="interrupted")
+        if log.steps:
+            run.keep(None)
+
+
+def _prepare(session: Session, log: RunLog) -> None:
+    """What a run notes of the board before it learns."""
+    hello = session.client.hello()
+    log.update(began_at=hello.state, generation_before=hello.generation)
+    if log.record.save_every is not None or hello.state is State.CHANGED:
+        aside.keep_aside(session, log)
+
+
+def _record(
+    session: Session,
+    samples: Samples,
+    tested: Samples | None,
+    options: RunOptions,
+    answering: Answers | None,
+) -> RunRecord:
+    """What the log says of a run that begins; the board takes its settings and learning rate."""
+    manifest, client, rate = session.manifest, session.client, options.learning_rate
+    return RunRecord(
+        tinyodl=__version__,
+        status="running",
+        started=runlog.now(),
+        project=session.project.resolve().name,
+        model_id=manifest.model_id,
+        board=manifest.board,
+        port=session.port,
+        data=samples.source,
+        samples_in_data=len(samples),
+        eval_data=tested.source if tested else None,
+        remarks=tuple(filter(None, [raw_inputs.remark(samples, manifest)])),
+        data_digest=resuming.digest(samples),
+        eval_digest=resuming.digest(tested) if tested else None,
+        epochs=options.epochs,
+        limit=options.limit,
+        shuffle=options.shuffle,
+        settings={name: client.setting(name, value) for name, value in options.settings.items()},
+        in_force={setting.name: client.setting(setting.name) for setting in manifest.settings},
+        learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
+        radio=options.radio or radio_of(session.board, None, None),
+        draw=options.draw if manifest.plan.cache else None,
+        keep_outliers=options.keep_outliers,
+        answered_by=answering.name if answering else None,
+        save=options.save,
+        save_every=options.save_every,
+        steps_before=client.statistics().steps,
+        clock_hz=session.meter.clock_hz,
+        time_source=session.meter.time_source,
+        energy_source=session.meter.energy_source,
+        linked=linked_firmware(session.project, session.board),
+    )
+
+
+def _check_room(session: Session, samples: Samples, order: list[Place]) -> None:
+    """Raises UserError where the samples have more labels than there are free outputs."""
+    known = session.labels()
+    if session.manifest.plan.labels is None or known is None:
+        return
+    new = sorted({int(samples.y[place.sample]) for place in order} - {-1, *known})
+    outputs = math.prod(session.manifest.model.output_shape)
+    if len(known) + len(new) > outputs:
+        raise UserError(
+            f"{samples.source} has {len(new)} labels that are new to the board "
+            f"({', '.join(map(str, new[:8]))}{', ...' if len(new) > 8 else ''}), and "
+            f"{outputs - len(known)} of its {outputs} outputs are free; compile with "
+            f"--max-classes {len(known) + len(new)} or more"
+        )
