@@ -142,7 +142,7 @@ class UpdatePlan(BaseModel):
     from every sample. See `tinyodl.outliers`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layers: dict[str, LayerUpdate] = {}
     loss: Loss = "cross-entropy"
@@ -307,9 +307,11 @@ def load_plan(path: Path) -> UpdatePlan:
             f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
-        return UpdatePlan.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
         raise UserError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return UpdatePlan.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

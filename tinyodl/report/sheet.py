@@ -10,6 +10,7 @@ from pathlib import Path
 from tinyodl.report.groups import names
 from tinyodl.report.writing import write_output
 from tinyodl.runlog import Run
+from tinyodl.text import cell
 
 _RECORD = (
     *("started", "finished", "project", "model_id", "board", "port", "data", "data_digest"),
@@ -39,7 +40,8 @@ def as_csv(runs: Sequence[Run]) -> str:
     text = io.StringIO()
     sheet = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     sheet.writeheader()
-    sheet.writerows(rows)
+    for row in rows:
+        sheet.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
     return text.getvalue()
 
 
