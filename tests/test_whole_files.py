@@ -150,6 +150,18 @@ def test_a_lock_says_who_has_it_and_goes_with_its_process(tmp_path: Path) -> Non
     assert not path.exists()
 
 
+def test_a_fork_that_ends_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path, "p") as lock:
+        child = os.fork()
+        if not child:
+            lock.release()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(InUseError, match=r"this process .*close the session"):
+            FileLock(path, "p")
+
+
 def test_of_many_that_want_a_lock_one_has_it_at_a_time(tmp_path: Path) -> None:
     """Each adds 1 to a number in a file, which would be lost if two did so together."""
     number = tmp_path / "number"
