@@ -27,7 +27,6 @@ from tinyodl.whole_files import sweep, write_whole
 WHAT = "writing is cut off at any call or moment; a project or a file is the old or the new one"
 
 CALLS = 190  # a few more than a project needs
-MOMENT = 0.2  # seconds: longer than writing a project, as long as the machine has nothing to do
 
 
 def trials(seed: int) -> Iterator[tuple[str, str | None]]:
@@ -50,7 +49,7 @@ def _project(
     folder: Path, old: Files, new: Files, chance: random.Random, *, at_call: bool, power: bool
 ) -> tuple[str, str | None]:
     out, saved = folder / "p", b"what a board has saved"
-    write(old, out)
+    moment = _seconds(lambda: write(old, out)) * chance.random()
     (out / "flash.bin").write_bytes(saved)
     steps = chance.randrange(CALLS) if at_call else None
     torn = random.Random(chance.random()) if power else None
@@ -60,7 +59,7 @@ def _project(
             _cut_at(steps, out, torn)
         write(new, out)
 
-    failed = _cut_off(work, None if at_call else chance.random() * MOMENT)
+    failed = _cut_off(work, None if at_call else moment)
     what = "power cut at a call" if power else "kill at a call" if at_call else "kill at a moment"
     return f"compile over a project, {what}", failed or _neither(out, old, new, saved)
 
@@ -85,13 +84,13 @@ def _neither(out: Path, old: Files, new: Files, saved: bytes) -> str | None:
 
 def _file(folder: Path, chance: random.Random) -> tuple[str, str | None]:
     path, contents = folder / "page.html", [b"1" * 2_000_000, b"2" * 3_000_000]
-    write_whole(path, contents[0])
+    moment = _seconds(lambda: write_whole(path, contents[0])) * 3 * chance.random()
 
     def work() -> None:
         for content in itertools.cycle(contents):
             write_whole(path, content)
 
-    failed = _cut_off(work, chance.random() * MOMENT)
+    failed = _cut_off(work, moment)
     whole_files._swept.clear()  # as in a new process
     sweep(folder)
     if not failed and path.read_bytes() not in contents:
@@ -99,6 +98,12 @@ def _file(folder: Path, chance: random.Random) -> tuple[str, str | None]:
     left = left_behind(folder)
     wrong = failed or (f"left behind: {left}" if left else None)
     return "a page or export, kill at a moment", wrong
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
 
 
 def _cut_off(work: Callable[[], None], after: float | None) -> str | None:
