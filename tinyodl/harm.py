@@ -50,7 +50,7 @@ def compared(before: Outcomes, after: Outcomes, nothing: float) -> Verdict:
 
     `nothing` is the loss of knowing nothing.
     """
-    there = ~np.isnan(before.losses) & ~np.isnan(after.losses)
+    there = ~np.isnan(before.losses)
     if there.any():
         limit = MEAN * _to_begin_with(nothing, before.losses[there])
         mean = float(after.losses[there].mean())

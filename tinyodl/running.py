@@ -120,11 +120,11 @@ class Run:
         """Take board and log to the last save; the steps since then come again."""
         at, self._reopened = len(self.log.steps), self.session.reopened
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
-        self._saved = None
         if self.gate:
             self.gate.begin([place.sample for place in self.order], self.log.steps)
         place = self.log.record.checkpoint
-        self.log.happened(at, event, place.generation if place else None)
+        self._saved = place.generation if place else None
+        self.log.happened(at, event, self._saved)
         self._tell()
 
     def _streamed(self) -> int:

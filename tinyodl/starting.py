@@ -76,8 +76,11 @@ def run_session(
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         told = str(error) or type(error).__name__
-        resumable = isinstance(error, BoardError) and log.record.checkpoint is not None
-        told += f"; go on with --resume {log.folder}" if resumable else ""
+        resumable = isinstance(error, BoardError)
+        if resumable:
+            saved = log.record.checkpoint is not None
+            how = "go on" if saved else "without --save-every it can only begin again,"
+            told += f"; {how} with --resume {log.folder}"
         log.update(status="interrupted" if stopped else "failed", error=told, finished=runlog.now())
         if resumable:
             raise BoardError(told) from error
