@@ -10,8 +10,8 @@ scratch.
 
 P begins with the first sample whose x is not 0, as a diagonal matrix: 1 / (ridge |x|^2) for the
 inputs and 1 / (ridge K) for the bias, so that the units of the inputs play no part. `power`
-holds that |x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large or as small
-begins anew, weights and all.
+holds that |x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large
+or as small begins anew, weights and all.
 
 After n samples the layer is, but for rounding, the ridge regression over all of them. Plackett:
 Some theorems in least squares, 1950; as the learner behind a neural network's features: Liang et
