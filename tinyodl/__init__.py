@@ -55,12 +55,18 @@ def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
 
 @strict
 def flash(
-    project: str | Path, port: str | None = None, *, progress: OnLine | None = None
+    project: str | Path,
+    port: str | None = None,
+    patience: float | None = None,
+    *,
+    progress: OnLine | None = None,
 ) -> Flashed:
     """Build a project and put it on its board; see `tinyodl.flashing.flash_project`."""
+    from tinyodl.device.link import PATIENCE
     from tinyodl.flashing import flash_project
 
-    return flash_project(Path(project), port, progress=progress)
+    seconds = PATIENCE if patience is None else patience
+    return flash_project(Path(project), port, seconds, progress=progress)
 
 
 @strict

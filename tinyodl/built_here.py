@@ -21,7 +21,7 @@ from tinyodl.errors import ToolError, UserError
 from tinyodl.folders import state_directory
 from tinyodl.whole_files import temporary_folder
 
-SOURCES = ("boards", "include", "lib", "platformio.ini", "src", "tinyodl.json")
+SOURCES = ("boards", "include", "lib", "platformio.ini", "src")
 MOST_RECORDS = 10_000  # the least recently used go first
 
 

@@ -74,7 +74,7 @@ def locked_folder(out: Path) -> Iterator[None]:
 
 def finish_compile(project: Path) -> None:
     """Finish a `compile` that was cut off, if there is one. Raises like `lock_project`."""
-    if (project / READY).exists():
+    if _is_ready(project):
         lock = lock_project(project)
         if lock is not None:
             lock.release()
@@ -96,15 +96,16 @@ def replace_files(files: Mapping[str, bytes], out: Path) -> None:
     sync_files(staged / name for name in files)
     for folder in sorted({(staged / name).parent for name in files}):
         sync_folder(folder)
+    if (out / READY).is_symlink():
+        (out / READY).unlink()
     staged.rename(out / READY)
     sync_folder(out)
     _move_into_place(out)
 
 
 def _finish(project: Path) -> None:
-    ready = project / READY
     try:
-        if ready.is_dir() and not ready.is_symlink():
+        if _is_ready(project):
             _move_into_place(project)
     except OSError as error:
         raise UserError(
@@ -114,6 +115,11 @@ def _finish(project: Path) -> None:
     with contextlib.suppress(OSError):
         for name in (STAGED, REPLACED):
             _remove(project / name)
+
+
+def _is_ready(project: Path) -> bool:
+    """Whether a whole new project waits for its place; a link to somewhere else is none."""
+    return (project / READY).is_dir() and not (project / READY).is_symlink()
 
 
 def _move_into_place(out: Path) -> None:

@@ -30,7 +30,7 @@ FORMAT = 1
 PHASES = ("forward", "backward", "update")
 
 Status = Literal["running", "done", "harmed", "interrupted", "failed"]
-EventName = Literal["drift", "returned", "saved", "reconnected", "restarted", "resumed"]
+EventName = Literal["drift", "returned", "outlier", "saved", "reconnected", "restarted", "resumed"]
 
 
 class RunLogError(TinyodlError):
@@ -75,6 +75,7 @@ class Event(_Record):
     """What happened at a step beside learning; `generation` is that of the store's state.
 
     drift, returned   the board told it: its samples drift, the guard went back
+    outlier           the sample is far outside those before, and was not learned from
     saved             the board saved its weights before this step
     reconnected       the line was gone and is back; the board had gone on
     restarted         the board had restarted, and went back to the last save
@@ -97,6 +98,34 @@ class Checkpoint(_Record):
     streamed: int
     replayed: int
     steps: int
+
+
+class Outlier(_Record):
+    """A sample far outside those before: predicted, and not learned. See `tinyodl.outliers`.
+
+    `value` is the largest of its `input`, at this index; the samples before reach as far as
+    `reach`.
+    """
+
+    step: int
+    sample: int  # row of the data file
+    input: str | None  # where there are several
+    index: tuple[int, ...]
+    value: float
+    reach: float
+
+    @property
+    def place(self) -> str:
+        """Where the value is, in words."""
+        at = str(self.index[0]) if len(self.index) == 1 else str(self.index)
+        return f"{at} of {self.input}" if self.input else at
+
+    def sentence(self, source: str) -> str:
+        """What is said of it; `source` is what the data is called."""
+        return (
+            f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
+            f"before reach {self.reach:.6g}: it is predicted, not learned"
+        )
 
 
 class Step(_Record):
@@ -129,8 +158,13 @@ class Step(_Record):
 
     @property
     def learned(self) -> bool:
-        """Whether the board had a label to learn from."""
-        return self.asked is None or self.answer is not None
+        """Whether the board had a label to learn from, and no outlier."""
+        return (self.asked is None or self.answer is not None) and not self.outlier
+
+    @property
+    def outlier(self) -> bool:
+        """Whether the sample was far outside those before."""
+        return Flag.OUTLIER in Flag(self.flags)
 
 
 class Replay(_Record):
@@ -202,6 +236,8 @@ class RunRecord(_Record):
     settings: dict[str, float] = {}  # that the user set
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    outliers: tuple[Outlier, ...] = ()  # the first few
+    keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
     remarks: tuple[str, ...] = ()  # about the data, made before the first step
     data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
@@ -324,7 +360,8 @@ class RunLog:
         del self.steps[steps:]
         self.close()
         self._rewrite()
-        self.update(replays=self.record.replays[:epochs])
+        outliers = tuple(each for each in self.record.outliers if each.step < steps)
+        self.update(replays=self.record.replays[:epochs], outliers=outliers)
         return forgotten
 
     def _rewrite(self) -> None:
@@ -504,8 +541,12 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
 
 
 def events(steps: Sequence[Step]) -> tuple[Event, ...]:
-    """What the log tells of steps, in their order: drifts, returns to kept parameters, saves."""
-    names: dict[Flag, EventName] = {Flag.DRIFT: "drift", Flag.RETURNED: "returned"}
+    """Drifts, returns to kept parameters, outliers and saves, in their order."""
+    names: dict[Flag, EventName] = {
+        Flag.DRIFT: "drift",
+        Flag.RETURNED: "returned",
+        Flag.OUTLIER: "outlier",
+    }
     found = []
     for step in steps:
         for flag, name in names.items():

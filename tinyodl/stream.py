@@ -177,6 +177,7 @@ class Session:
         teacher: str | Path | None = None,
         silent: bool = False,
         draw: Order = "epochs",
+        keep_outliers: bool = False,
         radio: Radio | None = None,
         save: Keep = "unharmed",
         save_every: int | None = None,
@@ -204,6 +205,9 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
+        A sample far outside those that the board has seen is predicted and not learned, and the log
+        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+
         At the end the weights are saved in the board's store. A run that did harm ends with status
         "harmed", and the board goes back to the weights of before it, unless `save` is "always":
         `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
@@ -217,8 +221,9 @@ class Session:
         with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number, BoardError naming the step when the board fails, and RunLogError when the log
-        cannot be written; the log then keeps what was done and says how it ended.
+        number or ten samples in a row are outliers, BoardError naming the step when the board
+        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
+        says how it ended.
         """
         options = RunOptions(
             epochs=epochs,
@@ -230,6 +235,7 @@ class Session:
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
             save=save,
             save_every=save_every,

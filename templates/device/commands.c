@@ -33,11 +33,9 @@ static command_status fail(command_exchange *exchange, command_status status, ui
 /* Why flash did not take what it was to keep. */
 static command_status fail_flash(command_exchange *exchange)
 {
-    for (uint32_t region = 0; region < PORT_REGIONS; region++) {
-        uint32_t address = port_flash_boot_loader(region);
-        if (address != PORT_NO_BOOT_LOADER)
-            return fail(exchange, STATUS_BOOT_LOADER, address);
-    }
+    const uint32_t boot_loader = port_flash_boot_loader();
+    if (boot_loader != PORT_NO_BOOT_LOADER)
+        return fail(exchange, STATUS_BOOT_LOADER, boot_loader);
     return fail(exchange, STATUS_STORE, 0);
 }
 
@@ -247,8 +245,8 @@ static int is_kept(void)
 #endif
 }
 
-/* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
- * it back, or flash does not keep it. */
+/* The reply to a step that may have learned. It has, unless the sample has no label or is an
+ * outlier, or the guard holds it back, or flash does not keep it. */
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
@@ -259,10 +257,12 @@ static command_status end_training(command_exchange *exchange, int32_t label, fl
     session.trained++;
     if (label == NET_SKIPPED)
         return STATUS_OK;
-#ifdef NET_GUARDS
-    if (net_flags() & FLAG_HELD_BACK)
+#ifdef NET_SKIPS_FLAGGED
+    if (label < 0 && net_predicted())
         return STATUS_OK;
 #endif
+    if (net_flags() & (FLAG_HELD_BACK | FLAG_OUTLIER))
+        return STATUS_OK;
     session.steps++;
     return STATUS_OK;
 }

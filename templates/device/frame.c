@@ -21,11 +21,12 @@ static int32_t finish(const frame_receiver *receiver)
 {
     if (receiver->length < FRAME_HEADER + FRAME_CRC)
         return FRAME_NONE;
+    const int32_t bad = -(int32_t)receiver->length;
     if (receiver->too_long || receiver->left != 0)
-        return FRAME_BAD;
+        return bad;
     uint32_t length = receiver->length - FRAME_CRC;
     if (get_u32(receiver->message + length) != crc32_update(0, receiver->message, length))
-        return FRAME_BAD;
+        return bad;
     return (int32_t)length;
 }
 

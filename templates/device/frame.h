@@ -25,12 +25,12 @@ typedef struct {
     uint8_t message[FRAME_MESSAGE + FRAME_CRC];
 } frame_receiver;
 
-enum { FRAME_NONE = 0, FRAME_BAD = -1 };
+enum { FRAME_NONE = 0 };
 
 /* Takes one byte. Returns the length of the message that it completed, which lies in
  * `message` (its CRC behind it) until the next byte is taken; FRAME_NONE when nothing is complete,
- * or what came is too short to be a frame; FRAME_BAD when a frame is too long, broken off, or its
- * CRC is wrong.
+ * or what came is too short to be a frame. Where a frame is too long, broken off, or its CRC is
+ * wrong: minus the bytes that were decoded of it.
  */
 int32_t frame_receive(frame_receiver *receiver, uint8_t byte);
 

@@ -12,7 +12,7 @@ enum {
     FROM_DEVICE = 0x80,   /* in the command of a reply */
     NO_SEQUENCE = 0xffff, /* in the reply to a frame whose own cannot be trusted */
     CHUNK = 64,           /* bytes taken from the receive ring at a time */
-    PIECE_DATA = 2,       /* bytes of a PIECE's body in front of its data */
+    PIECE_UNIT = 4,       /* bytes in which a PIECE counts its offset */
 };
 
 /* The reply is kept as the frame that was sent, so that a repeated request is answered again
@@ -115,12 +115,8 @@ static void carry_out(const uint8_t *message, uint32_t length)
 /* A piece has no answer: the step that it is for says what is missing. */
 static void take_piece(const uint8_t *message, uint32_t length)
 {
-    uint32_t offset = (uint32_t)message[1] << 16;
-    if (length <= FRAME_HEADER + PIECE_DATA)
-        return;
-    offset |= get_u16(message + FRAME_HEADER);
-    commands_piece(!server.pieces, offset, message + FRAME_HEADER + PIECE_DATA,
-                   length - FRAME_HEADER - PIECE_DATA);
+    commands_piece(!server.pieces, get_u16(message + 2) * PIECE_UNIT, message + FRAME_HEADER,
+                   length - FRAME_HEADER);
     server.pieces = 1;
 }
 
@@ -132,7 +128,7 @@ static void take_message(const uint8_t *message, uint32_t length)
 
     server.counts.frames++;
     if (command == COMMAND_PIECE) {
-        if (server.greeted && sequence == expected)
+        if (server.greeted && message[1] == (uint8_t)expected)
             take_piece(message, length);
         else
             server.counts.refused++;
@@ -168,10 +164,10 @@ void server_poll(void)
             int32_t length = frame_receive(&server.receiver, chunk[i]);
             if (length > 0) {
                 take_message(server.receiver.message, (uint32_t)length);
-            } else if (length == FRAME_BAD) {
+            } else if (length < 0) {
                 server.counts.bad_frames++;
                 if (server.receiver.message[0] != COMMAND_PIECE)
-                    refuse(0, NO_SEQUENCE, STATUS_BAD_FRAME, 0);
+                    refuse(0, NO_SEQUENCE, STATUS_BAD_FRAME, (uint32_t)-length);
             }
         }
     }

@@ -161,10 +161,6 @@ int store_save(uint32_t steps, store_record *record)
     if (store_bytes_needed() > port_flash_bytes(PORT_SLOT_0))
         return STORE_NO_SPACE;
 
-    for (uint32_t slot = 0; slot < SLOTS; slot++)
-        if (port_flash_boot_loader(slot) != PORT_NO_BOOT_LOADER)
-            return STORE_TAKEN; /* also in the slot that is not next: one slot is no safe store */
-
     store_record last = {0, 0};
     int keep = newest();
     if (keep >= 0)

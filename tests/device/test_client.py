@@ -16,7 +16,7 @@ from tests.device.bench import Server
 from tests.device.lines import Dropper, MemoryLine
 from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient, quantized
 from tinyodl.device import Client, RefusedError
-from tinyodl.device.client import ANSWER_SECONDS, ATTEMPTS
+from tinyodl.device.client import ANSWER_SECONDS
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import Buffer, Command, Status
 from tinyodl.errors import BoardError, DataError

@@ -145,7 +145,7 @@ int main(void)
         } else if (command == 'x') {
             send_number((uint32_t)port_flash_erase(take_number()));
         } else if (command == 'b') {
-            send_number(port_flash_boot_loader(take_number()));
+            send_number(port_flash_boot_loader());
         } else if (command == 'l') {
             port_show_fault(take_number());
             send_number(0);

@@ -64,55 +64,57 @@ def test_all_bytes_of_a_boot_loader_that_uicr_names_are_left(
     found = {LOADER: word(0xE0000)}
     with UnicornBoard(board, echo("careless", compiler).elf, store, found=found) as wire:
         line = Echo(wire)
-        assert line.number("b", SLOT_2) == 0xE0000
-        assert line.number("x", SLOT_2) == TAKEN
-        assert line.number("w", SLOT_2, 0, 0) == TAKEN
+        assert line.number("b") == 0xE0000
+        for region in (SLOT_2, SLOT_1, FEATURES):  # not one of them: one slot is no safe store
+            assert line.number("x", region) == TAKEN
+            assert line.number("w", region, 0, 0) == TAKEN
         assert line.number("w", SLOT_2, REGION - 4, 0) == TAKEN
-        assert line.number("b", SLOT_1) == line.number("b", FEATURES) == NONE
     assert store.read_bytes() == marked
-    with UnicornBoard(board, echo("careless", compiler).elf, store, found=found) as wire:
-        assert Echo(wire).number("x", SLOT_1) == OK, "the slot below is the program's"
-    assert store.read_bytes()[REGION:] == marked[REGION:]
+    with UnicornBoard(board, echo("careless", compiler).elf, store) as wire:
+        assert Echo(wire).number("x", SLOT_2) == OK, "nothing but the name keeps it"
 
 
 @pytest.mark.parametrize(
-    ("found", "slot_1", "slot_2"),
+    ("found", "named"),
     [
-        ({}, NONE, NONE),
-        ({LOADER: 0xFF000}, NONE, 0xFF000),
-        ({LOADER: 0xFFFFC}, NONE, 0xFFFFC),
-        ({LOADER: 0x100000}, NONE, NONE),
-        ({LOADER: 0xDFFFC}, 0xDFFFC, 0xDFFFC),
-        ({LOADER: 0xC0000}, 0xC0000, 0xC0000),
-        ({LOADER: 0x12345}, 0x12345, 0x12345),
-        ({LOADER: 0}, 0, 0),
-        ({PARAMETERS: 0xC1000}, 0xC1000, NONE),
-        ({PARAMETERS: 0xE0000}, NONE, 0xE0000),
-        ({PARAMETERS: 0xFF000, LOADER: 0xE8000}, NONE, 0xE8000),
-        ({MBR_LOADER: 0xF4000}, NONE, 0xF4000),
-        ({MBR_LOADER: 0xF4000, LOADER: 0xD0000}, 0xD0000, 0xD0000),
-        ({MBR_PARAMETERS: 0xDF000}, 0xDF000, NONE),
-        ({MBR_LOADER: 0x4B056013, MBR_PARAMETERS: 0x681BA801}, NONE, NONE),
-        ({MBR_LOADER: 0, MBR_PARAMETERS: 0}, NONE, NONE),
+        ({}, NONE),
+        ({LOADER: 0xFF000}, 0xFF000),
+        ({LOADER: 0xFFFFC}, 0xFFFFC),
+        ({LOADER: 0x100000}, NONE),
+        ({LOADER: 0xC0000}, 0xC0000),
+        ({LOADER: 0x12345}, 0x12345),
+        ({LOADER: 0}, 0),
+        ({PARAMETERS: 0xC1000}, 0xC1000),
+        ({PARAMETERS: 0xFF000}, 0xFF000),
+        ({PARAMETERS: 0x8E000}, NONE),
+        ({PARAMETERS: 0x9F000}, 0x9F000),
+        ({PARAMETERS: 0x100000}, NONE),
+        ({PARAMETERS: 0xFF000, LOADER: 0xE8000}, 0xE8000),
+        ({MBR_LOADER: 0xF4000}, 0xF4000),
+        ({MBR_LOADER: 0xF4000, LOADER: 0xD0000}, 0xD0000),
+        ({MBR_PARAMETERS: 0xDF000}, 0xDF000),
+        ({MBR_LOADER: 0x4B056013, MBR_PARAMETERS: 0x681BA801}, NONE),
+        ({MBR_LOADER: 0, MBR_PARAMETERS: 0}, NONE),
     ],
 )
 def test_what_uicr_and_the_master_boot_record_say(
-    known: None, echo: Builder, found: dict[int, int], slot_1: int, slot_2: int
+    known: None, echo: Builder, found: dict[int, int], named: int
 ) -> None:
-    """The last but one are code: what Arduino's first boot loader has in the record's place."""
+    """Regions: one page of features from 0x9F000 on, slots from 0xC0000 on. The last words but two
+    are code: what Arduino's first boot loader has in the record's place."""
     with powered(echo, "careless", {at: word(value) for at, value in found.items()}) as wire:
         line = Echo(wire)
-        assert (line.number("b", SLOT_1), line.number("b", SLOT_2)) == (slot_1, slot_2)
-        for slot, loader in ((SLOT_1, slot_1), (SLOT_2, slot_2)):
-            assert line.number("x", slot) == (OK if loader == NONE else TAKEN)
+        assert line.number("b") == named
+        for region in (SLOT_1, SLOT_2, FEATURES):
+            assert line.number("x", region) == (OK if named == NONE else TAKEN)
 
 
 def test_a_program_in_the_records_place_is_not_taken_for_one(echo: Builder) -> None:
     """The DK's program begins at 0, and its own words at 0xFF8 are no addresses."""
     with UnicornBoard(keeping_board("nrf52840_dk"), echo("nrf52840_dk", "gcc").elf) as wire:
-        assert Echo(wire).number("b", SLOT_2) == NONE
+        assert Echo(wire).number("b") == NONE
     with powered(echo, "nrf52840_dk", {LOADER: word(0xF8000)}) as wire:
-        assert Echo(wire).number("b", SLOT_2) == 0xF8000, "UICR counts wherever the program is"
+        assert Echo(wire).number("b") == 0xF8000, "UICR counts wherever the program is"
 
 
 def test_the_nano_stays_clear_of_both_its_boot_loaders(echo: Builder) -> None:
@@ -134,4 +136,4 @@ def test_the_nano_stays_clear_of_both_its_boot_loaders(echo: Builder) -> None:
 def test_no_stm32f4_names_a_boot_loader(echo: Builder) -> None:
     board = load_board("netduinoplus2")
     with UnicornBoard(keeping_board(board.name), echo(board.name, "gcc").elf) as wire:
-        assert [Echo(wire).number("b", region) for region in range(4)] == [NONE] * 4
+        assert Echo(wire).number("b") == NONE

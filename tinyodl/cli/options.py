@@ -126,6 +126,9 @@ _LEARNING = (
                  help="With --loss reconstruction or reconstruction-cross-entropy: the error "
                  "above which a sample is an anomaly.  "
                  "[default: gaussian:3]"),
+    click.option("--learn-flagged", is_flag=True,
+                 help="Learn from samples above the threshold too, where they have no label: for a "
+                 "machine that changes. What stays out of order is then learned as normal."),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
@@ -142,10 +145,11 @@ _LEARNING = (
     click.option("--cache-memory", type=click.Choice(["ram", "flash"]),
                  help="In flash each sample is written once, and stays there without power.  "
                  "[default: ram]"),
-    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first"]),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first",
+                                                  "ageing"]),
                  help="Which are kept when the cache is full: the latest, any with the same "
-                 "chance, as many of each class, or the first. Flash: the last two.  "
-                 "[default: balanced]"),
+                 "chance, as many of each class, the first, or as many of each class and of those "
+                 "the later ones. Flash: balanced or first.  [default: ageing; flash: balanced]"),
     click.option("--replay", type=int, metavar="K",
                  help="Samples in the update of a step: the one that came and K - 1 of the cache; "
                  "0 only keeps it.  [default: 1; transfer: as --batch]"),
@@ -167,6 +171,9 @@ _LEARNING = (
                  "the network worse by more than MARGIN (0.1)."),
     click.option("--guard-memory", type=click.Choice(["ram", "flash"]),
                  help="Where the guard keeps the best parameters.  [default: ram]"),
+    click.option("--keep-outliers", is_flag=True,
+                 help="Learn from samples far outside those before too; without it they are "
+                 "predicted, and not learned."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -180,8 +187,8 @@ _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
     "bound",
-    *("metrics", "fading", "threshold"),
-    *("query", "error_budget", "drift", "guard", "guard_memory"),
+    *("metrics", "fading", "threshold", "learn_flagged"),
+    *("query", "error_budget", "drift", "guard", "guard_memory", "keep_outliers"),
 )
 
 
@@ -202,6 +209,8 @@ def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):
             options[name] = False
+    if options.pop("keep_outliers", False):
+        options["outliers"] = "keep"
     from tinyodl.select import SCHEMES
 
     rule = [name for name in _RULE if name in named]

@@ -80,6 +80,11 @@ if TYPE_CHECKING:
     type=type_path,
     help="With --query: labels are what this network says, not y.",
 )
+@click.option(
+    "--keep-outliers",
+    is_flag=True,
+    help="Learn from samples far outside those before too, in this run.",
+)
 @click.option("--silent", is_flag=True, help="With --query: never answer.")
 @click.option(
     "--save",
@@ -133,6 +138,7 @@ def stream_train(
     save: Keep,
     save_every: int | None,
     resume: Path | None,
+    keep_outliers: bool,
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
@@ -172,6 +178,7 @@ def stream_train(
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
             save=save,
             save_every=save_every,

@@ -36,6 +36,7 @@ from tinyodl.ops.feature_cache import KEEPS, RECALLS
 from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gate_context
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 from tinyodl.training import (
@@ -135,7 +136,8 @@ def render_network(
         **sections,
     }
     context |= learner_context(plan)
-    context["settings"] = settings_of(plan)
+    context["settings"] = settings_of(plan, graph)
+    context["gate"] = gate_context(graph, arena, names.tensor)
     context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
     context["in_flash"] = [

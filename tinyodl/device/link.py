@@ -16,6 +16,7 @@ from tinyodl.firmware import MAX_BODY
 PATIENCE = 15.0  # seconds without any answer before the line counts as lost
 HELLO_SECONDS = 6.0  # for a line on which nothing comes: a board may reset when its port is opened
 HELLO_PAUSE = 0.25  # between HELLOs
+SLACK = 4  # bytes by which a damaged frame may be longer than it was
 AT_ONCE = 4  # times that a request is repeated without waiting when a damaged frame comes
 LONGEST_FRAME = 2 * MAX_BODY
 FIRST_BYTES = 48  # of what came and is no frame, for messages
@@ -78,7 +79,9 @@ class Link:
         at_once = AT_ONCE
         while True:
             self._send(b"\0" + frame)
-            reply, at_once = self._wait(Command.HELLO, number, HELLO_PAUSE, at_once)
+            reply, at_once = self._wait(
+                Command.HELLO, number, HELLO_PAUSE, at_once, len(frame) + SLACK
+            )
             if reply is not None:
                 return reply
             seconds = self.patience if self._heard.count else min(HELLO_SECONDS, self.patience)
@@ -113,7 +116,7 @@ class Link:
             frame = encode(protocol.request(command, number, body))
             began = time.monotonic()
             self._send(ends + frame + after)
-            reply, left = self._wait(command, number, wait, at_once)
+            reply, left = self._wait(command, number, wait, at_once, len(frame) + SLACK)
             now = time.monotonic()
             if reply is not None and unsure and reply.status is Status.SEQUENCE:
                 before = (number - 1) & 0xFFFF
@@ -147,12 +150,13 @@ class Link:
         self.write(data)
 
     def _wait(
-        self, command: Command, number: int, seconds: float, at_once: int
+        self, command: Command, number: int, seconds: float, at_once: int, longest: int
     ) -> tuple[Reply | None, int]:
         """The reply to a request; None when it does not come in time.
 
         Replies to other requests are left-overs and dropped. While `at_once` lasts, one of it is
-        spent on a damaged frame, there or back: then it is time to ask again.
+        spent on a damaged frame, there or back: then it is time to ask again. A frame there that
+        is said to be longer than `longest` was not the request.
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -160,14 +164,16 @@ class Link:
             if not arrived:  # the time is over, or an emulated board waits for a request
                 return None, at_once
             self.received += len(arrived)
-            reply, damaged = self._take(arrived, command, number)
+            reply, damaged = self._take(arrived, command, number, longest)
             if reply is not None:
                 return reply, at_once
             if damaged and at_once > 0:
                 return None, at_once - 1
         return None, at_once
 
-    def _take(self, arrived: bytes, command: Command, number: int) -> tuple[Reply | None, bool]:
+    def _take(
+        self, arrived: bytes, command: Command, number: int, longest: int
+    ) -> tuple[Reply | None, bool]:
         """The reply among what has arrived, and whether a frame was damaged."""
         heard, found, was_damaged = self._heard, None, False
         heard.count += len(arrived)
@@ -185,7 +191,7 @@ class Link:
             heard.intact += 1
             if reply.status is Status.BAD_FRAME:
                 heard.damaged_there += 1
-                was_damaged = True
+                was_damaged |= reply.detail <= longest
             elif (reply.command, reply.sequence) == (command, number):
                 found = reply
         return found, was_damaged

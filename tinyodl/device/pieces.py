@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from tinyodl.device.damage import Damage
 from tinyodl.device.framing import encode
-from tinyodl.device.protocol import PIECE_DATA, Progress, piece
-from tinyodl.firmware import RECEIVE_RING
+from tinyodl.device.protocol import PIECE_UNIT, Progress, piece
+from tinyodl.firmware import MAX_BODY, RECEIVE_RING
 
-OVERHEAD = 12  # bytes of a piece's frame that are no data: header, offset, CRC, COBS and zero
+OVERHEAD = 10  # bytes of a piece's frame that are no data: header, CRC, COBS and zero
 ASKING = 29  # bytes of a step that is INCOMPLETE, and of its reply
 PLACES = 32  # that a board remembers beyond the first gap
 RING_BYTES = RECEIVE_RING - 64  # that a board can hold while it computes; a request fits beside
@@ -97,6 +97,6 @@ class Outgoing:
     def _best_length(self) -> int:
         """As the line asks for, and the last piece about as long as the others."""
         overhead = OVERHEAD + ASKING if self._in_order else OVERHEAD
-        longest = self._damage.piece(overhead, PIECE_DATA)
+        longest = self._damage.piece(overhead, MAX_BODY)
         count = -(-len(self.data) // longest)
-        return -(-len(self.data) // count)
+        return -(-len(self.data) // (count * PIECE_UNIT)) * PIECE_UNIT

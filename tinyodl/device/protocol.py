@@ -15,7 +15,7 @@ MAGIC = b"TODL"
 FROM_DEVICE = 0x80
 
 _HEADER = Struct("<BBH")
-_PIECE = Struct("<BBHH")
+_PIECE = Struct("<BBH")
 _HELLO = Struct("<4sHH8sIBBH12If")
 _STATISTICS = Struct("<3Q10I")
 _STEP = Struct("<ifIIII")
@@ -33,7 +33,7 @@ _PARAMETER_READ = Struct("<HHII")
 
 WRITE_OVERHEAD = 8  # bytes of a WRITE or PARAMETER_WRITE body in front of the data
 INFER_OVERHEAD = 8  # and of the reply to INFER in front of the output
-PIECE_DATA = firmware.MAX_BODY - 2  # bytes of data in a PIECE, at most
+PIECE_UNIT = 4  # bytes in which a PIECE counts its offset
 
 
 class Command(IntEnum):
@@ -172,7 +172,7 @@ def parse_progress(body: bytes) -> Progress:
 
 def piece(number: int, offset: int, data: bytes) -> bytes:
     """The message of a piece of a sample, for the step with this number."""
-    return _PIECE.pack(Command.PIECE, offset >> 16, number, offset & 0xFFFF) + data
+    return _PIECE.pack(Command.PIECE, number & 0xFF, offset // PIECE_UNIT) + data
 
 
 def infer_body(count: int) -> bytes:

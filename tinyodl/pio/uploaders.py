@@ -44,6 +44,12 @@ def standin_upload(project: Path, board: Board) -> list[str]:
             return [path, "-a", "0", "-s", f"{board.flash.origin:#x}:leave", "-D", image]
         port = _boot_loader_port(board)
         return [path, "--port", Path(port).name, "--write", "--erase", "-U", "--reset", image]
+    if protocol not in _PROBES:
+        raise ToolError(
+            f"tinyodl does not upload to {board.name} by itself, because it knows no tool for "
+            f"upload_protocol = {protocol!r}; let PlatformIO fetch its own once with "
+            f"`pio run -d {project} -t upload`"
+        )
     if path := shutil.which("openocd") or "":
         return [
             path,

@@ -36,17 +36,20 @@ const uint8_t *port_flash(uint32_t region)
 
 /* Asked each time, and of the chip: a boot loader that the board's file does not know of must not be
  * erased, for only a debug probe would bring the board back. */
-uint32_t port_flash_boot_loader(uint32_t region)
+uint32_t port_flash_boot_loader(void)
 {
-    if (port_flash_bytes(region) == 0) {
-        return PORT_NO_BOOT_LOADER;
+    uint32_t found = PORT_NO_BOOT_LOADER;
+    for (uint32_t i = 0; i < PORT_REGIONS && found == PORT_NO_BOOT_LOADER; i++) {
+        if (regions[i].bytes > 0) {
+            found = flash_boot_loader(regions[i].start, regions[i].start + regions[i].bytes);
+        }
     }
-    return flash_boot_loader(regions[region].start, regions[region].start + regions[region].bytes);
+    return found;
 }
 
-static int is_taken(uint32_t region)
+static int is_taken(void)
 {
-    return port_flash_boot_loader(region) != PORT_NO_BOOT_LOADER;
+    return port_flash_boot_loader() != PORT_NO_BOOT_LOADER;
 }
 
 static int is_erased(uint32_t unit)
@@ -66,7 +69,7 @@ int port_flash_erase(uint32_t region)
     if (region >= PORT_REGIONS || regions[region].bytes == 0) {
         return PORT_FLASH_RANGE;
     }
-    if (is_taken(region)) {
+    if (is_taken()) {
         return PORT_FLASH_TAKEN;
     }
     const uint32_t end = regions[region].start + regions[region].bytes;
@@ -88,7 +91,7 @@ int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_
         count > regions[region].bytes - offset) {
         return PORT_FLASH_RANGE;
     }
-    if (is_taken(region)) {
+    if (is_taken()) {
         return PORT_FLASH_TAKEN;
     }
     const uint32_t start = regions[region].start + offset;

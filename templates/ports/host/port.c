@@ -102,9 +102,8 @@ const uint8_t *port_flash(uint32_t region)
     return flash + regions[region].start;
 }
 
-uint32_t port_flash_boot_loader(uint32_t region)
+uint32_t port_flash_boot_loader(void)
 {
-    (void)region;
     return PORT_NO_BOOT_LOADER; /* a file is all that is erased here */
 }
 
