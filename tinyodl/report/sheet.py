@@ -21,7 +21,7 @@ _SUMMARY = (
     *("status", "error", "samples", "accuracy_before", "accuracy_after", "loss_before"),
     *("loss_after", "prequential_accuracy", "labels_in_blocks", "label_changes"),
     *("accuracy_at_changes", "mean_loss", "ms_per_step", "mj_per_step", "time_source"),
-    *("energy_source", "saved", "asked", "answered", "held_back"),
+    *("energy_source", "saved", "asked", "answered", "held_back", "bounded"),
 )
 
 
