@@ -91,6 +91,23 @@ def _paired(differences: NDArray[np.float64]) -> tuple[float, float]:
     return float(differences.mean()), spread / math.sqrt(len(differences))
 
 
+def with_stream(
+    verdict: Verdict | None,
+    steps: Sequence[Step],
+    replays: Sequence[Replay],
+    samples: Samples,
+    manifest: Manifest,
+) -> Verdict:
+    """The verdict of an evaluation, where there is one, and of the stream together."""
+    found = streamed(steps, replays, samples, manifest)
+    if verdict is None:
+        told = f"without --eval only a loss that runs away tells: {found.sentence}"
+        return Verdict(found.harmed, told)
+    if found.harmed and not verdict.harmed:
+        return Verdict(True, f"{found.sentence}; {verdict.sentence}")
+    return verdict
+
+
 def streamed(
     steps: Sequence[Step], replays: Sequence[Replay], samples: Samples, manifest: Manifest
 ) -> Verdict:
