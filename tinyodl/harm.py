@@ -113,11 +113,7 @@ def streamed(
 ) -> Verdict:
     """The verdict of the losses of a stream, and of the last epoch from a cache."""
     losses = np.array(
-        [
-            math.inf if step.loss is None else step.loss
-            for step in steps
-            if step.learned and not step.unlabelled and not step.outlier
-        ]
+        [math.inf if step.loss is None else step.loss for step in _learned(steps, manifest)]
     )
     if len(losses) < LEAST:
         return Verdict(False, f"too few losses to tell whether they run away ({len(losses)})")
@@ -132,6 +128,19 @@ def streamed(
         f"away would be {HALF * begun:.3g}, or a mean of {MEAN * begun:.3g}"
     )
     return Verdict(half > HALF * begun or mean > MEAN * begun, found)
+
+
+def _learned(steps: Sequence[Step], manifest: Manifest) -> list[Step]:
+    """The steps whose loss should be small: those that were learned from.
+
+    An autoencoder learns what is normal, so its errors at anomalies stay large as they should.
+    Where labels say what is normal, only that counts, else what it takes for normal.
+    """
+    learned = [s for s in steps if s.learned and not s.unlabelled and not s.outlier]
+    if not manifest.plan.reconstructs:
+        return learned
+    normal = [step for step in learned if step.label == 0]
+    return normal or [s for s in learned if s.label is None and s.predicted == 0]
 
 
 def _to_begin_with(nothing: float, losses: NDArray[np.float64]) -> float:
