@@ -289,3 +289,29 @@ def test_a_family_without_its_folder_is_an_error_of_compile(
     with pytest.raises(UserError, match=r"templates/ports/stm32f4 .* cortex_m4, host, nrf52840"):
         tinyodl.compile(SHIPPED[0], "nucleo_f446re", tmp_path / "p")
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("config.h", "{0x000C0000u, 0x20000u}", "{0x000E0000u, 0x20000u}"),
+        ("config.h", "{0x000C0000u, 0x20000u}", "{0x000C0000u, 0x40000u}"),
+        ("link.ld", "ORIGIN = 0x00010000", "ORIGIN = 0x00000000"),
+        ("link.ld", "LENGTH = 0x90000", "LENGTH = 0xF0000"),
+    ],
+)
+def test_a_project_of_another_board_file_is_not_flashed(
+    tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    """As one that an earlier tinyodl compiled, or that somebody sent."""
+    project = tmp_path / "p"
+    tinyodl.compile(SHIPPED[0], "nano33ble", project)
+    path = project / "lib" / "port" / file
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(
+        UserError, match=rf"{file} names other regions .* compile the project again"
+    ):
+        tinyodl.flash(project, port="virtual")
+    assert not (project / ".pio").exists()

@@ -47,7 +47,7 @@ from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.outliers import gated
+from tinyodl.outliers import gate_bytes, gated
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
@@ -180,9 +180,9 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
     training = watched(training, plan, prepared.shown)
+    training = _in_parts(sums_in_place(training))
     shown = [options[name] for name in ("calibrate", "start") if name in options]
     training = gated(training, plan, shown)
-    training = _in_parts(sums_in_place(training))
     arena = plan_arena(training)
     source = stored(model.name)
     network = render_network(training, arena, plan, source=source, version=__version__)
@@ -315,7 +315,7 @@ def _manifest(
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
         cache=CacheRecord(**vars(cache)) if cache else None,
-        ram=_ram(training, arena, board, len(settings_of(plan, training))),
+        ram=_ram(training, arena, board, plan),
         flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],
@@ -389,7 +389,7 @@ def _arena(training: Graph, arena: ArenaPlan) -> ArenaRecord:
     )
 
 
-def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> MemoryRecord:
+def _ram(training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan) -> MemoryRecord:
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
 
@@ -400,6 +400,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         if name in training.tensors
     )
     watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
+    settings = len(settings_of(plan, training))
     cache = cache_of(training)
     cached = cache.ram if cache else 0
     parts = {
@@ -407,7 +408,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
         "optimizer": held(Storage.STATE) - masters - watching - cached,
-        "watching": watching + (4 * settings + 4 if settings else 0),
+        "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
         "cache": cached,
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),

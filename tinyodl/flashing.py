@@ -17,7 +17,8 @@ from tinyodl.device.transport import lock_device
 from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
 from tinyodl.file_lock import FileLock
-from tinyodl.manifest import Manifest
+from tinyodl.flash_regions import require_regions
+from tinyodl.manifest import Manifest, board_of
 from tinyodl.project_files import lock_project
 from tinyodl.stream import Session
 
@@ -62,6 +63,7 @@ def flash_project(
         manifest = manifest_file.load(project)
         board = load_board(manifest.board)
         _require_one_compile(project, manifest)
+        require_regions(project, board_of(manifest))
         uploaded = link_of(port, board) == "serial"
         # Ask for a port before a minute of building, not after.
         line = find_port(board) if uploaded and port is None else port

@@ -12,6 +12,7 @@ its reach is the largest number that the model's own quantisation stands for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyodl.data import load_inputs
-from tinyodl.graph import Graph, Storage, Tensor
+from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops.rows import arriving
+from tinyodl.ops.shared.body import in_full
 from tinyodl.training import sample_inputs
 from tinyodl.update_plan import UpdatePlan
 
@@ -92,21 +94,34 @@ def gated(graph: Graph, plan: UpdatePlan, shown: Iterable[str | Path] = ()) -> G
     It begins behind the samples of the files `shown`, to calibrate or to start from. Nothing is
     kept where nothing is learned, or no input is float32. Raises DataError.
     """
+    arrives = arriving(graph)
+    full = in_full(arrives, graph) if arrives else graph
     names = _float_inputs(graph)
     learns = any(t.storage in (Storage.PARAMETER, Storage.STATE) for t in graph.tensors.values())
     if plan.outliers == "keep" or not learns or not names:
         return graph
-    inputs = {name: graph.shape(name) for name in sample_inputs(graph)}
+    inputs = {name: full.shape(name) for name in sample_inputs(full)}
     seen = []
     for path in shown:
         x = load_inputs(Path(path), inputs, graph.shape(graph.outputs[0]))
-        seen.append(np.concatenate([peaks(x[n], [graph.tensor(n).size]) for n in names], axis=1))
+        seen.append(np.concatenate([peaks(x[n], [full.tensor(n).size]) for n in names], axis=1))
     begun = reach_after(np.concatenate(seen)) if seen else None
-    return graph.with_tensors([Tensor(REACH, (len(names),), Storage.STATE, data=begun)])
+    made = graph.with_tensors([Tensor(REACH, (len(names),), Storage.STATE, data=begun)])
+    read = () if arrives else tuple(names)  # which is never there as a whole
+    node = Node("Outliers", "outliers", (*read, REACH), ())
+    at = 1 if arrives else 0
+    return replace(made, nodes=(*made.nodes[:at], node, *made.nodes[at:]))
 
 
 def _float_inputs(graph: Graph) -> list[str]:
     return [name for name in sample_inputs(graph) if graph.tensor(name).dtype == "float32"]
+
+
+def gate_bytes(graph: Graph, plan: UpdatePlan) -> int:
+    """Bytes of RAM that the gate takes beside the reach and the setting."""
+    if REACH not in graph.tensors:
+        return 0
+    return 4 * (arriving(graph) is not None) + 4 * bool(plan.query)
 
 
 def gate_context(graph: Graph, arena: ArenaPlan, c: Mapping[str, str]) -> dict[str, Any] | None:
@@ -114,6 +129,7 @@ def gate_context(graph: Graph, arena: ArenaPlan, c: Mapping[str, str]) -> dict[s
     if REACH not in graph.tensors:
         return None
     return {
+        "step": [node.op for node in graph.nodes].index("Outliers"),
         "reach": c[REACH],
         "by_rows": arriving(graph) is not None,
         "inputs": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -33,10 +33,11 @@ RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses o
 _LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
-CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
+CachePolicy = Literal["ring", "reservoir", "balanced", "first", "ageing"]
 Memory = Literal["ram", "flash"]
 Outliers = Literal["skip", "keep"]
 
+LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
 RIDGE = 0.01  # of the mean |x|^2
 MOST_REPLAYED = 256  # samples in the update of a step
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
@@ -113,14 +114,15 @@ class UpdatePlan(BaseModel):
     "reconstruction" is the mean squared error against the sample itself, of an autoencoder, and
     "reconstruction-cross-entropy" the binary cross-entropy of one that ends in Sigmoid, for samples
     from 0 to 1: what is above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is
-    not learned.
+    not learned. Nor is what is above the threshold and has no label, unless `learn_flagged`.
     "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
     them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
     label, and the share of right ones, of which each counts `fading` times less with the next.
     `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
 
     `cache` is of how many samples the features are kept that the layers which learn read, to learn
-    from them again; `cache_policy` says which of them make room when it is full. With a cache, a
+    from them again; `cache_policy` says which of them make room when it is full ("ageing", and in
+    flash "balanced", where nothing is said). With a cache, a
     training step learns from `replay` samples at once: the one that came, and others drawn from
     the cache, every class as often; with 0 it only keeps it. `cache_memory` "flash" writes each
     sample once. `batch` is how many samples an update
@@ -158,10 +160,11 @@ class UpdatePlan(BaseModel):
     metrics: bool = False
     fading: float = Field(default=0.99, gt=0, le=1)
     threshold: str = "gaussian:3"
+    learn_flagged: bool = False
     labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     cache: int = Field(default=0, ge=0, le=32767)
-    cache_policy: CachePolicy = "balanced"
+    cache_policy: CachePolicy = "ageing"
     cache_memory: Memory = "ram"
     replay: int = Field(default=1, ge=0, le=MOST_REPLAYED)
     master: Master = "int16"
@@ -194,6 +197,14 @@ class UpdatePlan(BaseModel):
         """Whether anything beside the learning itself is computed."""
         return bool(self.query or self.drift or self.guard)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_flash(cls, given: Any) -> Any:
+        """A cache in flash, where nothing can be written over, is "balanced" by default."""
+        if isinstance(given, dict) and given.get("cache_memory") == "flash":
+            return {"cache_policy": "balanced", **given}
+        return given
+
     @model_validator(mode="after")
     def _squared(self) -> Self:
         if self.optimizer == "rls" and self.loss not in _LINEAR_FIT:
@@ -223,6 +234,11 @@ class UpdatePlan(BaseModel):
             )
         if kind == "percentile" and value > 100:
             raise ValueError(f"threshold percentile:{value:g}: give at most 100")
+        if kind == "gaussian" and value < LEAST_Z and self.reconstructs and not self.learn_flagged:
+            raise ValueError(
+                f"threshold gaussian:{value:g} would fall without end, as what is above it is not "
+                f"learned; give at least {LEAST_Z:g}, percentile:P, or --learn-flagged"
+            )
         return self
 
     @property
@@ -250,7 +266,7 @@ class UpdatePlan(BaseModel):
             raise ValueError("cache_memory says where a cache is: give --cache N")
         if self.guard_memory == "flash" and not self.guard:
             raise ValueError("guard_memory says where a guard keeps its copy: give --guard K")
-        if self.cache_memory == "flash" and self.cache_policy in ("ring", "reservoir"):
+        if self.cache_memory == "flash" and self.cache_policy not in ("balanced", "first"):
             raise ValueError(
                 f"in flash nothing is written over, as cache_policy {self.cache_policy} would; "
                 "take balanced or first"
@@ -324,6 +340,7 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines += ["metrics = true", f"fading = {plan.fading!r}"]
     if plan.reconstructs:
         lines += [f'threshold = "{plan.threshold}"']
+        lines += [f"learn_flagged = {str(plan.learn_flagged).lower()}"]
     if plan.unlabelled:
         lines += ["unlabelled = true"]
     if plan.labels is not None:

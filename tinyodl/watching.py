@@ -22,6 +22,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
+from tinyodl.ops.metrics import SKIPPED
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.ops.shared import Symbol
 from tinyodl.outliers import FACTOR, REACH, SETTING
@@ -153,7 +154,8 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
             begun = update.inputs[5]
             note.append(_node("DriftRetrain", (COUNTS, begun), (), Phase.BACKWARD))
-        label = "label == NET_SKIPPED ? -1 : 0" if plan.reconstructs else "label"
+        skipped = "label == NET_SKIPPED" + (f" || {SKIPPED}" if not plan.learn_flagged else "")
+        label = f"{skipped} ? -1 : 0" if plan.reconstructs else "label"
         rule = {**among, "label": Symbol(label)}
         note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **rule))
     if plan.query:

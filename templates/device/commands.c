@@ -257,6 +257,10 @@ static command_status end_training(command_exchange *exchange, int32_t label, fl
     session.trained++;
     if (label == NET_SKIPPED)
         return STATUS_OK;
+#ifdef NET_SKIPS_FLAGGED
+    if (label < 0 && net_predicted())
+        return STATUS_OK;
+#endif
     if (net_flags() & (FLAG_HELD_BACK | FLAG_OUTLIER))
         return STATUS_OK;
     session.steps++;

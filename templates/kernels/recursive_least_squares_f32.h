@@ -8,8 +8,9 @@
  *
  * gain[i] is summed from column 0 to column m - 1, d from 0 to m - 1.
  *
- * P begins as a diagonal matrix, 1 / (ridge * power) for the layer's inputs and 1 / ridge for the 1 of
- * the bias. So a layer whose inputs come in other units learns the same. power: |x|^2 of the sample that
+ * P begins as a diagonal matrix, 1 / (ridge power) for the k inputs of the layer and 1 / (ridge k) for
+ * the 1 of the bias: as I / (ridge k) would be in the unit in which the mean square of the inputs is 1.
+ * So a layer whose inputs come in other units learns the same. power: |x|^2 of the sample that
  * P began with, and how many samples have come, up to RLS_FIRST; 0: P has not begun.
  */
 #ifndef TINYODL_RECURSIVE_LEAST_SQUARES_F32_H
@@ -28,13 +29,19 @@ static inline int32_t rls_inputs(int32_t m, const float *b)
 
 /// Where P begins ///
 
+/* One over the diagonal of P where it begins. */
+static inline float rls_ridge_f32(int32_t i, int32_t k, float ridge, float power)
+{
+    return ridge * (i < k ? power : (float)k);
+}
+
 static inline void rls_reset_f32(int32_t n, int32_t m, float ridge, float power, float *w, float *b,
                                  float *p)
 {
     const int32_t k = rls_inputs(m, b);
 
     for (int32_t i = 0; i < m; i++) {
-        *p++ = 1.0f / (i < k ? ridge * power : ridge);
+        *p++ = 1.0f / rls_ridge_f32(i, k, ridge, power);
         for (int32_t j = i + 1; j < m; j++) {
             *p++ = 0.0f;
         }
@@ -159,12 +166,6 @@ rls_f32(int32_t n, int32_t m, float ridge, float factor, const float *restrict g
 
 /// Forgetting ///
 
-/* The diagonal of P in units of where it began; then the sum is at most m. */
-static inline float rls_unit_f32(int32_t i, int32_t k, float ridge, float power)
-{
-    return i < k ? ridge * power : ridge;
-}
-
 /* P as after a sample with one input alone, sqrt(c), which the weights fit already. That input is the one
  * of which least is known, in units of where P began, and c = share times its ridge.
  *
@@ -179,7 +180,7 @@ rls_leak_f32(int32_t m, int32_t k, float ridge, float power, float share, float 
     int32_t largest = 0;
 
     for (int32_t i = 0; i < m; i++) {
-        const float size = *diagonal * rls_unit_f32(i, k, ridge, power);
+        const float size = *diagonal * rls_ridge_f32(i, k, ridge, power);
         if (size > most) {
             most = size;
             largest = i;
@@ -191,7 +192,7 @@ rls_leak_f32(int32_t m, int32_t k, float ridge, float power, float share, float 
         column[i] = *at;
         at += i < largest ? m - i - 1 : 1;
     }
-    const float c = share * rls_unit_f32(largest, k, ridge, power);
+    const float c = share * rls_ridge_f32(largest, k, ridge, power);
     rls_shrink_f32(m, 1.0f / c + column[largest], 1.0f, column, p);
 }
 
@@ -213,7 +214,7 @@ rls_forgetting_f32(int32_t n, int32_t m, float ridge, float forgetting, float fa
     float trace = 0.0f; /* of P - gain gain' / d, in units of where P began */
 
     for (int32_t i = 0; i < m; i++) {
-        trace += (*diagonal - gain[i] / d * gain[i]) * rls_unit_f32(i, k, ridge, power[0]);
+        trace += (*diagonal - gain[i] / d * gain[i]) * rls_ridge_f32(i, k, ridge, power[0]);
         diagonal += m - i;
     }
     rls_learn_f32(n, m, factor / d, gy, gain, w, b);

@@ -43,9 +43,9 @@ def stream(inputs, outputs, count, seed=0):
 
 
 def ridges(x, ridge, *, bias=True):
-    """That of each input: in units of the first sample's |x|^2, and of the bias's 1."""
+    """That of each input: times the first sample's |x|^2, and for the bias times their number."""
     each = np.full(x.shape[1], ridge * np.sum(x[0].astype(float) ** 2))
-    return np.append(each, ridge) if bias else each
+    return np.append(each, ridge * x.shape[1]) if bias else each
 
 
 def ridge_regression(x, targets, ridge, *, bias=True, ages=1.0):
@@ -112,9 +112,8 @@ class TestUnits:
             loss = plain.train(sample, int(label))
             assert scaled.train(sample * np.float32(unit), int(label)) == loss
             assert scaled.predicted() == plain.predicted()
-        np.testing.assert_array_equal(
-            scaled.parameter("w") * np.float32(unit), plain.parameter("w")
-        )
+        w = scaled.parameter("w") * np.float32(unit)
+        np.testing.assert_array_equal(w, plain.parameter("w"))
         np.testing.assert_array_equal(scaled.parameter("b"), plain.parameter("b"))
 
     @pytest.mark.parametrize("size", [1e-30, 1e-3, 1e3, 1e30, 0.0, np.nan])
@@ -126,9 +125,7 @@ class TestUnits:
         net.train(strange, 0)
         for sample, label in zip(x[1:], labels[1:], strict=True):
             net.train(sample, int(label))
-        learned = (
-            x[2:] if size in (1e-3, 1e3) else x[1:]
-        )  # in its place the first of the right size
+        learned = x[2:] if size in (1e-3, 1e3) else x[1:]  # x[1] had the error of other weights
         ridge = ridges(x[1:], 0.01)
         expected = ridge_regression(learned, np.eye(3)[labels[-len(learned) :]], ridge)
         np.testing.assert_allclose(fitted(net), expected, rtol=2e-4, atol=2e-5)

@@ -126,6 +126,9 @@ _LEARNING = (
                  help="With --loss reconstruction or reconstruction-cross-entropy: the error "
                  "above which a sample is an anomaly.  "
                  "[default: gaussian:3]"),
+    click.option("--learn-flagged", is_flag=True,
+                 help="Learn from samples above the threshold too, where they have no label: for a "
+                 "machine that changes. What stays out of order is then learned as normal."),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
@@ -139,10 +142,11 @@ _LEARNING = (
     click.option("--cache-memory", type=click.Choice(["ram", "flash"]),
                  help="In flash each sample is written once, and stays there without power.  "
                  "[default: ram]"),
-    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first"]),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first",
+                                                  "ageing"]),
                  help="Which are kept when the cache is full: the latest, any with the same "
-                 "chance, as many of each class, or the first. Flash: the last two.  "
-                 "[default: balanced]"),
+                 "chance, as many of each class, the first, or as many of each class and of those "
+                 "the later ones. Flash: balanced or first.  [default: ageing; flash: balanced]"),
     click.option("--replay", type=int, metavar="K",
                  help="Samples in the update of a step: the one that came and K - 1 of the cache; "
                  "0 only keeps it.  [default: 1; transfer: as --batch]"),
@@ -179,7 +183,7 @@ _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
-    *("metrics", "fading", "threshold"),
+    *("metrics", "fading", "threshold", "learn_flagged"),
     *("query", "error_budget", "drift", "guard", "guard_memory", "keep_outliers"),
 )
 

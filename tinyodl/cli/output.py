@@ -64,7 +64,7 @@ class Output:
             def show(progress: Progress) -> None:
                 name = names[progress.stage]
                 if progress.note:
-                    self.errors.print(progress.note, markup=False, soft_wrap=True)
+                    self.errors.print(progress.note, soft_wrap=True)
                 if progress.stage not in tasks:
                     tasks[progress.stage] = bars.add_task(name, total=progress.total, share="")
                 bars.update(tasks[progress.stage], completed=progress.done, share=_share(progress))
@@ -90,7 +90,7 @@ class Output:
 
                 def show(progress: Progress) -> None:
                     if progress.note:
-                        self.errors.print(f"{name}: {progress.note}", markup=False, soft_wrap=True)
+                        self.errors.print(f"{name}: {progress.note}", soft_wrap=True)
                     done = list(_STAGES).index(progress.stage) + progress.done / progress.total
                     share = _share(progress)
                     bars.update(task, completed=done, share=f"{_STAGES[progress.stage]} {share}")

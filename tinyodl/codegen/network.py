@@ -150,7 +150,7 @@ def render_network(
     ]
     context["again"] = sections["recall"] or sections["retest"]
     kernels |= {"flash.h"} if context["in_flash"] else set()
-    kernels |= {"flags.h"} | ({"outlier_f32.h"} if context["gate"] else set())
+    kernels |= {"flags.h"}
     context["kernels"] = sorted(kernels)
     jinja = environment()
     files = {

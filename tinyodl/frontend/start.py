@@ -5,7 +5,7 @@ What the layer reads is computed by onnxruntime, the rest in float64:
     P = (weight X~' X~ + R)^-1        (w, b) = weight P X~' T
 
 X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. R is
-diagonal: `ridge` times the mean |x|^2 for the inputs, `ridge` for the bias. So the
+diagonal: `ridge` times the mean |x|^2 for the inputs, times their number for the bias. So the
 device begins as if it had learned from all of them by recursive least squares, each counting as
 much as `weight` samples of the stream.
 
@@ -115,7 +115,8 @@ def started(
     power = float(np.mean(np.sum(features**2, axis=1)))
     ridge = start.ridge or (1.0 if norm else RIDGE)
     r = np.full(x.shape[1], ridge)
-    r[:-1] *= 1.0 if norm else power or 1.0  # of samples that are all 0
+    if not norm:
+        r *= np.append(np.full(features.shape[1], power or 1.0), features.shape[1])
     p = np.linalg.inv(start.weight * x.T @ x + np.diag(r))
     targets = np.eye(classes)[of]
     if start.by:

@@ -9,9 +9,9 @@ P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias; power (
 scratch.
 
 P begins with the first sample whose x is not 0, as a diagonal matrix: 1 / (ridge |x|^2) for the
-inputs and 1 / ridge for the bias, so that the units of the inputs play no part. `power` holds that
-|x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large or as small
-begins anew, weights and all.
+inputs and 1 / (ridge K) for the bias, so that the units of the inputs play no part. `power`
+holds that |x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large
+or as small begins anew, weights and all.
 
 After n samples the layer is, but for rounding, the ridge regression over all of them. Plackett:
 Some theorems in least squares, 1950; as the learner behind a neural network's features: Liang et

@@ -131,10 +131,12 @@ def _of_watching(manifest: Manifest) -> str:
         f"asks for labels: {plan.query}{budget}" if plan.query else "",
         "watches for drift" if plan.drift else "",
         f"guard {plan.guard}" if plan.guard else "",
+        "learns from outliers too" if plan.outliers == "keep" else "",
     ]
     named = "; ".join(part for part in parts if part)
     settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
-    return f"The board {named}. Settings: {settings}.\n" if named else ""
+    told = f" Settings: {settings}." if settings else ""
+    return f"The board {named}.{told}\n" if named else ""
 
 
 def _of_parts(manifest: Manifest) -> str:
