@@ -245,7 +245,7 @@ def test_mistakes_get_one_message(
 def test_a_silent_serial_line_is_a_failure_of_the_board(
     tinyodl: Run, watch_nrf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinyodl.device.client.HELLO_SECONDS", 0.3)
+    monkeypatch.setattr("tinyodl.device.link.HELLO_SECONDS", 0.3)
     done = tinyodl("evaluate", watch_nrf, "--port", "loop://", "--data", LEARN)
     assert done.code == 1 and "does not answer on loop://" in done.err
 

@@ -242,6 +242,16 @@ def write(sequence: int, values: Iterable[float], offset: int = 0, buffer: int =
     return frame(protocol.Command.WRITE, sequence, bytes((buffer, 0, 0, 0)) + u32(offset) + data)
 
 
+def piece(number: int, offset: int, data: bytes) -> bytes:
+    return encode(protocol.piece(number, offset, data))
+
+
+def pieces(number: int, values: Iterable[float], length: int) -> bytes:
+    """A whole sample in pieces for the step with this number."""
+    data = np.asarray(values, "<f4").tobytes()
+    return b"".join(piece(number, at, data[at : at + length]) for at in range(0, len(data), length))
+
+
 def train(sequence: int, label: int) -> bytes:
     return frame(protocol.Command.TRAIN, sequence, label.to_bytes(4, "little", signed=True))
 

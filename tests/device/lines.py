@@ -26,8 +26,7 @@ class Timed(Protocol):
 def keep_time(line: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients live in the time of the line from now on."""
     clock = SimpleNamespace(monotonic=lambda: line.now)
-    for module in ("link", "exchanges"):
-        monkeypatch.setattr(f"tinyodl.device.{module}.time", clock)
+    monkeypatch.setattr("tinyodl.device.link.time", clock)
 
 
 class MemoryLine:

@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 HELLO, WRITE, READ, INFER, EVALUATE, TRAIN, FLUSH, PARAMETER_READ = range(1, 9)
 PARAMETER_WRITE, LEARNING_RATE, STATISTICS, SAVE, RESTORE, RESET, REBOOT = range(9, 16)
+PIECE = 16
 OK, BAD_FRAME = 0, 1
+INCOMPLETE = 7
+LENGTH = 64  # of the pieces this client sends
 
 
 def crc32(data: bytes) -> int:
@@ -65,7 +68,7 @@ class SecondClient:
         self.send, self.receive = send, receive
         self.sequence = 0x5EED
         self.received = b""
-        hello = self.ask(HELLO, b"TODL" + struct.pack("<H", 1))
+        hello = self.ask(HELLO, b"TODL" + struct.pack("<H", 2))
         assert hello[:4] == b"TODL"
         self.version, self.max_body = struct.unpack_from("<HH", hello, 4)
         self.model_id = hello[8:16]
@@ -77,16 +80,20 @@ class SecondClient:
 
     def ask(self, command: int, body: bytes = b"") -> bytes:
         self.sequence = (self.sequence + 1) % 65536
-        message = struct.pack("<BBH", command, 0, self.sequence) + body
-        frame = stuff(message + struct.pack("<I", crc32(message))) + b"\0"
+        frame = self.frame(struct.pack("<BBH", command, 0, self.sequence) + body)
         for _ in range(10):
             self.send(b"\0" + frame)
             if (reply := self.answer(command)) is not None:
                 status, answer = reply
+                if status == INCOMPLETE and command in (INFER, EVALUATE, TRAIN):
+                    self.sequence -= 1
                 if status != OK:
-                    raise Refused(status, *struct.unpack("<I", answer))
+                    raise Refused(status, *struct.unpack("<I", answer[:4]))
                 return answer
         raise TimeoutError
+
+    def frame(self, message: bytes) -> bytes:
+        return stuff(message + struct.pack("<I", crc32(message))) + b"\0"
 
     def answer(self, command: int) -> tuple[int, bytes] | None:
         while data := self.receive():
@@ -122,8 +129,29 @@ class SecondClient:
 
     def step(self, command: int, values: list[float], label: int) -> tuple[float, ...]:
         """predicted, loss, cycles forward, backward, update, flags"""
-        self.write(0, values)
-        return struct.unpack("<ifIIII", self.ask(command, struct.pack("<i", label)))
+        answer = self.on_pieces(command, struct.pack("<i", label), values)
+        return struct.unpack("<ifIIII", answer)
+
+    def output_of(self, values: list[float]) -> list[float]:
+        """The output that comes with INFER."""
+        answer = self.on_pieces(INFER, struct.pack("<H", self.output_bytes), values)
+        return list(struct.unpack(f"<{self.output_bytes // 4}f", answer[8:]))
+
+    def on_pieces(self, command: int, body: bytes, values: list[float]) -> bytes:
+        """A step behind its sample; what is missing of that is sent again from there on."""
+        data = struct.pack(f"<{len(values)}f", *values)
+        start = 0
+        while True:
+            for at in range(start, len(data), LENGTH):
+                number = (self.sequence + 1) % 256
+                head = struct.pack("<BBH", PIECE, number, at // 4)
+                self.send(self.frame(head + data[at : at + LENGTH]))
+            try:
+                return self.ask(command, body)
+            except Refused as refused:
+                if refused.status != INCOMPLETE:
+                    raise
+                start = refused.detail
 
     def parameter(self, index: int, count: int) -> list[float]:
         data = self.ask(PARAMETER_READ, struct.pack("<HHII", index, 0, 0, 4 * count))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.device import bench
-from tests.device.bench import Server, frame, hello, parse, train, write
+from tests.device.bench import Server, frame, hello, parse, pieces, train, write
 from tinyodl.device.framing import split
 from tinyodl.device.protocol import (
     NO_FLAGS,
@@ -88,10 +88,22 @@ def test_numbers_wrap(server: Server) -> None:
 
 def test_an_error_uses_up_its_number_and_is_repeated_as_it_was(server: Server) -> None:
     greet(server)
-    first = server.exchange(train(1, 1))
-    assert parse(first[:-1]).status is Status.INCOMPLETE
+    request = write(1, SAMPLE, buffer=255)
+    first = server.exchange(request)
+    assert parse(first[:-1]).status is Status.RANGE
     server.exchange(b"\0")
-    assert server.exchange(train(1, 1)) == first
+    assert server.exchange(request) == first
+    assert server.ask(Command.STATISTICS, 2).status is Status.OK
+
+
+@pytest.mark.parametrize("command", [Command.INFER, Command.EVALUATE, Command.TRAIN])
+def test_a_step_without_its_sample_keeps_its_number(server: Server, command: Command) -> None:
+    greet(server)
+    body = b"" if command is Command.INFER else bench.u32(1)
+    for _ in range(2):
+        assert server.ask(command, 1, body).status is Status.INCOMPLETE
+    server.exchange(pieces(1, SAMPLE, 16))
+    assert server.ask(command, 1, body).status is Status.OK
     assert server.ask(Command.STATISTICS, 2).status is Status.OK
 
 
@@ -152,15 +164,15 @@ def test_a_step_needs_the_whole_sample_every_time(server: Server) -> None:
     greet(server)
     before = server.state()
     assert server.ask(Command.TRAIN, 1, bench.u32(0)).status is Status.INCOMPLETE
-    server.replies(write(2, SAMPLE[:3]))
-    reply = server.ask(Command.TRAIN, 3, bench.u32(0))
+    server.replies(write(1, SAMPLE[:3]))
+    reply = server.ask(Command.TRAIN, 2, bench.u32(0))
     assert (reply.status, reply.detail) == (Status.INCOMPLETE, 12)
     assert server.state() == before
-    server.replies(write(4, SAMPLE[3:], offset=12))
-    assert server.ask(Command.INFER, 5).status is Status.OK
-    for sequence, command in ((6, Command.INFER), (7, Command.EVALUATE), (8, Command.TRAIN)):
+    server.replies(write(2, SAMPLE[3:], offset=12))
+    assert server.ask(Command.INFER, 3).status is Status.OK
+    for command in (Command.INFER, Command.EVALUATE, Command.TRAIN):
         body = b"" if command is Command.INFER else bench.u32(0)
-        assert server.ask(command, sequence, body).status is Status.INCOMPLETE
+        assert server.ask(command, 4, body).status is Status.INCOMPLETE
     assert server.state() == before
 
 
@@ -206,14 +218,15 @@ def test_work_on_an_arriving_sample_belongs_to_its_step(by_rows_library: Path) -
         assert server.replies(write(sequence, IMAGE[:100]))[0].status is Status.OK
         refused = server.ask(Command.EVALUATE, sequence + 1, bench.u32(1))
         assert (refused.status, refused.detail) == (Status.INCOMPLETE, 400)
-        server.replies(write(sequence + 2, IMAGE[100:200], offset=400))
-        server.replies(write(sequence + 3, IMAGE[200:], offset=800))
-        step = parse_step(server.ask(Command.EVALUATE, sequence + 4, bench.u32(1)).body)
+        server.replies(write(sequence + 1, IMAGE[100:200], offset=400))
+        server.replies(write(sequence + 2, IMAGE[200:], offset=800))
+        step = parse_step(server.ask(Command.EVALUATE, sequence + 3, bench.u32(1)).body)
         assert step.cycles_forward == (ROWS + 1) * TICK % 2**32
         losses.append(step.loss)
-        again = server.ask(Command.EVALUATE, sequence + 5, bench.u32(1))
+        again = server.ask(Command.EVALUATE, sequence + 4, bench.u32(1))
         assert again.status is Status.INCOMPLETE, "the sample was used up"
-        server.ask(Command.LEARNING_RATE, sequence + 6)
+        for number in (sequence + 4, sequence + 5, sequence + 6):
+            server.ask(Command.LEARNING_RATE, number)
     assert losses[0] == losses[1]
     assert forward_cycles(server, 17) == (15 + 10 + 2 * (ROWS + 1)) * TICK
 
@@ -345,9 +358,9 @@ def test_a_target_vector_is_needed_where_the_loss_compares_with_one(mse_library:
     reply = server.ask(Command.TRAIN, 2, bench.u32(0))
     assert (reply.status, reply.detail) == (Status.INCOMPLETE, 0)
     assert server.state() == before
-    server.replies(write(3, (0.5, 0.25, 0.0), buffer=1))
+    server.replies(write(2, (0.5, 0.25, 0.0), buffer=1))
     label_is_ignored = (-5).to_bytes(4, "little", signed=True)
-    assert server.ask(Command.TRAIN, 4, label_is_ignored).status is Status.OK
+    assert server.ask(Command.TRAIN, 3, label_is_ignored).status is Status.OK
     assert server.state() != before
 
 
@@ -420,7 +433,7 @@ def test_reset_goes_back_to_the_compiled_weights(server: Server) -> None:
 # What is no request
 
 
-@pytest.mark.parametrize("command", [0, 16, 127, 128, 129, 255])
+@pytest.mark.parametrize("command", [0, 17, 127, 128, 129, 255])
 def test_an_unknown_command_is_answered(server: Server, command: int) -> None:
     greet(server)
     frames, _ = split(server.exchange(frame(command, 1)))

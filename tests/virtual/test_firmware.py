@@ -85,7 +85,7 @@ def test_training_over_a_line_that_loses_bytes_is_the_same_training(
         with boot(project) as board, monkeypatch.context() as patch:
             line = LossyLine(board, Dropper(*to_board), Dropper(*to_host))
             clock = SimpleNamespace(monotonic=lambda line=line: line.now)
-            patch.setattr("tinyodl.device.client.time", clock)
+            patch.setattr("tinyodl.device.link.time", clock)
             client = Client(line, manifest.load(project))
             losses = train(client)
             statistics = client.statistics()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from tinyodl.device.damage import LEAST_PIECE
@@ -72,7 +71,7 @@ class Exchanges:
         `ahead` is the next sample: on a good line its pieces travel while the board works on this
         one, as far as its receive ring takes them, and the rest as soon as it has answered.
         """
-        link, sample, since = self.link, self._sample, time.monotonic()
+        link, sample, since = self.link, self._sample, self.link.begin()
         following = None
         if ahead is not None and sample is not None and not self._in_order:
             following = self._outgoing(ahead, link.next_number + 1)
@@ -86,7 +85,7 @@ class Exchanges:
             if following is not None:
                 following.forget()  # they were for a number that is not due yet
             if sample.told(parse_progress(reply.body)):
-                since = time.monotonic()
+                since = link.begin()
             sample.number = link.next_number
             link.write(sample.send())
         self._sample = None
@@ -135,7 +134,7 @@ class Exchanges:
     ) -> None:
         """Moves bytes from `start` to `size`: shorter pieces where those before were damaged."""
         at, longest = start, most
-        self._since = time.monotonic()
+        self._since = self.link.begin()
         while at < size:
             count = min(self.link.damage.piece(overhead, most), longest, size - at)
             try:
@@ -144,7 +143,7 @@ class Exchanges:
                 longest = max(LEAST_PIECE, count // 2)
             else:
                 longest = most
-                self._since = time.monotonic()
+                self._since = self.link.begin()
 
     def _transfer(self, command: Command, body: bytes) -> bytes:
         """A request that does no harm when it is carried out again with a shorter piece."""

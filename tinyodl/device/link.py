@@ -35,7 +35,7 @@ class Heard:
     damaged_there: int = 0  # as the board says
     intact: int = 0
     damaged: int = 0
-    count: int = 0  # bytes
+    strange: int = 0  # bytes that are no frame
     first: bytes = b""  # of them
 
 
@@ -52,7 +52,7 @@ class Link:
         self.damage = Damage()
         self.sent = self.received = 0
         self._sequence = sequence
-        self._unsure = False  # whether the last number was used up
+        self._certain = sequence  # the last number that the board is known to have used up
         self._pending = b""
         self._trips = RoundTrips()
         self._heard = Heard()
@@ -69,13 +69,22 @@ class Link:
         self.transport.write(data)
         self.sent += len(data)
 
+    def begin(self) -> float:
+        """From now on the patience counts, for `since` of `ask`."""
+        self._heard = Heard()
+        return self._now()
+
+    def _now(self) -> float:
+        """Seconds, without those in which a transport waited for its line to come back."""
+        away: float = getattr(self.transport, "away", 0.0)
+        return time.monotonic() - away
+
     def hello(self) -> Reply:
         """Says HELLO until it is answered. Raises BoardError when that does not happen."""
         number = self._sequence = self.next_number
-        self._unsure = False
-        self._heard = Heard()
+        self._certain = number
+        start = self.begin()
         frame = encode(protocol.request(Command.HELLO, number, protocol.hello_body()))
-        start = time.monotonic()
         at_once = AT_ONCE
         while True:
             self._send(b"\0" + frame)
@@ -84,9 +93,9 @@ class Link:
             )
             if reply is not None:
                 return reply
-            seconds = self.patience if self._heard.count else min(HELLO_SECONDS, self.patience)
+            seconds = self.patience if self._heard.strange else min(HELLO_SECONDS, self.patience)
             if time.monotonic() - start > seconds:
-                raise BoardError(self._why(seconds))
+                raise BoardError(self._why(seconds, greeted=False))
 
     def ask(
         self,
@@ -102,39 +111,36 @@ class Link:
 
         `seconds` is what it may take. `after` are frames without an answer that are sent right
         behind it. Raises LineLostError when no answer has come for that and the patience, counted
-        from `since` (a time.monotonic(), by default now), and GaveUpError after `tries` repeats.
+        from `since` (by default now), and GaveUpError after `tries` repeats.
         """
         number = self.next_number
         self._sequence = number  # whatever happens from here on
-        unsure, self._unsure = self._unsure, True
-        start = time.monotonic() if since is None else since
-        if since is None:
-            self._heard = Heard()
+        start = self.begin() if since is None else since
+        end = start + self.patience + seconds
         wait = seconds if self._loses_nothing else self._trips.late(command, seconds)
         at_once, sent, ends = AT_ONCE, 0, b""
         while True:
             frame = encode(protocol.request(command, number, body))
-            began = time.monotonic()
+            began = self._now()
             self._send(ends + frame + after)
-            reply, left = self._wait(command, number, wait, at_once, len(frame) + SLACK)
-            now = time.monotonic()
-            if reply is not None and unsure and reply.status is Status.SEQUENCE:
-                before = (number - 1) & 0xFFFF
-                if reply.detail == before:  # the request before this one never arrived
-                    self._sequence = number = before
-                    unsure, after, ends = False, b"", b""
-                    continue
+            most = min(wait, max(0.0, end - began))
+            reply, left = self._wait(command, number, most, at_once, len(frame) + SLACK)
+            now = self._now()
+            if reply is not None and reply.status is Status.SEQUENCE and self._skipped(reply):
+                self._sequence = number = reply.detail  # requests before this one never arrived
+                after, ends = b"", b""
+                continue
             if reply is not None:
                 self.damage.note(len(frame), damaged=False)
                 if sent == 0:
                     self._trips.note(command, now - began)
                 if reply.status is Status.INCOMPLETE and command in STEPS:
                     self._sequence = (number - 1) & 0xFFFF  # its number is not used up
-                self._unsure = False
+                self._certain = self._sequence
                 return reply
             sent += 1
-            if now - start >= self.patience + seconds:
-                raise LineLostError(self._why(now - start))
+            if now >= end:
+                raise LineLostError(self._why(now - start, greeted=True))
             if tries is not None and sent >= tries:
                 raise GaveUpError
             if left == at_once:  # late, not damaged
@@ -144,6 +150,11 @@ class Link:
                 left = max(left, 1)
             at_once = left
             after, ends = b"", b"\0"  # the zero ends what is left of a frame without its own
+
+    def _skipped(self, reply: Reply) -> bool:
+        """Whether the number that the board expects is one of those that were given up."""
+        expected = (reply.detail - self._certain) & 0xFFFF
+        return 1 <= expected < (reply.sequence - self._certain) & 0xFFFF
 
     def _send(self, data: bytes) -> None:
         self._heard.sent += 1
@@ -176,17 +187,19 @@ class Link:
     ) -> tuple[Reply | None, bool]:
         """The reply among what has arrived, and whether a frame was damaged."""
         heard, found, was_damaged = self._heard, None, False
-        heard.count += len(arrived)
-        heard.first = (heard.first + arrived)[:FIRST_BYTES]
         frames, pending = split(self._pending + arrived)
         self._pending = pending[:LONGEST_FRAME]  # longer is none
+        strange = 0 if frames else len(arrived)  # else what is left of them
         for frame in frames:
             message = decode(frame)
-            reply = None if message is None else protocol.parse_reply(message)
-            self.damage.note(len(frame), damaged=reply is None)
-            if reply is None:
+            self.damage.note(len(frame), damaged=message is None)
+            if message is None:
                 heard.damaged += 1
                 was_damaged = True
+                strange += len(frame)
+                continue
+            reply = protocol.parse_reply(message)
+            if reply is None:  # an echo of what was sent
                 continue
             heard.intact += 1
             if reply.status is Status.BAD_FRAME:
@@ -194,26 +207,30 @@ class Link:
                 was_damaged |= reply.detail <= longest
             elif (reply.command, reply.sequence) == (command, number):
                 found = reply
+        if strange:
+            heard.strange += strange
+            heard.first = (heard.first + arrived)[:FIRST_BYTES]
         return found, was_damaged
 
-    def _why(self, seconds: float) -> str:
+    def _why(self, seconds: float, *, greeted: bool) -> str:
         """What is wrong with a line that has brought no answer for so long."""
         heard, name = self._heard, self.transport.name
-        if not heard.count:
+        if not heard.intact and not heard.strange:
             return (
                 f"the board does not answer on {name}; is it powered, is this its port, and was "
                 "it flashed with `tinyodl flash DIR`?"
             )
-        if not heard.intact:
+        strange = f"the first bytes that are no frame of tinyodl were {described(heard.first)}"
+        if not heard.intact and not greeted:
             return (
-                f"no answer on {name} for {seconds:.0f} s, but {heard.count:,} bytes that are "
-                f"no frame of tinyodl: {described(heard.first)}"
+                f"no answer on {name} for {seconds:.0f} s, but {heard.strange:,} bytes; {strange}"
             )
         return (
             f"no answer on {name} for {seconds:.0f} s: of {heard.sent} requests "
             f"{heard.damaged_there} arrived damaged, and so did {heard.damaged} of "
             f"{heard.intact + heard.damaged} frames from the board; is the cable loose or too "
             "long, or does another program use the line?"
+            + (f" {strange[0].upper()}{strange[1:]}" if heard.strange and not heard.intact else "")
         )
 
 
