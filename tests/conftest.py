@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
+import tempfile
 
 import pytest
 
@@ -16,6 +18,10 @@ from tests.projects import (  # noqa: F401 (fixtures)
     watch_nrf,
     watch_nrf_built,
 )
+
+# What is built in tests is recorded for them alone, and not with what the user has built.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinyodl-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

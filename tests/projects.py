@@ -47,6 +47,32 @@ def flat_model(path: Path, inputs: int = 4, outputs: int = 2, seed: int = 0) -> 
     return path
 
 
+def two_layers(path: Path, inputs: int = 8, hidden: int = 12, outputs: int = 3) -> Path:
+    """An ONNX file with two Gemms and a Relu between them, of random weights."""
+    random = np.random.default_rng(1)
+    weights = {
+        "w0": random.normal(size=(hidden, inputs)) / 3,
+        "b0": np.zeros(hidden),
+        "w1": random.normal(size=(outputs, hidden)) / 3,
+        "b1": np.zeros(outputs),
+    }
+    nodes = [
+        helper.make_node("Gemm", ["x", "w0", "b0"], ["h"], "hidden", transB=1),
+        helper.make_node("Relu", ["h"], ["a"], "relu"),
+        helper.make_node("Gemm", ["a", "w1", "b1"], ["y"], "dense", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two_layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, outputs])],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
 def image_model(path: Path) -> Path:
     """An ONNX file that sorts images (1, 3, 24, 24): two convolutions, averages, one Gemm.
 

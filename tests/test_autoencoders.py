@@ -11,7 +11,7 @@ from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved, weights
 from tests.test_learners import flashed, outputs
 from tinyodl import runlog
-from tinyodl.errors import DataError
+from tinyodl.errors import DataError, UserError
 from tinyodl.kept import bin_edges
 from tinyodl.manifest import load
 from tinyodl.report import report_html
@@ -47,7 +47,8 @@ class TestAutoencoder:
     def test_the_sample_is_the_target_and_the_errors_give_the_threshold(self, tmp_path, threshold):
         path = autoencoder(tmp_path)
         folder = flashed(path, tmp_path / "ae", learner="online", loss="reconstruction",
-                         learning_rate=0.02, threshold=threshold)  # fmt: skip
+                         learning_rate=0.02, threshold=threshold,
+                         learn_flagged=True)  # fmt: skip
         x = normal(80)
         x[::8] *= 4
         labels = np.where(np.arange(80) % 8 == 0, 1, np.where(np.arange(80) % 3 == 0, 0, -1))
@@ -87,6 +88,63 @@ class TestAutoencoder:
             assert [step.predicted for step in steps] == (errors > 0.7).astype(int).tolist()
         assert "Reconstruction error" in report_html([runlog.read(tmp_path / "run")])
 
+    def test_what_is_above_the_threshold_is_learned_only_where_it_is_labelled(self, tmp_path):
+        """To leave such a sample out, or to label it 1, comes to the same."""
+        path = autoencoder(tmp_path)
+        options = {"loss": "reconstruction", "learning_rate": 0.02, "drift": True}
+        x = normal(90)
+        x[40::3] *= 4
+        with Session(flashed(path, tmp_path / "ae", **options), port="host") as session:
+            session.train(x, None, run=tmp_path / "run")
+            steps = runlog.read(tmp_path / "run").steps
+            flagged = np.array([step.predicted == 1 for step in steps])
+            counted = session.client.statistics().steps
+            found = [session.client.read_parameter(i) for i in range(6)]
+            metrics = session.metrics()
+            loss = steps[-1].loss
+            session.client.train(x[40], 0)  # labelled normal: it is one
+            assert session.metrics().errors == metrics.errors + 1
+        assert flagged[40::3].sum() > 10
+        assert counted == metrics.errors == 90 - flagged.sum()
+        assert metrics.anomalies == ((0, 0), (0, 0), (90 - flagged.sum(), flagged.sum()))
+        for name, samples, labels in (
+            ("without", x[~flagged], None),
+            ("labelled", x, np.where(flagged, 1, -1)),
+        ):
+            folder = flashed(path, tmp_path / name, **options)
+            with Session(folder, port="host") as session:
+                session.train(samples, labels, run=tmp_path / f"run-{name}")
+                for index, values in enumerate(found):
+                    again = session.client.read_parameter(index)
+                    np.testing.assert_array_equal(again, values)
+            assert flagged[-1] or runlog.read(tmp_path / f"run-{name}").steps[-1].loss == loss
+
+    @pytest.mark.parametrize(
+        ("options", "learns"),
+        [
+            ({"forgetting": 0.95}, False),
+            ({"threshold": "percentile:95"}, False),
+            ({"threshold": "percentile:95", "forgetting": 0.95}, False),
+            ({"forgetting": 0.95, "learn_flagged": True}, True),
+        ],
+    )
+    def test_a_fault_that_stays_is_learned_only_with_the_option(self, tmp_path, options, learns):
+        folder = flashed(autoencoder(tmp_path), tmp_path / "ae", loss="reconstruction",
+                         update="none", **options)  # fmt: skip
+        normals, faults = normal(300), 4 * normal(300)
+        with Session(folder, port="host") as session:
+            session.train(np.concatenate((normals, faults)), None, run=tmp_path / "run")
+        found = np.array([step.predicted for step in runlog.read(tmp_path / "run").steps])
+        assert np.mean(found[100:300]) < 0.15  # the threshold stays where it should be
+        missed = 1 - np.mean(found[-100:])
+        assert missed > 0.8 if learns else missed < 0.2
+
+    def test_a_threshold_that_would_fall_without_end_is_refused(self, tmp_path):
+        options = {"loss": "reconstruction", "threshold": "gaussian:1.5"}
+        with pytest.raises(UserError, match="give at least 2, percentile:P, or --learn-flagged"):
+            tinyodl.plan(autoencoder(tmp_path), "host", **options)
+        tinyodl.plan(autoencoder(tmp_path), "host", **options, learn_flagged=True)
+
     @pytest.mark.parametrize("loss", RECONSTRUCTIONS)
     def test_started_from_normal_samples_it_knows_their_errors(self, tmp_path, loss):
         binary = loss == "reconstruction-cross-entropy"
@@ -94,7 +152,7 @@ class TestAutoencoder:
         if binary:
             x = 0.05 + 0.1 * np.abs(x) / np.abs(x).max()
         np.savez(tmp_path / "normal.npz", x=x)
-        options = {"loss": loss, "threshold": "percentile:95"}
+        options = {"loss": loss, "threshold": "percentile:95", "learn_flagged": True}
         started = flashed(path, tmp_path / "a", start=tmp_path / "normal.npz", **options)
         streamed = flashed(path, tmp_path / "b", update="none", **options)
         with Session(started, port="host") as a, Session(streamed, port="host") as b:
@@ -111,7 +169,8 @@ class TestAutoencoder:
         assert binary or (found.accuracy > 0.9 and found.confusion[1][1] > 50)
 
     def test_forgetting_follows_errors_that_change(self, tmp_path):
-        options = {"loss": "reconstruction", "update": "none", "forgetting": 0.9}
+        options = {"loss": "reconstruction", "update": "none", "forgetting": 0.9,
+                   "learn_flagged": True}  # fmt: skip
         folder = flashed(autoencoder(tmp_path), tmp_path / "ae", **options)
         with Session(folder, port="host") as session:
             session.train(normal(50), None, run=tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,31 @@ def test_csv_may_begin_with_names_and_a_byte_order_mark(tmp_path: Path) -> None:
     assert len(data.load(path, manifest())) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("0.5,,1", "line 1: column 2 is empty"),
+        (",0.5,1", "line 1: column 1 is empty"),
+        ("0.5,n/a,1", "line 1: column 2 is 'n/a'"),
+        ("0.5,1.0,cat", "line 1: column 3 is 'cat'"),
+        (",,", "line 1: column 1 is empty"),
+        ("0.5,1.2.3,1", "line 1: column 2 is '1.2.3'"),
+    ],
+)
+def test_a_first_row_with_a_bad_cell_is_no_header(tmp_path: Path, first: str, message: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"{first}\n0.25,0.5,2\n")
+    with pytest.raises(DataError, match=re.escape(message)):
+        data.load(path, manifest(input_shape=(1, 2)))
+
+
+@pytest.mark.parametrize("header", ["a,b,label", "x 1,,y", "0,1,label", '"a,1",b,c'])
+def test_a_first_row_of_words_is_one(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"{header}\n0.25,0.5,2\n")
+    assert len(data.load(path, manifest(input_shape=(1, 2)))) == 1
+
+
 def test_csv_targets_for_mse_are_the_last_columns(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_text("1,2,0.1,0.2,0.3\n")
@@ -166,7 +192,7 @@ def test_csv_targets_for_mse_are_the_last_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,0\n1,x,0\n", "line 2: could not convert string to float: 'x'"),
+        ("1,2,0\n1,x,0\n", "line 2: column 2 is 'x', needed is a number"),
         ("1,2,0\n1,2\n", "line 2 has 2 columns, needed are 3"),
         ("1,2,0.5\n", r"y\[0\] is 0.5"),
         ("1,2,nan\n", r"y\[0\] is nan"),

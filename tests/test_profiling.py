@@ -15,6 +15,7 @@ import tinyodl
 from tests.projects import WATCH, built, flat_model, image_model, require_arm_compiler
 from tests.virtual.test_places import function_sizes
 from tinyodl import manifest as manifest_file
+from tinyodl.built_here import remember_sources
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DataError, UserError
@@ -197,5 +198,6 @@ def test_a_board_without_a_virtual_one_names_those_with(watch_host: Path):
 def test_a_project_of_an_older_tinyodl_asks_to_be_compiled_again(watch_nrf: Path):
     net = watch_nrf / "lib" / "net" / "net.c"
     net.write_text(net.read_text().replace("net_node_", "node_"))
+    remember_sources(watch_nrf)
     with pytest.raises(UserError, match="compile the model again"):
         tinyodl.profile(watch_nrf)

@@ -25,6 +25,7 @@ from tests.projects import built
 from tinyodl import quantize
 from tinyodl.errors import DataError, ModelError, UserError
 from tinyodl.frontend import Changes, Prepared, export_model, parse_head, prepare
+from tinyodl.frontend.runtime import session
 from tinyodl.graph import Quantization
 from tinyodl.manifest import load
 from tinyodl.update_plan import UpdatePlan
@@ -352,11 +353,11 @@ def test_an_int8_input_may_lie_before_a_float32_one(tmp_path):
     prepared = int8(saved(made, tmp_path), tmp_path / "two.npz")
     assert [prepared.graph.tensor(name).dtype for name in ("x", "z")] == ["int8", "float32"]
     net = HostNet(prepared.graph, UpdatePlan(loss="mse"), tmp_path / "net")
-    session = onnxruntime.InferenceSession(prepared.data, providers=["CPUExecutionProvider"])
+    running = session(onnx.load_from_string(prepared.data))
     step = constant(onnx.load_from_string(prepared.data), "y_scale")
     for index in range(9):
         given = (x[index : index + 1], z[index : index + 1])
-        expected = session.run(None, dict(zip("xz", given, strict=True)))[0]
+        expected = running.run(None, dict(zip("xz", given, strict=True)))[0]
         assert np.abs(net.forward(given) - expected).max() <= step * 1.001
 
 

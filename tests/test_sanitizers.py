@@ -70,6 +70,13 @@ int main(void)
         send_sample(step);
         net_train((int32_t)step % NET_CLASSES);
     }
+    const int32_t refused[] = {INT32_MIN, -2, NET_CLASSES, INT32_MAX};
+    for (uint32_t i = 0; i < 4; i++) {
+        send_sample(i);
+        net_evaluate(refused[i]);
+        send_sample(i);
+        net_train(refused[i]);
+    }
     net_flush();
     return net_predicted() < NET_CLASSES ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -16,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from tinyodl.keywords import strict
 from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
@@ -52,15 +53,23 @@ def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
     return plan_model(Path(model), board, **options)
 
 
+@strict
 def flash(
-    project: str | Path, port: str | None = None, *, progress: OnLine | None = None
+    project: str | Path,
+    port: str | None = None,
+    patience: float | None = None,
+    *,
+    progress: OnLine | None = None,
 ) -> Flashed:
     """Build a project and put it on its board; see `tinyodl.flashing.flash_project`."""
+    from tinyodl.device.link import PATIENCE
     from tinyodl.flashing import flash_project
 
-    return flash_project(Path(project), port, progress=progress)
+    seconds = PATIENCE if patience is None else patience
+    return flash_project(Path(project), port, seconds, progress=progress)
 
 
+@strict
 def profile(project: str | Path, data: str | Path | None = None) -> Profile:
     """Count a step on the virtual board, node by node; see `tinyodl.profiling.profile_project`."""
     from tinyodl.profiling import profile_project

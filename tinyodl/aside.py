@@ -42,15 +42,16 @@ def put_back(session: Session, log: RunLog) -> str:
     again.
     """
     client, record = session.client, log.record
+    generation = client.hello().generation
     path = log.folder / WEIGHTS
     if path.exists():
         with np.load(path) as arrays:
             for each in session.manifest.parameters:
                 client.write_parameter(each.index, arrays[str(each.index)], finite=False)
         client.say_steps(record.steps_before)
-        saved = client.hello().generation != record.generation_before and session.save()
+        saved = generation != record.generation_before and session.save()
         return f"the weights of before it{', also in its store' if saved else ''}"
-    if record.began_at is State.COMPILED or not client.hello().generation:
+    if record.began_at is State.COMPILED or not generation:
         client.reset(forget=False)
         return "the weights of the ONNX file, as before it"
     client.restore()

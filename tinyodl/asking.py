@@ -164,6 +164,11 @@ class Asking:
         with self._counted("labels"):
             return Exchange(asked, answer, self.client.learn(answer))
 
+    def evaluate(self, x: Array, target: int | Array) -> StepReply:
+        """One sample that is neither asked about nor learned: an outlier."""
+        with self._counted("samples"):
+            return self.client.evaluate(x, target)
+
     @contextmanager
     def _counted(self, part: str) -> Iterator[None]:
         """Add what goes over the line meanwhile to this part."""

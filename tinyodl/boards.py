@@ -1,30 +1,21 @@
-"""Board descriptions: one TOML file per board in `boards/`, checked on load."""
+"""Board descriptions: one TOML file per board in `boards/`, checked on load (board_checks)."""
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from tinyodl.board_checks import flash_mistakes, mistakes
+from tinyodl.chips import FAMILIES, Region
 from tinyodl.errors import UserError
 from tinyodl.resources import BOARDS
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Region(_Record):
-    """A stretch of memory, in bytes."""
-
-    origin: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.origin + self.size
 
 
 class Store(_Record):
@@ -36,6 +27,16 @@ class Store(_Record):
     slots: tuple[int, int]  # addresses
     slot_bytes: int
     erase_bytes: int
+
+
+class BootLoader(_Record):
+    """A boot loader that the board may have, and the flash that must be left to it.
+
+    Several may exclude each other: which one a board has, nobody can tell before it runs.
+    """
+
+    name: str
+    regions: tuple[Region, ...] = Field(min_length=1)
 
 
 class PlatformIo(_Record):
@@ -54,7 +55,7 @@ class PlatformIo(_Record):
 class Serial(_Record):
     """The serial link: baud rate, USB (vendor, product) ids of the board's bridge, and the pins."""
 
-    baud: int
+    baud: PositiveInt
     usb_ids: tuple[tuple[int, int], ...] = ()
     pins: str = ""
 
@@ -82,12 +83,13 @@ class Board(_Record):
     name: str
     title: str
     chip: str
-    port: Literal["nrf52840", "stm32f4", "host"]
+    port: str
     cpu: str
-    clock_hz: int
+    clock_hz: PositiveInt
     flash: Region  # what the linker may use: without bootloader and store
     ram: Region
     store: Store | None = None
+    boot_loaders: tuple[BootLoader, ...] = ()
     platformio: PlatformIo
     serial: Serial | None = None
     energy: Energy | None = None
@@ -107,7 +109,8 @@ class Board(_Record):
     def keeping(self, features: int, best: int) -> Board:
         """The board with so many bytes at the end of `flash` for what the network keeps there.
 
-        Each a number that `whole` gave, and together less than `flash` has.
+        Each a number that `whole` gave. Raises UserError where `flash` has no room for them and
+        the program.
         """
         end = self.flash.end
         kept = (
@@ -115,7 +118,13 @@ class Board(_Record):
             Region(origin=end - best, size=best),
         )
         flash = Region(origin=self.flash.origin, size=self.flash.size - features - best)
-        return self.model_copy(update={"flash": flash, "kept": kept})
+        board = self.model_copy(update={"flash": flash, "kept": kept})
+        for mistake in flash_mistakes(board) if features or best else ():
+            raise UserError(
+                f"board {self.name}: with {features + best} bytes of flash for what the network "
+                f"keeps there, {mistake}"
+            )
+        return board
 
     def whole(self, size: int) -> int:
         """The least number of bytes from `size` on that is erased by itself."""
@@ -133,25 +142,46 @@ def board_names() -> list[str]:
     return sorted(path.stem for path in BOARDS.glob("*.toml"))
 
 
+def readable_boards() -> list[Board]:
+    """The boards whose files are in order, in alphabetical order of their names."""
+    found = []
+    for name in board_names():
+        with contextlib.suppress(UserError):
+            found.append(load_board(name))
+    return found
+
+
 def load_board(name: str) -> Board:
-    """The board of that name. Raises UserError that lists the boards there are."""
-    path = BOARDS / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(board_names())
-        raise UserError(f"board {name!r} is unknown; tinyodl knows {known}")
-    return read_board(path)
+    """The board of that name, never of a path. Raises UserError that lists those there are."""
+    names = board_names()
+    if name not in names:
+        raise UserError(f"board {name!r} is unknown; tinyodl knows {', '.join(names)}")
+    return read_board(BOARDS / f"{name}.toml")
 
 
 def read_board(path: Path) -> Board:
     """A board from a TOML file, whose stem is its name.
 
-    Raises UserError naming the file and the field at fault.
+    Raises UserError naming the file and the field at fault, or what does not fit the chip.
     """
     try:
-        return Board.model_validate({"name": path.stem} | tomllib.loads(path.read_text("utf-8")))
+        text = tomllib.loads(path.read_text("utf-8"))
+        if own := sorted({"name", "kept"} & text.keys()):
+            raise UserError(f"{path}: {own[0]} is not for the file to say; leave it out")
+        board = Board.model_validate({"name": path.stem} | text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {where}: {first['msg']}") from error
+    family = FAMILIES.get(board.port)
+    if family:
+        board = board.model_copy(update={"settings": {**family.defaults, **board.settings}})
+    for mistake in mistakes(board):
+        raise UserError(f"{path}: {mistake}")
+    return board

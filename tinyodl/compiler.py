@@ -6,25 +6,28 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
+from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
 from tinyodl.feature_cache import BOOKS, cache_of
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
+from tinyodl.keywords import check_keywords
+from tinyodl.layers import layer_records, shared_records
 from tinyodl.learners import Options, as_learner
+from tinyodl.logits import ends_in_sigmoid
+from tinyodl.losses import with_fitting_loss
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
     CacheRecord,
-    ChannelsRecord,
-    LayerRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -41,12 +44,15 @@ from tinyodl.memory.arena import ArenaPlan, plan_arena
 from tinyodl.memory.by_channels import by_channels
 from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.rows import by_rows
-from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gate_bytes, gated
+from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
+from tinyodl.text import stored
 from tinyodl.training import FRACTION, differentiate, state_name
-from tinyodl.update_plan import RECONSTRUCTIONS, LayerUpdate, UpdatePlan, load_plan
+from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
@@ -73,13 +79,15 @@ def compile_model(
 ) -> Manifest:
     """Compile an ONNX file into a PlatformIO project in `out`, and return its manifest.
 
-    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError, or
-    DoesNotFitError; then nothing is written.
+    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError,
+    DoesNotFitError, or InUseError while another has `out`; then nothing is written.
     """
-    made = compilation(model, load_board(board), options)
-    check_fit(made, ram, flash)
-    files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
-    write_project(files, out)
+    with locked_folder(out):
+        made = compilation(model, load_board(board), options)
+        check_fit(made, ram, flash)
+        files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
+        write_project(files, out)
+        remember_sources(out)
     return made.manifest
 
 
@@ -154,7 +162,7 @@ def _start(options: Options) -> Start | None:
     return Start(
         Path(samples),
         weight=options.get("start_weight", Start.weight),
-        ridge=options.get("ridge", Start.ridge),
+        ridge=options.get("ridge"),
         by=_FITTED_BY.get(loss) if options.get("learner") == "online" else None,
         any_label="labels" in options,
         reconstruction=loss if loss in RECONSTRUCTIONS else None,
@@ -163,18 +171,22 @@ def _start(options: Options) -> Start | None:
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
+    check_keywords("a compilation", options, Options.__annotations__)
     options = as_learner(options)
     prepared = prepare(model, _changes(options))
-    plan = _plan(prepared, options)
+    plan = with_fitting_loss(_plan(prepared, options), prepared.graph)
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation, prepared.errors)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
     training = watched(training, plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
+    shown = [options[name] for name in ("calibrate", "start") if name in options]
+    training = gated(training, plan, shown)
     arena = plan_arena(training)
-    network = render_network(training, arena, plan, source=model.name, version=__version__)
-    manifest = _manifest(model.name, prepared, graph, training, plan, arena, network, board)
+    source = stored(model.name)
+    network = render_network(training, arena, plan, source=source, version=__version__)
+    manifest = _manifest(source, prepared, graph, training, plan, arena, network, board)
     return Compilation(prepared.data, training, arena, network, manifest, board)
 
 
@@ -291,17 +303,19 @@ def _manifest(
             input_by_rows=arriving(training) is not None,
             output_name=name_out,
             output_shape=graph.shape(name_out),
+            output_is_probability=ends_in_sigmoid(graph),
             macs=macs[Phase.FORWARD],
             calibration=prepared.calibration,
         ),
         plan=plan,
-        layers=_layers(graph, plan),
+        layers=layer_records(graph, training, plan),
+        shared=shared_records(graph, training),
         parameters=_parameters(training),
-        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan)),
+        settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, arena),
         cache=CacheRecord(**vars(cache)) if cache else None,
-        ram=_ram(training, arena, board, len(settings_of(plan))),
+        ram=_ram(training, arena, board, plan),
         flash=_flash(training, network, board),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],
@@ -335,34 +349,6 @@ def _node(node: Node, graph: Graph) -> NodeRecord:
         outputs=node.outputs,
         body=tuple(_node(inner, full) for inner in body),
     )
-
-
-def _layers(graph: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:
-    found = []
-    for node in layers_of(graph):
-        held = (*weights_of(node, graph), *biases_of(node, graph))
-        found.append(
-            LayerRecord(
-                name=node.name,
-                op=node.op,
-                output_shape=graph.shape(node.outputs[0]),
-                parameters=sum(graph.tensor(name).size for name in held),
-                macs=OPERATORS[node.op].macs(node, graph),
-                **_updates(plan.layers.get(node.name, "none"), node, graph),
-            )
-        )
-    return tuple(found)
-
-
-def _updates(update: LayerUpdate, node: Node, graph: Graph) -> dict[str, Any]:
-    """What a layer updates, as the manifest says it."""
-    if isinstance(update, str):
-        return {"updates": update}
-    of = node.inputs[0] if update.side == "inputs" else node.outputs[0]
-    channels = update.chosen
-    assert isinstance(channels, tuple)
-    chosen = ChannelsRecord(side=update.side, chosen=channels, of=graph.shape(of)[1])
-    return {"updates": "weights", "channels": chosen}
 
 
 def _parameters(training: Graph) -> tuple[ParameterRecord, ...]:
@@ -403,7 +389,7 @@ def _arena(training: Graph, arena: ArenaPlan) -> ArenaRecord:
     )
 
 
-def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> MemoryRecord:
+def _ram(training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan) -> MemoryRecord:
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
 
@@ -414,6 +400,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         if name in training.tensors
     )
     watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
+    settings = len(settings_of(plan, training))
     cache = cache_of(training)
     cached = cache.ram if cache else 0
     parts = {
@@ -421,7 +408,7 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, settings: int) -> Memo
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
         "optimizer": held(Storage.STATE) - masters - watching - cached,
-        "watching": watching + (4 * settings + 4 if settings else 0),
+        "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
         "cache": cached,
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),

@@ -55,7 +55,12 @@ def _of_errors(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) 
         Tensor(THRESHOLD, (1,), Storage.STATE, data=begun.threshold),
         Tensor(ANOMALIES, (3, 2), Storage.STATE, "int32"),
     ]
-    attrs = {"kind": kind, "value": value, "forgetting": plan.forgetting}
+    attrs = {
+        "kind": kind,
+        "value": value,
+        "forgetting": plan.forgetting,
+        "flagged": plan.learn_flagged,
+    }
     operands = (loss, MOMENTS, HISTOGRAM, THRESHOLD)
     nodes = [
         Node("CountAnomaly", "anomalies", (ANOMALIES,), ()),

@@ -7,8 +7,8 @@ Where the model has several inputs, `x` is (N, sum of their sizes), each sample 
 the other; or there is one array for each input, under its name.
 
 `DATA.csv` holds one sample a row, separated by commas: the input's values, then the class number
-in the last column (for loss mse: the target's values in the last columns). A first row that is not
-numbers is a header.
+in the last column (for loss mse: the target's values in the last columns). A first row is a header
+where it holds words alone, or numbered columns 0, 1, 2, ... and a word for the last.
 
 Projects that take samples without a label know them by the class number -1; where `y` is missing,
 all are. For losses of reconstruction the class is 0 for what is normal and 1 for an anomaly, and
@@ -337,9 +337,10 @@ def _csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
                 try:
                     row = [float(cell) for cell in cells]
                 except ValueError as error:
-                    if reader.line_num == 1:
-                        continue  # the header
-                    raise DataError(f"{path}: line {reader.line_num}: {error}") from error
+                    if reader.line_num == 1 and _is_header(cells):
+                        continue
+                    where = f"{path}: line {reader.line_num}"
+                    raise DataError(f"{where}: {_bad_cell(cells)}") from error
                 needed = columns if not rows else {len(rows[0])}
                 if row and len(row) not in needed:
                     raise DataError(
@@ -356,6 +357,28 @@ def _csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).reshape(
         len(rows), len(rows[0]) if rows else min(columns)
     )
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether a row names columns: with words alone, or 0, 1, 2, ... and a word for the label."""
+    *inputs, label = (cell.strip() for cell in cells)
+    if inputs == [str(place) for place in range(len(inputs))]:
+        return label.isidentifier()
+    return any(cells) and all(_number(cell) is None for cell in cells)
+
+
+def _bad_cell(cells: list[str]) -> str:
+    """The first cell that is no number, and where it is."""
+    place, cell = next((i, c) for i, c in enumerate(cells, start=1) if _number(c) is None)
+    what = "is empty" if not cell.strip() else f"is {cell!r}"
+    return f"column {place} {what}, needed is a number; fill it in, or delete the row"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -15,9 +15,9 @@ from tinyodl.errors import UserError
 from tinyodl.flashing import Flashed, flash_project
 from tinyodl.learners import Options
 from tinyodl.manifest import Manifest
+from tinyodl.progress import OnProgress
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import RECORD_NAME, Run, read
-from tinyodl.running import OnProgress
 from tinyodl.stream import Session
 
 MODEL = EXAMPLES / "watch" / "watch_cnn_c7.onnx"

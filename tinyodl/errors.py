@@ -43,3 +43,7 @@ class LineLostError(BoardError):
     have carried out that last request. What it has learned is still there unless it lost its power:
     open the line again, say HELLO, and compare `steps`.
     """
+
+
+class InUseError(TinyodlError):
+    """Another process, or another session of this one, has the project or board. Exit code 1."""

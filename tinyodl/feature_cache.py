@@ -61,7 +61,8 @@ def with_cache(graph: Graph, plan: UpdatePlan, loss: Node) -> Graph:
     forward = graph.nodes[: graph.nodes.index(loss)]
     x, behind = _boundary(graph, forward)
     tensor = graph.tensor(x)
-    classes, slots = graph.tensor(graph.outputs[0]).size, plan.cache
+    classes, slots = plan.classes(graph.tensor(graph.outputs[0]).size), plan.cache
+    assert classes is not None  # a cache keeps samples with labels
     in_flash = plan.cache_memory == "flash"
     if in_flash and plan.cache_policy == "balanced" and slots < classes:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.connect import find_port
 from tinyodl.device.link import PATIENCE
+from tinyodl.device.transport import lock_device
 from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
-from tinyodl.manifest import Manifest
+from tinyodl.file_lock import FileLock
+from tinyodl.flash_regions import require_regions
+from tinyodl.manifest import Manifest, board_of
+from tinyodl.project_files import lock_project
 from tinyodl.stream import Session
 
 OnLine = Callable[[str], None]
@@ -45,33 +50,66 @@ def flash_project(
 
     `port` and `patience` are as for `Session`. `progress` gets each line that the build tool
     prints. Raises UserError for a project or port that cannot be used, ToolError when building or
-    uploading fails, and BoardError when the board does not answer with this firmware.
+    uploading fails, InUseError while another has the project or the board, and BoardError when the
+    board does not answer with this firmware.
+
+    This is the one command that runs what a project says: building it may run scripts that its
+    `platformio.ini` names, and board "host" is a program of this machine.
     """
-    manifest = manifest_file.load(project)
-    board = load_board(manifest.board)
-    uploaded = link_of(port, board) == "serial"
-    # Ask for a port before a minute of building, not after.
-    line = find_port(board) if uploaded and port is None else port
-    build = pio.build(project, board, progress=progress)
-    if uploaded:
-        pio.upload(project, board, line, progress=progress)
-    # Without --port the board is looked for again: it may come back as another serial device.
-    with _greet(project, port, patience, RETURN_SECONDS if uploaded else 0.0) as session:
-        return Flashed(
-            manifest,
-            build,
-            session.port,
-            uploaded,
-            session.hello.generation,
-            session.hello.steps,
-        )
+    with contextlib.ExitStack() as stack:
+        lock = lock_project(project)
+        if lock is not None:
+            stack.enter_context(lock)
+        manifest = manifest_file.load(project)
+        board = load_board(manifest.board)
+        _require_one_compile(project, manifest)
+        require_regions(project, board_of(manifest))
+        uploaded = link_of(port, board) == "serial"
+        # Ask for a port before a minute of building, not after.
+        line = find_port(board) if uploaded and port is None else port
+        device = lock_device(line) if uploaded and line is not None else None
+        try:
+            build = pio.build(project, board, progress=progress)
+            if uploaded:
+                pio.upload(project, board, line, progress=progress)
+        finally:
+            if device is not None:
+                device.release()
+        # Without --port the board is looked for again: it may come back as another serial device.
+        session = _greet(project, port, patience, RETURN_SECONDS if uploaded else 0.0, lock)
+        with session:
+            return Flashed(
+                manifest,
+                build,
+                session.port,
+                uploaded,
+                session.hello.generation,
+                session.hello.steps,
+            )
 
 
-def _greet(project: Path, port: str | None, patience: float, seconds: float) -> Session:
+def _require_one_compile(project: Path, manifest: Manifest) -> None:
+    """Raises UserError where the project's files are of several compiles."""
+    board = f"[env:{manifest.board}]"
+    network = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(manifest.model_id))
+    expected = {"platformio.ini": board, "lib/net/net.h": network}
+    for name, text in expected.items():
+        path = project / name
+        try:
+            found = text in path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; compile again") from error
+        if not found:
+            raise UserError(f"{path} is of another compile than tinyodl.json; compile again")
+
+
+def _greet(
+    project: Path, port: str | None, patience: float, seconds: float, lock: FileLock | None
+) -> Session:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return Session(project, port, patience)
+            return Session(project, port, patience, lock=lock)
         except (BoardError, UserError):
             if time.monotonic() >= deadline:
                 raise

@@ -7,10 +7,11 @@ statistic of McNemar (1947). Clearly worse is a fall of at least two standard er
 2 points. Without classes the losses of the samples are compared: clearly worse is a mean that rose
 by at least two standard errors of its paired differences, and by a tenth.
 
-Without an evaluation only the loss of the stream can tell, of samples before they were learned: it
-has run away when more than half of the last losses are above 4 times the loss of a network that
-knows nothing, and above 4 times the mean of the first losses. Medians, because where a stream goes
-from one class to the next a few losses are large in any stream.
+Without an evaluation only the loss of the stream can tell, of samples before they were learned.
+The unit is the loss of a network that knows nothing, or the mean of the first losses where that is
+more, but at most 10 times as much. A loss has run away when more than half of the last losses are
+above 4 units (a few are, in any stream, where it goes from one class to the next), or when their
+mean is above 100; so has the mean loss of the evaluation after, above 100.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from tinyodl.runlog import Replay, Step
 POINTS = 0.02  # that accuracy must have fallen by
 RISE = 0.1  # the share that a mean loss must have risen by
 ERRORS = 2.0  # standard errors
-RUNAWAY = 4.0  # times the loss of knowing nothing
+HALF, MEAN = 4.0, 100.0  # times the loss to begin with, of half of the last losses, of their mean
+MOST_AT_FIRST = 10.0  # times the loss of knowing nothing
 WINDOW = 50  # losses at either end of a stream
 LEAST = 10  # losses that a stream must have to be judged
 
@@ -43,12 +45,21 @@ class Verdict:
     sentence: str
 
 
-def compared(before: Outcomes, after: Outcomes) -> Verdict:
-    """The verdict of an evaluation on the same samples before and after."""
+def compared(before: Outcomes, after: Outcomes, nothing: float) -> Verdict:
+    """The verdict of an evaluation on the same samples before and after.
+
+    `nothing` is the loss of knowing nothing.
+    """
+    there = ~np.isnan(before.losses)
+    if there.any():
+        limit = MEAN * _to_begin_with(nothing, before.losses[there])
+        mean = float(after.losses[there].mean())
+        if not mean <= limit:
+            found = "the mean loss of the evaluation has run away, from "
+            return Verdict(True, f"{found}{before.losses[there].mean():.3g} to {mean:.3g}")
     judged = np.isfinite(before.right) & np.isfinite(after.right)
     if judged.any():
         return _of_classes(before.right[judged], after.right[judged])
-    there = ~np.isnan(before.losses)
     return _of_losses(before.losses[there], after.losses[there])
 
 
@@ -65,8 +76,6 @@ def _of_classes(before: NDArray[np.float64], after: NDArray[np.float64]) -> Verd
 def _of_losses(before: NDArray[np.float64], after: NDArray[np.float64]) -> Verdict:
     if not len(before):
         return Verdict(False, "the evaluation has no sample with a label to compare")
-    if not np.isfinite(after).all():
-        return Verdict(True, "losses of the evaluation after are no finite numbers")
     rise, error = _paired(after - before)
     found = (
         f"mean loss {before.mean():.4g} before and {after.mean():.4g} after on the same "
@@ -87,19 +96,30 @@ def streamed(
 ) -> Verdict:
     """The verdict of the losses of a stream, and of the last epoch from a cache."""
     losses = np.array(
-        [math.inf if s.loss is None else s.loss for s in steps if s.learned and not s.unlabelled]
+        [
+            math.inf if step.loss is None else step.loss
+            for step in steps
+            if step.learned and not step.unlabelled and not step.outlier
+        ]
     )
     if len(losses) < LEAST:
         return Verdict(False, f"too few losses to tell whether they run away ({len(losses)})")
     window = min(WINDOW, len(losses) // 2)
-    limit = RUNAWAY * max(knowing_nothing(samples, manifest), float(losses[:window].mean()))
-    last = float(np.median(losses[-window:]))
-    if replays and replays[-1].loss is not None:
-        last = max(last, replays[-1].loss)
+    begun = _to_begin_with(knowing_nothing(samples, manifest), losses[:window])
+    half, mean = float(np.median(losses[-window:])), float(losses[-window:].mean())
+    if replays:
+        last = replays[-1].loss
+        half = max(half, math.inf if last is None else last)
     found = (
-        f"median loss of the last {window} steps {last:.3g}, it has run away from {limit:.3g} on"
+        f"of the last {window} losses half are above {half:.3g}, their mean is {mean:.3g}; run "
+        f"away would be {HALF * begun:.3g}, or a mean of {MEAN * begun:.3g}"
     )
-    return Verdict(last > limit, found)
+    return Verdict(half > HALF * begun or mean > MEAN * begun, found)
+
+
+def _to_begin_with(nothing: float, losses: NDArray[np.float64]) -> float:
+    """The unit: the mean of the first losses, from 1 to 10 times that of knowing nothing."""
+    return max(nothing, min(float(losses.mean()), MOST_AT_FIRST * nothing))
 
 
 def knowing_nothing(samples: Samples, manifest: Manifest) -> float:

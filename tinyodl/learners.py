@@ -15,6 +15,7 @@ from tinyodl.update_plan import (
     Master,
     Memory,
     Optimizer,
+    Outliers,
 )
 
 Learner = Literal["online", "rls", "elm", "transfer"]
@@ -48,15 +49,15 @@ class Options(TypedDict, total=False):
     of "online": its cross-entropy is then "binary-cross-entropy", which brings a sigmoid in turn.
     With a loss of reconstruction the layers of the model itself learn, as `update` says, and
     `start` is what the device shall know the errors of. `ridge` and `forgetting` are
-    `UpdatePlan`'s, as are `metrics`, `fading` and `threshold`.
+    `UpdatePlan`'s, as are `metrics`, `fading`, `threshold` and `learn_flagged`.
     "transfer" learns a `head` behind frozen layers, by momentum from a `cache` of their features;
     `cache_memory`, `cache_policy`, `replay` and `weight_decay` are `UpdatePlan`'s. Without head,
     `cut`, `tap` and `classes` it is the model's own last layer that goes on learning.
 
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
-    `query`, `error_budget`, `drift`, `guard` and `guard_memory` are `UpdatePlan`'s, and go with
-    every learner.
+    `query`, `error_budget`, `drift`, `guard`, `guard_memory` and `outliers` are `UpdatePlan`'s, and
+    go with every learner.
     """
 
     output: str
@@ -84,6 +85,7 @@ class Options(TypedDict, total=False):
     metrics: bool
     fading: float
     threshold: str
+    learn_flagged: bool
     optimizer: Optimizer
     learning_rate: float
     batch: int
@@ -100,6 +102,7 @@ class Options(TypedDict, total=False):
     drift: bool
     guard: str
     guard_memory: Memory
+    outliers: Outliers
 
 
 # What belongs to learners, and to which of them.
@@ -128,10 +131,11 @@ def as_learner(options: Options) -> Options:
     """The options with those that the learner stands for. Raises UserError where they clash."""
     learner = options.get("learner")
     reconstructs = options.get("loss") in RECONSTRUCTIONS
-    if "threshold" in options and not reconstructs:
-        raise UserError(
-            f"--threshold is of the error of --loss {_either(RECONSTRUCTIONS)}; give both"
-        )
+    for name in ("threshold", "learn_flagged"):
+        if options.get(name) and not reconstructs:
+            raise UserError(
+                f"{_option(name)} is of the error of --loss {_either(RECONSTRUCTIONS)}; give both"
+            )
     if "fading" in options and not options.get("metrics"):
         raise UserError("--fading is of --metrics; give both")
     if reconstructs:

@@ -9,10 +9,11 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
-from tinyodl.ops.recursive_least_squares import triangle
+from tinyodl.ops.recursive_least_squares import FIRST, triangle
 from tinyodl.update_plan import UpdatePlan
 
 CORRELATION = "inverse correlation"  # P of the equations, as the suffix of a state's name
+POWER = "input power"  # what it began with
 GAIN = "<gain>"
 
 
@@ -50,12 +51,13 @@ def _last(graph: Graph) -> Node | None:
 
 
 def with_least_squares(
-    graph: Graph, plan: UpdatePlan, gradient: Node, initial: Array | None
+    graph: Graph, plan: UpdatePlan, gradient: Node, initial: Array | None, power: float
 ) -> Graph:
     """The graph with the loss's gradient and, behind it, the layer's update.
 
     `gradient` is of the mean squared error with respect to the network's output. `initial` is P
-    where it does not begin as I / ridge: symmetric, of the layer's inputs and its bias.
+    where samples came before: symmetric, of the layer's inputs and its bias; `power` is then the
+    mean of their |x|^2.
     """
     layer = fitted_layer(graph)
     x, w, b = layer.inputs
@@ -63,13 +65,16 @@ def with_least_squares(
     size = inputs + bool(b)
     name = f"<{w}.{CORRELATION}>"
     packed = None if initial is None else _packed(initial, size)
+    begun = None if initial is None else np.array([power, FIRST], np.float32)
+    scale = f"<{w}.{POWER}>"
     made = [
         Tensor(gradient.outputs[0], graph.shape(layer.outputs[0])),
         Tensor(name, (triangle(size),), Storage.STATE, data=packed),
+        Tensor(scale, (2,), Storage.STATE, data=begun),
         Tensor(GAIN, (size,)),
     ]
     attrs = {"factor": -outputs / 2, "ridge": plan.ridge, "forgetting": plan.forgetting}
-    operands = (gradient.outputs[0], x, w, b, name)
+    operands = (gradient.outputs[0], x, w, b, name, scale)
     op = "RecursiveLeastSquares"
     update = Node(op, f"{layer.name}.{op}", operands, (GAIN,), attrs, Phase.UPDATE)
     return replace(graph.with_tensors(made), nodes=(*graph.nodes, gradient, update))

@@ -17,11 +17,22 @@ def softmax_logits(graph: Graph) -> str:
     return graph.outputs[0]
 
 
+def ends_in_sigmoid(graph: Graph) -> bool:
+    """Whether the output is probabilities, each by itself."""
+    node = _end(graph)
+    return node is not None and node.op == "Sigmoid"
+
+
 def sigmoid_logits(graph: Graph, loss: str) -> str:
-    """What a final Sigmoid reads. Raises UserError, which names the loss, where there is none."""
+    """What a final Sigmoid reads; a single output may be a logit itself.
+
+    Raises UserError, which names the loss, where there is no Sigmoid.
+    """
     node = _end(graph)
     if node and node.op == "Sigmoid":
         return node.inputs[0]
+    if loss == "binary-cross-entropy" and graph.tensor(graph.outputs[0]).size == 1:
+        return graph.outputs[0]
     found = f"from {node.name!r} ({node.op})" if node else "from the input"
     raise UserError(
         f"loss {loss} is of a network that ends in a float32 Sigmoid, and the output of this one "

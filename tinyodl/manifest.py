@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.boards import Board, load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.update_plan import LABELLED, UpdatePlan, Updates
+from tinyodl.project_files import finish_compile
+from tinyodl.update_plan import UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"
@@ -58,6 +59,7 @@ class ModelRecord(_Record):
     input_by_rows: bool = False  # (1, C, H, W) is sent as (H, C, W): worked on as it arrives
     output_name: str
     output_shape: tuple[int, ...]
+    output_is_probability: bool = False  # of a label by itself, from a Sigmoid
     macs: int
     calibration: CalibrationRecord | None = None
 
@@ -131,6 +133,9 @@ class ChannelsRecord(_Record):
     of: int
 
 
+Part = Literal["weights", "bias"]
+
+
 class LayerRecord(_Record):
     """A layer with parameters, as the plan table shows it."""
 
@@ -141,6 +146,15 @@ class LayerRecord(_Record):
     macs: int  # forward
     updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # where the weights of only some channels learn
+    parts: tuple[Part, ...] = ("weights", "bias")  # that it has
+    also: tuple[Part, ...] = ()  # that learn because another layer shares and learns them
+
+
+class SharedRecord(_Record):
+    """One tensor of the file that several nodes read, and that learns from all of them."""
+
+    uses: tuple[str, ...]  # such as "fc1.weight"
+    initializer: str | None  # its name in the ONNX file
 
 
 class MemoryRecord(_Record):
@@ -184,6 +198,7 @@ class Manifest(_Record):
     model: ModelRecord
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
+    shared: tuple[SharedRecord, ...] = ()
     parameters: tuple[ParameterRecord, ...]
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
@@ -197,13 +212,11 @@ class Manifest(_Record):
     def classes(self) -> int | None:
         """Labels are below it: as many as there are outputs, or any; None for loss mse.
 
-        For losses of reconstruction 0 is normal and 1 an anomaly.
+        Two where there is one output; for losses of reconstruction 0 is normal and 1 an anomaly.
         """
-        if self.plan.reconstructs:
-            return 2
-        if self.plan.loss not in LABELLED:
-            return None
-        return prod(self.model.output_shape) if self.plan.labels is None else ANY_LABEL
+        if self.plan.labels is not None:
+            return ANY_LABEL
+        return self.plan.classes(prod(self.model.output_shape))
 
     @property
     def program_flash(self) -> int:
@@ -249,13 +262,19 @@ def board_of(manifest: Manifest) -> Board:
 
 
 def load(project: Path) -> Manifest:
-    """The manifest of a project directory; UserError when it is missing or not valid."""
+    """The manifest of a project directory; UserError when it is missing or not valid.
+
+    A `compile` of the project that was cut off is finished first. Raises InUseError while one is
+    under way.
+    """
+    finish_compile(project)
     path = project / FILE_NAME
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{project} is not a tinyodl project ({FILE_NAME}: {error.strerror}); "
+            f"{project} is not a tinyodl project ({FILE_NAME}: {reason}); "
             "make one with `tinyodl compile MODEL.onnx --board NAME -o DIR`"
         ) from error
     try:

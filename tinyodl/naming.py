@@ -21,7 +21,8 @@ def why_not_finite(steps: Sequence[Step], samples: Samples) -> str:
     A sample is extraordinary whose largest value is more than 10 times that of all samples before
     it; a loss grew whose last values were 10 times the first ones.
     """
-    recent, earlier = steps[-_RECENT:], steps[:-_RECENT]
+    learned = [step for step in steps if not step.outlier]
+    recent, earlier = learned[-_RECENT:], learned[:-_RECENT]
     seen = max((_size(samples, step) for step in earlier), default=0.0)
     suspect = max(recent, key=lambda step: _size(samples, step))
     size = _size(samples, suspect)

@@ -6,19 +6,21 @@ It is the ordinary firmware that is counted, from one place in the network's cod
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinyodl import data, pio, virtual
+from tinyodl import built_here, data, pio, virtual
 from tinyodl import manifest as manifest_file
 from tinyodl.boards import Board
 from tinyodl.device.client import Client
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Phase
 from tinyodl.manifest import Manifest, NodeRecord
+from tinyodl.project_files import lock_project
 from tinyodl.runlog import PHASES
 from tinyodl.virtual import Count
 from tinyodl.virtual.image import load_image
@@ -81,9 +83,17 @@ def profile_project(project: Path, samples: Path | None = None) -> Profile:
 
     Without a file the sample is zeros, with label 0. The weights are those of the ONNX file; what
     the project's virtual board has saved is left alone. Of a batch it is the last step, the one
-    that updates. Raises UserError when the board has no virtual one, DataError for samples that do
-    not fit, ToolError when building fails or the virtual board is not installed.
+    that updates. Raises UserError when the board has no virtual one, or the project was neither
+    compiled nor flashed here, InUseError while another has it, DataError for samples that do not
+    fit, ToolError when building fails or the virtual board is not installed.
     """
+    with contextlib.ExitStack() as stack:
+        if (lock := lock_project(project)) is not None:
+            stack.enter_context(lock)
+        return _profile(project, samples)
+
+
+def _profile(project: Path, samples: Path | None) -> Profile:
     manifest = manifest_file.load(project)
     board = manifest_file.board_of(manifest)
     if "virtual" not in board.virtual:
@@ -92,6 +102,7 @@ def profile_project(project: Path, samples: Path | None = None) -> Profile:
             f"{', '.join(virtual.boards_with('virtual'))}"
         )
     x, label, source = _sample(manifest, samples)
+    built_here.require_known_sources(project)
     build = pio.build(project, board)
     counts = _counted_step(project, board, manifest, x, label)
     # Not before the virtual board is known to be installed.

@@ -15,7 +15,8 @@ Stage = Literal["before", "learning", "after"]
 class Progress:
     """Where a session is: `done` of `total` samples of a stage, with the share right so far.
 
-    `event` is what happened since it was told last: a save, a line that came back.
+    `event` is what happened since it was told last: a save, a line that came back. `note` is a
+    sentence about what comes now, for people.
     """
 
     stage: Stage
@@ -23,6 +24,7 @@ class Progress:
     total: int
     accuracy: float | None
     event: Event | None = None
+    note: str | None = None
 
 
 OnProgress = Callable[[Progress], None]

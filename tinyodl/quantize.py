@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from onnxruntime.quantization.quant_utils import (
+    TENSOR_NAME_QUANT_SUFFIX as _QUANTIZED_NAME,
+)
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from tinyodl.data import load_inputs
@@ -42,11 +45,14 @@ from tinyodl.frontend.runtime import one_line, session
 from tinyodl.frontend.simplify import simplified
 from tinyodl.graph import Array
 from tinyodl.manifest import CalibrationRecord
+from tinyodl.text import stored
+from tinyodl.whole_files import temporary_folder
 
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
 _NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
 _PER_CHANNEL_SINCE = 13  # the opset whose DequantizeLinear has a scale for each channel
 _MOST_STEPS = 1 << 30  # of a bias: as much again is left for the sum of up to 32767 products
+_FINE_STEPS = 1 << 15  # at least, of the bias of a channel that has no weights
 _STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
@@ -85,8 +91,9 @@ def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: boo
         raise ModelError(f"{source}: the output is {_NOT_FINITE}")
     made = _quantized(real, inputs, source)
     _check(made, source)
+    _hold_biases(made, real)
     _leave_room(made)
-    return Quantized(made, real, _cost(expected, made, inputs, samples.name, scores))
+    return Quantized(made, real, _cost(expected, made, inputs, stored(samples.name), scores))
 
 
 def _refuse_integers(model: onnx.ModelProto, source: str) -> None:
@@ -133,8 +140,8 @@ def _count(inputs: Mapping[str, Array]) -> int:
 
 
 def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder, _quiet():
+        before, after = folder / "float32.onnx", folder / "int8.onnx"
         marked = onnx.ModelProto()
         marked.CopyFrom(real)
         add_pre_process_metadata(marked)
@@ -188,6 +195,82 @@ def _check(model: onnx.ModelProto, source: str) -> None:
             raise ModelError(f"{source}: '{node.input[0]}' is {_NOT_FINITE}")
 
 
+def _hold_biases(model: onnx.ModelProto, real: onnx.ModelProto) -> None:
+    """Give channels whose integer weights are all zero a scale that holds their bias.
+
+    A bias comes in steps of input scale * weight scale. onnxruntime gives a channel without weights
+    the weight scale 1, in whose steps the bias may round to nothing. Zero is zero at any scale, so
+    such a channel takes that of its layer's other channels, or a smaller one in which its bias has
+    2^15 steps: off by less than 1/256 of a step of the output, whose range holds the bias.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    before = {tensor.name: tensor for tensor in real.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node}
+    users: dict[str, list[tuple[float, onnx.NodeProto, Array]]] = {}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
+            continue
+        x, _, bias = (makers.get(name) for name in node.input)
+        original = before.get(bias.input[0].removesuffix(_QUANTIZED_NAME)) if bias else None
+        if x is None or bias is None or original is None:
+            continue
+        x_scale = float(onnx.numpy_helper.to_array(constants[x.input[1]]))
+        held = onnx.numpy_helper.to_array(original).astype(np.float64).reshape(-1)
+        users.setdefault(node.input[1], []).append((x_scale, bias, held))
+    for name, layers in users.items():
+        weight = makers.get(name)
+        if weight is not None:
+            _hold(weight, layers, constants)
+
+
+def _hold(
+    weight: onnx.NodeProto,
+    layers: Sequence[tuple[float, onnx.NodeProto, Array]],
+    constants: Mapping[str, onnx.TensorProto],
+) -> None:
+    """`_hold_biases` for one weight; input scale, bias and its real value of each layer with it."""
+    integers = onnx.numpy_helper.to_array(constants[weight.input[0]])
+    stored = onnx.numpy_helper.to_array(constants[weight.input[1]])
+    axis = _channel_axis(weight, integers)
+    channels = integers.shape[axis]
+    dead = np.count_nonzero(np.moveaxis(integers, axis, 0).reshape(channels, -1), axis=1) == 0
+    if stored.ndim == 0:
+        dead = np.full(channels, dead.all())
+    if not dead.any():
+        return
+    scales = np.broadcast_to(stored, channels).astype(np.float64)
+    others = scales[~dead].max(initial=0) or np.inf
+    finest, coarsest = np.zeros(channels), np.full(channels, others)
+    for x_scale, _, real in layers:
+        size = np.abs(real) / x_scale
+        finest = np.maximum(finest, size / _MOST_STEPS)
+        coarsest = np.minimum(coarsest, np.where(size > 0, size / _FINE_STEPS, np.inf))
+    if stored.ndim == 0:
+        finest, coarsest = np.full(channels, finest.max()), np.full(channels, coarsest.min())
+    wanted = np.maximum(finest, coarsest)
+    wanted = np.clip(wanted, np.finfo(np.float32).tiny, np.finfo(np.float32).max)
+    scales = np.where(dead & (wanted < scales), wanted, scales).astype(np.float32)
+    if np.array_equal(scales, np.broadcast_to(stored, channels)):
+        return
+    _replace(constants[weight.input[1]], scales if stored.ndim else scales[0])
+    for x_scale, bias, real in layers:
+        steps = (np.float32(x_scale) * scales).astype(np.float32)
+        q = np.clip(np.rint(real / np.float64(steps)), -(2**31 - 1), 2**31 - 1)
+        kept = onnx.numpy_helper.to_array(constants[bias.input[0]])
+        _replace(constants[bias.input[0]], np.where(dead, q, kept).astype(np.int32))
+        _replace(constants[bias.input[1]], steps if stored.ndim else steps[0])
+
+
+def _replace(tensor: onnx.TensorProto, values: Array) -> None:
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(values), tensor.name))
+
+
+def _channel_axis(dequantize: onnx.NodeProto, integers: Array) -> int:
+    """The axis that the scales of what a DequantizeLinear makes belong to."""
+    axis = next((int(a.i) for a in dequantize.attribute if a.name == "axis"), 1)
+    return axis % integers.ndim if integers.ndim > 1 else 0
+
+
 def _leave_room(model: onnx.ModelProto) -> None:
     """Double the scales of weights where the bias has more than 2^30 steps of the sum of products.
 
@@ -215,12 +298,11 @@ def _enlarge(
     """Multiply the scales of what a DequantizeLinear makes, and divide its integers."""
     q, scale = (constants[name] for name in dequantize.input[:2])
     integers, scales = onnx.numpy_helper.to_array(q), onnx.numpy_helper.to_array(scale)
-    axis = next((a.i for a in dequantize.attribute if a.name == "axis"), 1)
-    axis = axis if integers.ndim > 1 else 0
+    axis = _channel_axis(dequantize, integers)
     along = [len(factor) if index == axis else 1 for index in range(integers.ndim)]
     divided = np.rint(integers / factor.reshape(along)).astype(integers.dtype)
-    q.CopyFrom(onnx.numpy_helper.from_array(divided, q.name))
-    scale.CopyFrom(onnx.numpy_helper.from_array((scales * factor).astype(np.float32), scale.name))
+    _replace(q, divided)
+    _replace(scale, (scales * factor).astype(np.float32))
 
 
 def _cost(

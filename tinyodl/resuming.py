@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyodl import aside, outliers
 from tinyodl.boards import Board
 from tinyodl.data import Samples
 from tinyodl.device.protocol import RefusedError, State, Status
@@ -32,6 +33,7 @@ _ORDER = {"epochs": "--epochs", "limit": "--limit", "shuffle": "--shuffle", "dra
 _SETTINGS = {
     "learning_rate": "--lr",
     "settings": "--set",
+    "keep_outliers": "--keep-outliers",
     "answered_by": "--query, --teacher or --silent",
     "save": "--save",
     "save_every": "--save-every",
@@ -144,7 +146,8 @@ def _before(record: RunRecord) -> Checkpoint:
 def send_settings(session: Session, record: RunRecord) -> None:
     """Learning rate and settings as they were in force when the run began."""
     for name, value in record.in_force.items():
-        session.client.setting(name, value)
+        keeps = record.keep_outliers and name == outliers.SETTING
+        session.client.setting(name, 0.0 if keeps else value)
     session.client.learning_rate(record.learning_rate)
 
 
@@ -156,8 +159,10 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
     """
     hello = session.client.hello()
     known = [c for c in (log.record.saving, log.record.checkpoint) if c is not None]
-    if not known:
-        _begin_again(session, log.record, hello.state, hello.generation)
+    at_start = hello.generation == log.record.generation_before
+    if not known or (log.record.checkpoint is None and at_start):
+        _begin_again(session, log, hello.generation)
+        log.update(saving=None)
         place = Checkpoint(generation=0, streamed=0, replayed=0, steps=log.record.steps_before)
     else:
         fitting = [c for c in known if c.generation == hello.generation]
@@ -179,15 +184,17 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
     return log.go_back(place.streamed, place.replayed)
 
 
-def _begin_again(session: Session, record: RunRecord, state: State, generation: int) -> None:
-    """The state in which a run without saves began, where that is still to be had."""
-    plan = session.manifest.plan
+def _begin_again(session: Session, log: RunLog, generation: int) -> None:
+    """The state in which a run without a save began, where that is still to be had."""
+    record, plan = log.record, session.manifest.plan
     lost = None
-    if plan.cache and plan.cache_memory == "flash":
+    if plan.cache and plan.cache_memory == "flash" and log.steps:
         lost = "the board keeps samples in flash that cannot be told from those of before it"
+    elif (log.folder / aside.WEIGHTS).exists() or record.began_at is State.COMPILED:
+        pass
     elif record.began_at is State.CHANGED:
-        lost = "the weights that it began with were in no store"
-    elif record.began_at is State.SAVED and generation != record.generation_before:
+        lost = "the weights that it began with were not read"
+    elif generation != record.generation_before:
         lost = (
             f"it began with generation {record.generation_before} of the board's store, which now "
             f"has generation {generation}"
@@ -197,7 +204,4 @@ def _begin_again(session: Session, record: RunRecord, state: State, generation: 
             f"the run has no save to go on from, and cannot begin again: {lost}; begin a new run, "
             "with --save-every N to be able to resume it"
         )
-    if record.began_at is State.COMPILED:
-        session.client.reset(forget=False)
-    else:
-        session.client.restore()
+    aside.put_back(session, log)

@@ -30,6 +30,7 @@ class RunOptions:
     teacher: str | Path | None = None
     silent: bool = False
     draw: Order = "epochs"
+    keep_outliers: bool = False
     radio: Radio | None = None
     save: Keep = "unharmed"
     save_every: int | None = None

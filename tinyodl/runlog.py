@@ -7,19 +7,22 @@ that was cut off at any byte can still be read: an unfinished last line is left 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tinyodl import manifest as manifest_file
 from tinyodl.device.protocol import Flag, State
 from tinyodl.errors import TinyodlError, UserError
+from tinyodl.evidence import evidence
 from tinyodl.manifest import Manifest
 from tinyodl.metrics import Metrics
+from tinyodl.text import stored
+from tinyodl.whole_files import write_whole
 
 RECORD_NAME = "run.json"
 STEPS_NAME = "steps.jsonl"
@@ -27,11 +30,17 @@ FORMAT = 1
 PHASES = ("forward", "backward", "update")
 
 Status = Literal["running", "done", "harmed", "interrupted", "failed"]
-EventName = Literal["drift", "returned", "saved", "reconnected", "restarted", "resumed"]
+EventName = Literal["drift", "returned", "outlier", "saved", "reconnected", "restarted", "resumed"]
 
 
 class RunLogError(TinyodlError):
     """The run's folder cannot be written: the disk is full, or the folder is gone."""
+
+
+# Of a file or a device, which the system may have called by bytes that are no text.
+_Name = Annotated[
+    str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)
+]
 
 
 class _Record(BaseModel):
@@ -66,6 +75,7 @@ class Event(_Record):
     """What happened at a step beside learning; `generation` is that of the store's state.
 
     drift, returned   the board told it: its samples drift, the guard went back
+    outlier           the sample is far outside those before, and was not learned from
     saved             the board saved its weights before this step
     reconnected       the line was gone and is back; the board had gone on
     restarted         the board had restarted, and went back to the last save
@@ -88,6 +98,34 @@ class Checkpoint(_Record):
     streamed: int
     replayed: int
     steps: int
+
+
+class Outlier(_Record):
+    """A sample far outside those before: predicted, and not learned. See `tinyodl.outliers`.
+
+    `value` is the largest of its `input`, at this index; the samples before reach as far as
+    `reach`.
+    """
+
+    step: int
+    sample: int  # row of the data file
+    input: str | None  # where there are several
+    index: tuple[int, ...]
+    value: float
+    reach: float
+
+    @property
+    def place(self) -> str:
+        """Where the value is, in words."""
+        at = str(self.index[0]) if len(self.index) == 1 else str(self.index)
+        return f"{at} of {self.input}" if self.input else at
+
+    def sentence(self, source: str) -> str:
+        """What is said of it; `source` is what the data is called."""
+        return (
+            f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
+            f"before reach {self.reach:.6g}: it is predicted, not learned"
+        )
 
 
 class Step(_Record):
@@ -120,8 +158,13 @@ class Step(_Record):
 
     @property
     def learned(self) -> bool:
-        """Whether the board had a label to learn from."""
-        return self.asked is None or self.answer is not None
+        """Whether the board had a label to learn from, and no outlier."""
+        return (self.asked is None or self.answer is not None) and not self.outlier
+
+    @property
+    def outlier(self) -> bool:
+        """Whether the sample was far outside those before."""
+        return Flag.OUTLIER in Flag(self.flags)
 
 
 class Replay(_Record):
@@ -167,13 +210,13 @@ class RunRecord(_Record):
     error: str | None = None
     started: str
     finished: str | None = None
-    project: str
+    project: _Name
     model_id: str
     board: str
-    port: str
-    data: str
+    port: _Name
+    data: _Name
     samples_in_data: int
-    eval_data: str | None
+    eval_data: _Name | None
     epochs: int
     limit: int | None
     shuffle: int | None
@@ -193,7 +236,10 @@ class RunRecord(_Record):
     settings: dict[str, float] = {}  # that the user set
     query: QueryRecord | None = None
     settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    outliers: tuple[Outlier, ...] = ()  # the first few
+    keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
+    remarks: tuple[str, ...] = ()  # about the data, made before the first step
     data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
     eval_digest: str | None = None
     answered_by: str | None = None  # who answers the board's questions
@@ -222,10 +268,12 @@ class ReplaySummary(_Record):
 class RunSummary(_Record):
     """A run in numbers. Cycles, instructions, ms and mJ are means per step.
 
-    `prequential_accuracy` is the share of samples predicted right before learning from them.
+    `prequential_accuracy` is the share of samples predicted right before learning from them. It is
+    no evidence where labels come in blocks: `accuracy_at_changes`, of samples whose label is not
+    that of the sample before, says more there; see `tinyodl.evidence`.
     """
 
-    run: str  # the folder
+    run: _Name  # the folder
     status: Status
     error: str | None
     samples: int
@@ -234,6 +282,9 @@ class RunSummary(_Record):
     loss_before: float | None
     loss_after: float | None
     prequential_accuracy: float | None
+    labels_in_blocks: bool = False
+    label_changes: int = 0
+    accuracy_at_changes: float | None = None
     mean_loss: float | None
     cycles: dict[str, float] | None
     instructions: dict[str, float] | None
@@ -243,7 +294,7 @@ class RunSummary(_Record):
     time_source: str
     energy_source: str | None
     board: str
-    port: str
+    port: _Name
     saved: bool
     asked: int | None = None  # samples whose label the board wanted; None: all went with it
     answered: int | None = None
@@ -277,7 +328,7 @@ class RunLog:
         self.steps: list[Step] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
+            write_whole(folder / manifest_file.FILE_NAME, manifest_file.dump(manifest))
             self._lines = (folder / STEPS_NAME).open("w", encoding="utf-8")
             self.update()
         except OSError as error:
@@ -309,13 +360,14 @@ class RunLog:
         del self.steps[steps:]
         self.close()
         self._rewrite()
-        self.update(replays=self.record.replays[:epochs])
+        outliers = tuple(each for each in self.record.outliers if each.step < steps)
+        self.update(replays=self.record.replays[:epochs], outliers=outliers)
         return forgotten
 
     def _rewrite(self) -> None:
         path = self.folder / STEPS_NAME
         try:
-            _replace(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
+            write_whole(path, "".join(step.model_dump_json() + "\n" for step in self.steps))
             self._lines = path.open("a", encoding="utf-8")
         except OSError as error:
             raise _refused(self.folder, error) from error
@@ -327,9 +379,10 @@ class RunLog:
 
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
-        self.record = self.record.model_copy(update=changes)
+        texts = {name: stored(text) for name, text in changes.items() if isinstance(text, str)}
+        self.record = self.record.model_copy(update=changes | texts)
         try:
-            _replace(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
+            write_whole(self.folder / RECORD_NAME, self.record.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise _refused(self.folder, error) from error
 
@@ -414,6 +467,23 @@ def read(folder: Path) -> Run:
     return Run(folder, record, manifest_file.load(folder), _read_steps(folder / STEPS_NAME))
 
 
+def read_all(folder: Path, tell: Callable[[str], object]) -> list[Run]:
+    """The run in a folder; or all runs below it, the oldest first.
+
+    Of those below it, one that cannot be read is left out, and `tell` says so. Raises UserError
+    where there is none.
+    """
+    if folder.name == RECORD_NAME or (folder / RECORD_NAME).exists() or not folder.is_dir():
+        return [read(folder)]
+    runs = []
+    for path in sorted(folder.rglob(RECORD_NAME)):
+        try:
+            runs.append(read(path.parent))
+        except UserError as error:
+            tell(f"Left out: {error}")
+    return sorted(runs, key=lambda run: run.record.started) if runs else [read(folder)]
+
+
 def _read_steps(path: Path) -> tuple[Step, ...]:
     try:
         text = path.read_bytes()
@@ -434,6 +504,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
 def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSummary:
     """The run in numbers; of what was logged, when it ended early."""
     labelled = [step for step in steps if step.label is not None]
+    order = evidence(steps)
     losses = [step.loss for step in steps if step.learned and not step.unlabelled]
     energies = [step.mj for step in steps]
     return RunSummary(
@@ -446,6 +517,9 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         loss_before=record.before.loss if record.before else None,
         loss_after=record.after.loss if record.after else None,
         prequential_accuracy=_mean([float(s.predicted == s.label) for s in labelled]),
+        labels_in_blocks=order.in_blocks,
+        label_changes=order.changes,
+        accuracy_at_changes=order.at_changes,
         mean_loss=_mean(losses),
         cycles=_by_phase([step.cycles for step in steps]),
         instructions=_by_phase([step.instructions for step in steps]),
@@ -467,8 +541,12 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
 
 
 def events(steps: Sequence[Step]) -> tuple[Event, ...]:
-    """What the log tells of steps, in their order: drifts, returns to kept parameters, saves."""
-    names: dict[Flag, EventName] = {Flag.DRIFT: "drift", Flag.RETURNED: "returned"}
+    """Drifts, returns to kept parameters, outliers and saves, in their order."""
+    names: dict[Flag, EventName] = {
+        Flag.DRIFT: "drift",
+        Flag.RETURNED: "returned",
+        Flag.OUTLIER: "outlier",
+    }
     found = []
     for step in steps:
         for flag, name in names.items():
@@ -511,13 +589,6 @@ def _by_phase(counts: Sequence[tuple[int, int, int] | None]) -> dict[str, float]
         phase: sum(count[index] for count in known) / len(known)
         for index, phase in enumerate(PHASES)
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that at any moment either the old or the new text is there."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _refused(folder: Path, error: OSError) -> RunLogError:

@@ -6,24 +6,25 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from tinyodl import aside, harm, naming, resuming
-from tinyodl.asking import Asking, Exchange
+from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
 from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import Gate
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress as OnProgress
 from tinyodl.progress import Progress as Progress
 from tinyodl.progress import Stage as Stage
-from tinyodl.runlog import Event, EventName, Replay, RunLog, Step, finite
+from tinyodl.runlog import Event, EventName, Outlier, Replay, RunLog, Step, finite
 from tinyodl.update_plan import LABELLED
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cach
 DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
 _MOST_BATCHES = 256  # that the board takes in a request
 _MOST_RESTARTS = 3  # of a board, at one place
+_MOST_NAMED = 8  # outliers; all are counted
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
@@ -70,6 +72,7 @@ class Run:
     wish: Wish
     progress: OnProgress | None
     asking: Asking | None
+    gate: Gate | None = None
     again: deque[Step] = field(default_factory=deque)  # steps that come again, as they were logged
     _saved: int | None = None  # the generation of a state saved since the last step
     _restarts: int = 0  # of the board, since the last save
@@ -83,13 +86,19 @@ class Run:
     def manifest(self) -> Manifest:
         return self.session.manifest
 
-    def all(self) -> None:
-        """Everything from the evaluation before to the one after, from where the log ends.
+    def all(self, event: EventName | None = None) -> None:
+        """Everything from the evaluation before to the one after.
 
-        A board that restarts is taken back to the last save, where there is one.
+        A board that restarts is taken back to the last save, where there is one. For `event`, a
+        run that is resumed, that is the first that happens.
         """
         while True:
             try:
+                if self.log.record.error is not None:  # it did harm, and was going back
+                    self._give_up()
+                    return
+                if event is not None:
+                    self._go_back(event)
                 self._before()
                 self._stream()
                 self._replay()
@@ -105,15 +114,17 @@ class Run:
                         f"the board restarts again and again: {self._restarts} times since step "
                         f"{self._streamed()}, the last that was saved; {error}"
                     ) from error
-                self.go_back("restarted")
+                event = "restarted"
 
-    def go_back(self, event: EventName) -> None:
+    def _go_back(self, event: EventName) -> None:
         """Take board and log to the last save; the steps since then come again."""
         at, self._reopened = len(self.log.steps), self.session.reopened
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
-        self._saved = None
+        if self.gate:
+            self.gate.begin([place.sample for place in self.order], self.log.steps)
         place = self.log.record.checkpoint
-        self.log.happened(at, event, place.generation if place else None)
+        self._saved = place.generation if place else None
+        self.log.happened(at, event, self._saved)
         self._tell()
 
     def _streamed(self) -> int:
@@ -137,7 +148,12 @@ class Run:
         every = self.log.record.save_every
         for place in self.order[len(self.log.steps) :]:
             self.wish.check()
-            step = self._checked_again(self._learn(place))
+            outlier = self.gate.look(place.step, place.sample) if self.gate else None
+            if outlier:
+                self._name(outlier)
+            step = self._checked_again(self._learn(place, outlier))
+            if self.gate and step.outlier and not outlier:
+                self._name(self.gate.told(place.step, place.sample))
             self.log.step(step)
             if step.loss is None and step.learned and not step.unlabelled:
                 raise self._diverged(f"at step {place.step + 1} (sample {place.sample})")
@@ -177,7 +193,8 @@ class Run:
         if self.tested is not None:
             after = self._evaluate(self.tested, "after")
             self.log.update(after=after.evaluation)
-            verdict = harm.compared(aside.outcomes_before(self.log), after)
+            nothing = harm.knowing_nothing(self.samples, self.manifest)
+            verdict = harm.compared(aside.outcomes_before(self.log), after, nothing)
         self.keep(verdict)
         if self.log.record.status == "running":
             self.log.update(status="done")
@@ -200,9 +217,9 @@ class Run:
             log.update(saved=self._save_at_end())
         if verdict.harmed:
             log.update(error=f"this run did harm: {verdict.sentence}")
-            self.give_up()
+            self._give_up()
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """End a run that did harm: the board has the weights of before, unless all are saved."""
         log = self.log
         if log.record.save == "always":
@@ -259,18 +276,36 @@ class Run:
             return None
         return self.session.ahead(self.samples, self.order[after].sample)
 
-    def _learn(self, place: Place) -> Step:
-        """One step, on a sample of the stream."""
+    def _name(self, outlier: Outlier) -> None:
+        """Say which sample is not learned from; the first few by name."""
+        named = self.log.record.outliers
+        if len(named) == _MOST_NAMED:
+            return
+        self.log.update(outliers=(*named, outlier))
+        note = outlier.sentence(self.samples.source)
+        if len(named) == _MOST_NAMED - 1:
+            note += "; others are counted, and not named"
+        if self.progress:
+            self.progress(Progress("learning", outlier.step, len(self.order), None, note=note))
+
+    def _learn(self, place: Place, outlier: Outlier | None) -> Step:
+        """One step, on a sample of the stream; of an outlier the forward half."""
         samples, is_mse = self.samples, self.manifest.plan.loss == "mse"
         counted = self.session.instructions()
-        exchange: Exchange | None = None
+        logged: dict[str, Any] = {}
         try:
-            if self.asking is not None:
+            target = self.session.target(samples, place.sample)
+            if outlier is not None:
+                does = self.client if self.asking is None else self.asking
+                reply = does.evaluate(samples.x[place.sample], target)
+                reply = replace(reply, flags=reply.flags | Flag.OUTLIER)
+                logged = {} if self.asking is None else {"asked": False}
+            elif self.asking is not None:
                 exchange = self.asking.step(samples, place.sample)
-                reply = exchange.reply
+                reply, logged = exchange.reply, exchange.logged()
             else:
-                target = self.session.target(samples, place.sample)
-                reply = self.client.train(samples.x[place.sample], target, self._ahead(place))
+                ahead = self._ahead(place)
+                reply = self.client.train(samples.x[place.sample], target, ahead)
         except BoardError as error:
             raise BoardError(
                 f"step {place.step + 1} of {len(self.order)} "
@@ -297,7 +332,7 @@ class Run:
             mj=self.session.meter.mj(sum(cycles)),
             flags=int(reply.flags),
             saved=saved,
-            **({} if exchange is None else exchange.logged()),
+            **logged,
         )
 
     def _replay_epoch(self, epoch: int) -> None:

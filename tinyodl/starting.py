@@ -6,17 +6,19 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyodl import __version__, aside, resuming, runlog
+from tinyodl import __version__, aside, raw_inputs, resuming, runlog
 from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
 from tinyodl.errors import BoardError, UserError
+from tinyodl.gate import gating
 from tinyodl.interrupt import Interrupted, interruptible
 from tinyodl.linked import linked_firmware
+from tinyodl.progress import OnProgress
 from tinyodl.radio import radio_of
 from tinyodl.run_options import RunOptions
-from tinyodl.runlog import RunLog, RunLogError, RunRecord, RunSummary
-from tinyodl.running import OnProgress, Place, Run, order_of
+from tinyodl.runlog import EventName, RunLog, RunLogError, RunRecord, RunSummary
+from tinyodl.running import Place, Run, order_of
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session
@@ -53,16 +55,17 @@ def run_session(
         found = runlog.read(options.resume)
         resuming.require_same(found.record, record, str(found.folder))
         log = RunLog.again(found)
+        if log.record.status != "running":  # else an error says that it did harm
+            log.update(status="running", error=None, finished=None)
     asking = Asking(client, answering) if answering else None
     try:
-        with session.patient(), interruptible() as wish:
-            run = Run(session, log, samples, order, tested, wish, progress, asking)
-            if options.resume is not None:
-                _resume(run)
-            else:
-                _prepare(session, log)
-            if log.record.status == "running":
-                _watched(run)
+        if options.resume is None:
+            _prepare(session, log)
+        rows = [place.sample for place in order]
+        gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
+        with session.patient(), gated as gate, interruptible() as wish:
+            run = Run(session, log, samples, order, tested, wish, progress, asking, gate)
+            _watched(run, None if options.resume is None else "resumed")
     except RunLogError as error:
         if log.record.save_every is not None:
             raise
@@ -73,8 +76,11 @@ def run_session(
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         told = str(error) or type(error).__name__
-        resumable = isinstance(error, BoardError) and log.record.checkpoint is not None
-        told += f"; go on with --resume {log.folder}" if resumable else ""
+        resumable = isinstance(error, BoardError)
+        if resumable:
+            saved = log.record.checkpoint is not None
+            how = "go on" if saved else "without --save-every it can only begin again,"
+            told += f"; {how} with --resume {log.folder}"
         log.update(status="interrupted" if stopped else "failed", error=told, finished=runlog.now())
         if resumable:
             raise BoardError(told) from error
@@ -84,11 +90,11 @@ def run_session(
     return runlog.summarize(log.record, log.steps, log.folder)
 
 
-def _watched(run: Run) -> None:
+def _watched(run: Run, event: EventName | None) -> None:
     """The run, which Ctrl-C ends between two samples."""
     log = run.log
     try:
-        run.all()
+        run.all(event)
     except Interrupted:
         log.update(status="interrupted")
         if log.steps:
@@ -101,16 +107,6 @@ def _prepare(session: Session, log: RunLog) -> None:
     log.update(began_at=hello.state, generation_before=hello.generation)
     if log.record.save_every is not None or hello.state is State.CHANGED:
         aside.keep_aside(session, log)
-
-
-def _resume(run: Run) -> None:
-    """Go on with a run that was cut off, from its last save."""
-    log = run.log
-    if log.record.status == "running" and log.record.error is not None:  # it was going back
-        run.give_up()
-        return
-    log.update(status="running", error=None, finished=None)
-    run.go_back("resumed")
 
 
 def _record(
@@ -133,6 +129,7 @@ def _record(
         data=samples.source,
         samples_in_data=len(samples),
         eval_data=tested.source if tested else None,
+        remarks=tuple(filter(None, [raw_inputs.remark(samples, manifest)])),
         data_digest=resuming.digest(samples),
         eval_digest=resuming.digest(tested) if tested else None,
         epochs=options.epochs,
@@ -143,6 +140,7 @@ def _record(
         learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
         radio=options.radio or radio_of(session.board, None, None),
         draw=options.draw if manifest.plan.cache else None,
+        keep_outliers=options.keep_outliers,
         answered_by=answering.name if answering else None,
         save=options.save,
         save_every=options.save_every,

@@ -28,13 +28,17 @@ from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.evaluating import Outcomes, evaluate
+from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.kept import LABELS
+from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
+from tinyodl.progress import OnProgress, Stage
+from tinyodl.project_files import lock_project
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.runlog import PHASES, Evaluation, Radio, RunSummary
-from tinyodl.running import OnProgress, Order, Stage
+from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 
@@ -46,24 +50,43 @@ class Session:
     run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
     many seconds a line that brings nothing but damage or silence is endured.
 
-    Raises UserError for a project or port that cannot be used, and BoardError, here and in every
-    method that talks to the board, when it is silent or runs other firmware.
+    A serial device, or without hardware the project, is this session's alone until it is closed.
+    `lock` is a lock on the project that the caller has already, and keeps.
+
+    Raises UserError for a project or port that cannot be used, InUseError where another has it, and
+    BoardError, here and in every method that talks to the board, when it is silent or runs other
+    firmware.
     """
 
+    @strict
     def __init__(
-        self, project: str | Path, port: str | None = None, patience: float = ANSWER_PATIENCE
+        self,
+        project: str | Path,
+        port: str | None = None,
+        patience: float = ANSWER_PATIENCE,
+        *,
+        lock: FileLock | None = None,
     ) -> None:
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
-        self._transport = ReopeningTransport(
-            connect(self.project, port), lambda: connect(self.project, port)
-        )
+        emulated = link_of(port, self.board) != "serial"
+        self._lock = lock_project(self.project) if emulated and lock is None else None
         try:
-            self.client = Client(self._transport, self.manifest, patience=patience)
-            self.hello = self.client.hello()
+            if self._lock is not None:  # another compile may have ended since
+                self.manifest = manifest_file.load(self.project)
+                self.board = load_board(self.manifest.board)
+            self._transport = ReopeningTransport(
+                connect(self.project, port), lambda: connect(self.project, port)
+            )
+            try:
+                self.client = Client(self._transport, self.manifest, patience=patience)
+                self.hello = self.client.hello()
+            except BaseException:
+                self._transport.close()
+                raise
         except BaseException:
-            self._transport.close()
+            self._unlock()
             raise
         self.port = port or self._transport.name
         self.meter: Meter = meter(
@@ -82,8 +105,15 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of the board."""
-        self._transport.close()
+        """Let go of the board, and of the project."""
+        try:
+            self._transport.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     @contextmanager
     def patient(self) -> Iterator[None]:
@@ -101,11 +131,13 @@ class Session:
 
     # Without learning
 
+    @strict
     def infer(self, x: ArrayLike) -> NDArray[np.float32]:
         """The network's outputs, float32 (N, *output), for x of shape (N, *input)."""
         inputs = data.check_x(x, self.manifest)
         return np.concatenate([self.client.infer(sample) for sample in inputs])
 
+    @strict
     def evaluate(
         self,
         x: ArrayLike,
@@ -130,6 +162,7 @@ class Session:
 
     # Learning
 
+    @strict
     def train(
         self,
         x: ArrayLike,
@@ -144,6 +177,7 @@ class Session:
         teacher: str | Path | None = None,
         silent: bool = False,
         draw: Order = "epochs",
+        keep_outliers: bool = False,
         radio: Radio | None = None,
         save: Keep = "unharmed",
         save_every: int | None = None,
@@ -171,6 +205,9 @@ class Session:
         "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
         compares the run with, by default the board's.
 
+        A sample far outside those that the board has seen is predicted and not learned, and the log
+        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+
         At the end the weights are saved in the board's store. A run that did harm ends with status
         "harmed", and the board goes back to the weights of before it, unless `save` is "always":
         `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
@@ -184,8 +221,9 @@ class Session:
         with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number, BoardError naming the step when the board fails, and RunLogError when the log
-        cannot be written; the log then keeps what was done and says how it ended.
+        number or ten samples in a row are outliers, BoardError naming the step when the board
+        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
+        says how it ended.
         """
         options = RunOptions(
             epochs=epochs,
@@ -197,6 +235,7 @@ class Session:
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
             save=save,
             save_every=save_every,

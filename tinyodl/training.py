@@ -63,12 +63,17 @@ _LOSSES = {
 
 
 def differentiate(
-    graph: Graph, plan: UpdatePlan, correlation: Array | None = None, errors: Array | None = None
+    graph: Graph,
+    plan: UpdatePlan,
+    correlation: Array | None = None,
+    errors: Array | None = None,
+    power: float = 1.0,
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `correlation` is where the matrix P of optimizer rls begins, if not at I / ridge, `errors` those
-    of reconstructions that the device shall have seen.
+    `correlation` is the matrix P of optimizer rls after samples that came before, and `power` the
+    mean |x|^2 of what its layer read of them; `errors` are those of reconstructions that the device
+    shall have seen.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -81,6 +86,8 @@ def differentiate(
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
+    if plan.is_binary(graph.tensor(graph.outputs[0]).size):
+        kind = "LabelBinaryCrossEntropy"
     if plan.loss == "mse":
         target = (TARGET,)
         shape = graph.shape(predicted)
@@ -101,7 +108,7 @@ def differentiate(
     if plan.optimizer == "rls":
         inputs, outputs = (predicted, *target), (f"{predicted}.gradient",)
         gradient = Node(f"{kind}Gradient", f"loss.{kind}Gradient", inputs, outputs, {}, loss.phase)
-        return with_least_squares(graph, plan, gradient, correlation)
+        return with_least_squares(graph, plan, gradient, correlation, power)
 
     needing = _needing_gradient(graph)
     graph = _saving(graph, plan, needing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tinyodl.errors import UserError
+from tinyodl.text import toml_string
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -32,9 +33,12 @@ RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses o
 _LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
-CachePolicy = Literal["ring", "reservoir", "balanced", "first"]
+CachePolicy = Literal["ring", "reservoir", "balanced", "first", "ageing"]
 Memory = Literal["ram", "flash"]
+Outliers = Literal["skip", "keep"]
 
+LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
+RIDGE = 0.01  # of the mean |x|^2
 MOST_REPLAYED = 256  # samples in the update of a step
 QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
 GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
@@ -99,8 +103,8 @@ class UpdatePlan(BaseModel):
     sample.
 
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
-    loss: it has no rate. It begins with the certainty `ridge` and forgets by the factor
-    `forgetting` a sample (1: never).
+    loss: it has no rate. It begins as sure of zero weights as `ridge` samples would make it, of the
+    size of the first one, and forgets by the factor `forgetting` a sample (1: never).
 
     With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
     and the weights learn nothing. `labels` are those that the first outputs stand for; the others
@@ -110,14 +114,15 @@ class UpdatePlan(BaseModel):
     "reconstruction" is the mean squared error against the sample itself, of an autoencoder, and
     "reconstruction-cross-entropy" the binary cross-entropy of one that ends in Sigmoid, for samples
     from 0 to 1: what is above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is
-    not learned.
+    not learned. Nor is what is above the threshold and has no label, unless `learn_flagged`.
     "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
     them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
     label, and the share of right ones, of which each counts `fading` times less with the next.
     `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
 
     `cache` is of how many samples the features are kept that the layers which learn read, to learn
-    from them again; `cache_policy` says which of them make room when it is full. With a cache, a
+    from them again; `cache_policy` says which of them make room when it is full ("ageing", and in
+    flash "balanced", where nothing is said). With a cache, a
     training step learns from `replay` samples at once: the one that came, and others drawn from
     the cache, every class as often; with 0 it only keeps it. `cache_memory` "flash" writes each
     sample once. `batch` is how many samples an update
@@ -132,6 +137,9 @@ class UpdatePlan(BaseModel):
     samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
     sample back, and undoes what makes the network worse on those by more than the margin;
     `guard_memory` is where it keeps the best parameters.
+
+    `outliers` "skip": a sample far outside those before is predicted and not learned; "keep" learns
+    from every sample. See `tinyodl.outliers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -145,17 +153,18 @@ class UpdatePlan(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
-    ridge: float = Field(default=1.0, gt=0)
+    ridge: float = Field(default=RIDGE, gt=0)
     forgetting: float = Field(default=1.0, gt=0, le=1)
     seen: int = Field(default=0, ge=0, le=1 << 24)
     unlabelled: bool = False
     metrics: bool = False
     fading: float = Field(default=0.99, gt=0, le=1)
     threshold: str = "gaussian:3"
+    learn_flagged: bool = False
     labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     cache: int = Field(default=0, ge=0, le=32767)
-    cache_policy: CachePolicy = "balanced"
+    cache_policy: CachePolicy = "ageing"
     cache_memory: Memory = "ram"
     replay: int = Field(default=1, ge=0, le=MOST_REPLAYED)
     master: Master = "int16"
@@ -166,16 +175,35 @@ class UpdatePlan(BaseModel):
     drift: bool = False
     guard: str | None = Field(default=None, pattern=f"^(?:{GUARD})$")
     guard_memory: Memory = "ram"
+    outliers: Outliers = "skip"
 
     @property
     def reconstructs(self) -> bool:
         """Whether the target is the sample itself."""
         return self.loss in RECONSTRUCTIONS
 
+    def is_binary(self, outputs: int) -> bool:
+        """Whether a network of so many outputs tells two classes apart by a single one."""
+        return outputs == 1 and self.loss == "binary-cross-entropy" and self.labels is None
+
+    def classes(self, outputs: int) -> int | None:
+        """How many labels a network of so many outputs tells apart; None for loss mse."""
+        if self.reconstructs or self.is_binary(outputs):
+            return 2
+        return outputs if self.loss in LABELLED else None
+
     @property
     def watches(self) -> bool:
         """Whether anything beside the learning itself is computed."""
         return bool(self.query or self.drift or self.guard)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_flash(cls, given: Any) -> Any:
+        """A cache in flash, where nothing can be written over, is "balanced" by default."""
+        if isinstance(given, dict) and given.get("cache_memory") == "flash":
+            return {"cache_policy": "balanced", **given}
+        return given
 
     @model_validator(mode="after")
     def _squared(self) -> Self:
@@ -206,6 +234,11 @@ class UpdatePlan(BaseModel):
             )
         if kind == "percentile" and value > 100:
             raise ValueError(f"threshold percentile:{value:g}: give at most 100")
+        if kind == "gaussian" and value < LEAST_Z and self.reconstructs and not self.learn_flagged:
+            raise ValueError(
+                f"threshold gaussian:{value:g} would fall without end, as what is above it is not "
+                f"learned; give at least {LEAST_Z:g}, percentile:P, or --learn-flagged"
+            )
         return self
 
     @property
@@ -233,7 +266,7 @@ class UpdatePlan(BaseModel):
             raise ValueError("cache_memory says where a cache is: give --cache N")
         if self.guard_memory == "flash" and not self.guard:
             raise ValueError("guard_memory says where a guard keeps its copy: give --guard K")
-        if self.cache_memory == "flash" and self.cache_policy in ("ring", "reservoir"):
+        if self.cache_memory == "flash" and self.cache_policy not in ("balanced", "first"):
             raise ValueError(
                 f"in flash nothing is written over, as cache_policy {self.cache_policy} would; "
                 "take balanced or first"
@@ -268,9 +301,10 @@ def load_plan(path: Path) -> UpdatePlan:
     """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"{path}: {error.strerror}; give --update last, bias, full, none or a plan file"
+            f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
         return UpdatePlan.model_validate(tomllib.loads(text))
@@ -306,6 +340,7 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines += ["metrics = true", f"fading = {plan.fading!r}"]
     if plan.reconstructs:
         lines += [f'threshold = "{plan.threshold}"']
+        lines += [f"learn_flagged = {str(plan.learn_flagged).lower()}"]
     if plan.unlabelled:
         lines += ["unlabelled = true"]
     if plan.labels is not None:
@@ -326,9 +361,11 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines.append(f"cache = {plan.cache}")
         lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
         lines += [f'cache_memory = "{plan.cache_memory}"']
+    if plan.outliers == "keep":
+        lines.append('outliers = "keep"')
     lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
     lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f"{_quoted(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
+    lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -338,8 +375,3 @@ def _update(update: LayerUpdate) -> str:
     chosen = update.chosen
     value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
     return f"{{ {update.side} = {value} }}"
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -22,8 +22,10 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
+from tinyodl.ops.metrics import SKIPPED
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.ops.shared import Symbol
+from tinyodl.outliers import FACTOR, REACH, SETTING
 from tinyodl.training import LOSS, SUM, state_name
 from tinyodl.update_plan import GUARD, MOST_REPLAYED, QUERY, UpdatePlan
 
@@ -35,7 +37,7 @@ COUNTS, SPREAD = "<drift.counts>", "<drift.spread>"
 MEMORY, MEMORY_SCALES = "<guard.features>", "<guard.scales>"
 HELD_COUNTS, SINCE, BEST = "<guard.counts>", "<guard.since>", "<guard.best>"
 _OF_GUARD = (MEMORY, MEMORY_SCALES, HELD_COUNTS, SINCE, BEST)
-KEPT = frozenset({RECORD, ASKED, TRAINED, RECENT, COUNTS, SPREAD, *_OF_GUARD})
+KEPT = frozenset({REACH, RECORD, ASKED, TRAINED, RECENT, COUNTS, SPREAD, *_OF_GUARD})
 
 # What is counted and kept beside learning stays when the guard goes back.
 _STAYS = {kept.LABELS, kept.CONFUSION, kept.RECENT, *feature_cache.TENSORS}
@@ -70,8 +72,11 @@ class Setting:
     most: float
 
 
-def settings_of(plan: UpdatePlan) -> tuple[Setting, ...]:
-    """The settings of what a plan lets the board compute, in the order of the protocol."""
+def settings_of(plan: UpdatePlan, graph: Graph | None = None) -> tuple[Setting, ...]:
+    """The settings of what a plan lets the board compute, in the order of the protocol.
+
+    `graph` is the training graph, which says whether the board gates outliers.
+    """
     found: list[Setting] = []
     if plan.cache:
         most = float(MOST_REPLAYED) if plan.summed else 1.0
@@ -97,6 +102,8 @@ def settings_of(plan: UpdatePlan) -> tuple[Setting, ...]:
         found.append(Setting("guard", 1.0, 0.0, 1.0))
         found.append(Setting("guard_every", every, 2.0, 65536.0))
         found.append(Setting("guard_margin", margin, 0.0, 1.0))
+    if graph and REACH in graph.tensors:
+        found.append(Setting(SETTING, FACTOR, 0.0, 1e6))
     return tuple(found)
 
 
@@ -145,10 +152,10 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
         look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **among))
         for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
-            p, size = update.inputs[4], graph.tensor(update.outputs[0]).size
-            attrs = {"size": size, "ridge": plan.ridge}
-            note.append(_node("DriftRetrain", (COUNTS, p), (), Phase.BACKWARD, **attrs))
-        label = "label == NET_SKIPPED ? -1 : 0" if plan.reconstructs else "label"
+            begun = update.inputs[5]
+            note.append(_node("DriftRetrain", (COUNTS, begun), (), Phase.BACKWARD))
+        skipped = "label == NET_SKIPPED" + (f" || {SKIPPED}" if not plan.learn_flagged else "")
+        label = f"{skipped} ? -1 : 0" if plan.reconstructs else "label"
         rule = {**among, "label": Symbol(label)}
         note.append(_node("DriftLearn", (*reads, DRIFT), (), Phase.BACKWARD, **rule))
     if plan.query:

@@ -30,6 +30,15 @@ static command_status fail(command_exchange *exchange, command_status status, ui
     return status;
 }
 
+/* Why flash did not take what it was to keep. */
+static command_status fail_flash(command_exchange *exchange)
+{
+    const uint32_t boot_loader = port_flash_boot_loader();
+    if (boot_loader != PORT_NO_BOOT_LOADER)
+        return fail(exchange, STATUS_BOOT_LOADER, boot_loader);
+    return fail(exchange, STATUS_STORE, 0);
+}
+
 static void put(command_exchange *exchange, const void *from, uint32_t count)
 {
     memcpy(exchange->reply + exchange->reply_length, from, count);
@@ -236,22 +245,24 @@ static int is_kept(void)
 #endif
 }
 
-/* The reply to a step that may have learned. It has, unless the sample has no label or the guard holds
- * it back, or flash does not keep it. */
+/* The reply to a step that may have learned. It has, unless the sample has no label or is an
+ * outlier, or the guard holds it back, or flash does not keep it. */
 static command_status end_training(command_exchange *exchange, int32_t label, float loss)
 {
     consume_sample(NET_OUTPUT_STAYS);
     session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_step(exchange, loss);
     session.trained++;
     if (label == NET_SKIPPED)
         return STATUS_OK;
-#ifdef NET_GUARDS
-    if (net_flags() & FLAG_HELD_BACK)
+#ifdef NET_SKIPS_FLAGGED
+    if (label < 0 && net_predicted())
         return STATUS_OK;
 #endif
+    if (net_flags() & (FLAG_HELD_BACK | FLAG_OUTLIER))
+        return STATUS_OK;
     session.steps++;
     return STATUS_OK;
 }
@@ -351,7 +362,7 @@ static command_status replay(command_exchange *exchange)
     consume_sample(0);
     session.state = 0;
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, samples);
     put_u32(exchange, net_cached());
     put_f32(exchange, loss);
@@ -372,7 +383,7 @@ static command_status flush(command_exchange *exchange)
 #ifdef NET_GUARDS
     net_settle();
     if (!is_kept())
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
     put_u32(exchange, net_flags());
 #endif
     consume_sample(0);
@@ -468,7 +479,7 @@ static command_status reset(command_exchange *exchange)
         return fail(exchange, STATUS_RANGE, 1);
 #ifdef NET_FLASH
     if ((exchange->length == 0 || exchange->body[0] == 0) && net_forget() < 0)
-        return fail(exchange, STATUS_STORE, 0);
+        return fail_flash(exchange);
 #endif
     net_reset();
     session.asked = 0;
@@ -494,7 +505,7 @@ static command_status store_status(command_exchange *exchange, int result)
         return STATUS_OK;
     if (result == STORE_NO_SPACE)
         return fail(exchange, STATUS_NO_SPACE, store_bytes_needed());
-    return fail(exchange, result == STORE_EMPTY ? STATUS_EMPTY : STATUS_STORE, 0);
+    return result == STORE_EMPTY ? fail(exchange, STATUS_EMPTY, 0) : fail_flash(exchange);
 }
 
 static command_status save(command_exchange *exchange)

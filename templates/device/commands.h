@@ -45,6 +45,7 @@ typedef enum {
     STATUS_NO_SPACE = 8,   /* detail: bytes that a store slot would need */
     STATUS_EMPTY = 9,      /* the store holds nothing for this model, or the cache no sample */
     STATUS_STORE = 10,     /* the store does not hold what was written */
+    STATUS_BOOT_LOADER = 11 /* one lies where flash would be erased; detail: its address */
 } command_status;
 
 /* A request's body, and where its reply's body goes. `detail` is the body of an error reply. */

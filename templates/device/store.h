@@ -22,7 +22,7 @@ enum {
     STORE_OK = 0,
     STORE_EMPTY = -1,    /* no good slot for this model */
     STORE_NO_SPACE = -2, /* a slot is smaller than the state */
-    STORE_FAILED = -3,   /* flash does not hold what was written */
+    STORE_FAILED = -3,   /* flash does not hold what was written, or takes nothing */
 };
 
 typedef struct {

@@ -56,6 +56,18 @@ static inline void one_hot_binary_cross_entropy_gradient_f32(int32_t n, const fl
     }
 }
 
+/* Of a single logit against the label 0 or 1. */
+static inline void label_binary_cross_entropy_f32(const float *z, int32_t label, float *loss)
+{
+    *loss = binary_cross_entropy_of_f32(*z, (float)label);
+}
+
+/* gz may be z's own memory. */
+static inline void label_binary_cross_entropy_gradient_f32(const float *z, int32_t label, float *gz)
+{
+    *gz = sigmoid_f32(*z) - (float)label;
+}
+
 /* Of the first `in_use` of n logits; the gradient of the others is 0. */
 static inline void one_hot_binary_cross_entropy_gradient_in_use_f32(int32_t n, int32_t in_use,
                                                                     const float *z, int32_t label,

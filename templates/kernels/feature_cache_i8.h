@@ -13,13 +13,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "ageing.h"
 #include "quantize.h"
 
 /* The elements of `books`. Of each class there are two: samples that have come, and slots. */
 enum { CACHE_SEEN, CACHE_HELD, CACHE_RANDOM, CACHE_DRAWN /* in this epoch */, CACHE_CLASSES };
 
 /* Which sample makes room for another one; and in which order samples are drawn. */
-enum { CACHE_RING, CACHE_RESERVOIR, CACHE_BALANCED, CACHE_FIRST };
+enum { CACHE_RING, CACHE_RESERVOIR, CACHE_BALANCED, CACHE_FIRST, CACHE_AGEING };
 enum { DRAW_EPOCHS, DRAW_UNIFORM, DRAW_BALANCED, DRAW_ORDERS };
 
 /// Chance ///
@@ -86,7 +87,7 @@ static inline int32_t cache_find(uint32_t held, int32_t label, uint32_t n, const
  * First: none. Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with
  * the same chance. Balanced (Chrysakis and Moens 2020): one of the class that has most slots makes
  * room for one of a class that has fewer, and within its class each sample is kept with the same
- * chance. */
+ * chance. Ageing: the same between classes, and within its class as ageing.h says. */
 static inline int32_t cache_room(int32_t policy, uint32_t slots, int32_t classes, int32_t label,
                                  const int16_t *labels, int32_t *books)
 {
@@ -112,8 +113,15 @@ static inline int32_t cache_room(int32_t policy, uint32_t slots, int32_t classes
     if (own < most) {
         return cache_find(slots, largest, cache_below((uint32_t)most, books), labels);
     }
-    const uint32_t place = cache_below((uint32_t)*cache_seen_of((uint32_t)label, books), books);
-    return place < (uint32_t)own ? cache_find(slots, label, place, labels) : -1;
+    const uint32_t came = (uint32_t)*cache_seen_of((uint32_t)label, books), n = (uint32_t)own;
+    int32_t place;
+    if (policy == CACHE_AGEING) {
+        place = n ? ageing_place(n, came, cache_below(ageing_chance(n, came), books)) : -1;
+    } else {
+        place = (int32_t)cache_below(came, books);
+        place = (uint32_t)place < n ? place : -1;
+    }
+    return place >= 0 ? cache_find(slots, label, (uint32_t)place, labels) : -1;
 }
 
 /* Where the sample goes that has come, or -1: then it is not kept. */

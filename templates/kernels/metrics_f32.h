@@ -77,22 +77,25 @@ static inline int error_count(int32_t label, float forgetting, float error, floa
     return moments[2] >= (float)ERROR_MINIMUM;
 }
 
-static inline void error_statistics_gaussian(int32_t label, float forgetting, float z,
-                                             const float *error, float *moments, float *histogram,
-                                             float *threshold)
+/* `flagged`: above the threshold, and nothing is to be learned from it. Such an error has no part in mean
+ * and variance, which would follow faults. Of the histogram it is the P-th part of all: it counts at
+ * the threshold, beyond whose bin it cannot take it. */
+static inline void error_statistics_gaussian(int32_t label, int32_t flagged, float forgetting,
+                                             float z, const float *error, float *moments,
+                                             float *histogram, float *threshold)
 {
-    if (error_count(label, forgetting, *error, moments, histogram)) {
+    if (!flagged && error_count(label, forgetting, *error, moments, histogram)) {
         *threshold = moments[0] + z * __builtin_sqrtf(moments[1]);
     }
 }
 
-static inline void error_statistics_percentile(int32_t label, float forgetting, float percent,
-                                               const float *error, float *moments,
+static inline void error_statistics_percentile(int32_t label, int32_t flagged, float forgetting,
+                                               float percent, const float *error, float *moments,
                                                float *histogram, float *threshold)
 {
     float total = 0.0f;
 
-    if (!error_count(label, forgetting, *error, moments, histogram)) {
+    if (!error_count(label, forgetting, flagged ? *threshold : *error, moments, histogram)) {
         return;
     }
     for (int32_t i = 0; i < ERROR_BINS; i++) {
@@ -107,13 +110,15 @@ static inline void error_statistics_percentile(int32_t label, float forgetting, 
     *threshold = histogram[bin] > 0.0f ? from + width * (left / histogram[bin]) : from;
 }
 
-static inline void error_statistics_fixed(int32_t label, float forgetting, float value,
-                                          const float *error, float *moments, float *histogram,
-                                          float *threshold)
+static inline void error_statistics_fixed(int32_t label, int32_t flagged, float forgetting,
+                                          float value, const float *error, float *moments,
+                                          float *histogram, float *threshold)
 {
     (void)value;
     (void)threshold;
-    error_count(label, forgetting, *error, moments, histogram);
+    if (!flagged) {
+        error_count(label, forgetting, *error, moments, histogram);
+    }
 }
 
 #endif

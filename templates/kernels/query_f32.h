@@ -104,7 +104,7 @@ static inline void query_decide_f32(uint32_t seed, float threshold, float least_
         query_forget_f32(record, state);
         why |= FLAG_DRIFT;
     }
-    if ((float)state[0] < least_trained) {
+    if ((float)state[0] < least_trained || (drift && *drift < 0.0f)) {
         why |= FLAG_UNTRAINED;
     }
     if (!(*margin >= threshold)) {

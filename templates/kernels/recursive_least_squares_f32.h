@@ -7,6 +7,11 @@
  *   w[i] += e[i] gain / d,  P = (P - gain gain' / d) / forgetting
  *
  * gain[i] is summed from column 0 to column m - 1, d from 0 to m - 1.
+ *
+ * P begins as a diagonal matrix, 1 / (ridge power) for the k inputs of the layer and 1 / (ridge k) for
+ * the 1 of the bias: as I / (ridge k) would be in the unit in which the mean square of the inputs is 1.
+ * So a layer whose inputs come in other units learns the same. power: |x|^2 of the sample that
+ * P began with, and how many samples have come, up to RLS_FIRST; 0: P has not begun.
  */
 #ifndef TINYODL_RECURSIVE_LEAST_SQUARES_F32_H
 #define TINYODL_RECURSIVE_LEAST_SQUARES_F32_H
@@ -14,22 +19,72 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* P = inverse_ridge * I */
-static inline void rls_reset_f32(int32_t m, float inverse_ridge, float *p)
-{
-    for (int32_t i = 0; i < m; i++) {
-        *p++ = inverse_ridge;
-        for (int32_t j = i + 1; j < m; j++) {
-            *p++ = 0.0f;
-        }
-    }
-}
+enum { RLS_FIRST = 10, RLS_MOST = 1000 /* times as large, or as small, as what P began with */ };
 
 /* Of m inputs, those that are the layer's; the last may be the 1 of the bias. */
 static inline int32_t rls_inputs(int32_t m, const float *b)
 {
     return b ? m - 1 : m;
 }
+
+/// Where P begins ///
+
+/* One over the diagonal of P where it begins. */
+static inline float rls_ridge_f32(int32_t i, int32_t k, float ridge, float power)
+{
+    return ridge * (i < k ? power : (float)k);
+}
+
+static inline void rls_reset_f32(int32_t n, int32_t m, float ridge, float power, float *w, float *b,
+                                 float *p)
+{
+    const int32_t k = rls_inputs(m, b);
+
+    for (int32_t i = 0; i < m; i++) {
+        *p++ = 1.0f / rls_ridge_f32(i, k, ridge, power);
+        for (int32_t j = i + 1; j < m; j++) {
+            *p++ = 0.0f;
+        }
+    }
+    for (int32_t i = 0; w && i < n * k; i++) {
+        w[i] = 0.0f;
+    }
+    for (int32_t i = 0; w && b && i < n; i++) {
+        b[i] = 0.0f;
+    }
+}
+
+/* Whether there is something to learn from this sample. P begins with the first whose inputs are not
+ * all 0. It begins anew, and the weights at 0, where one of the first samples is of another size by far:
+ * then it was one before the sensor was on, or a fault, that P began with. */
+static inline int rls_begin_f32(int32_t n, int32_t m, float ridge, const float *x, float *w, float *b,
+                                float *p, float *power)
+{
+    const int32_t k = rls_inputs(m, b);
+    float sum = 0.0f;
+
+    if (power[1] >= (float)RLS_FIRST) {
+        return 1;
+    }
+    for (int32_t i = 0; i < k; i++) {
+        sum += x[i] * x[i];
+    }
+    if (!(sum > 1e-20f && sum < 1e20f)) {
+        return power[1] > 0.0f;
+    }
+    power[1] += 1.0f;
+    if (power[1] == 1.0f) {
+        power[0] = sum;
+        rls_reset_f32(n, m, ridge, sum, NULL, b, p);
+    } else if (sum > RLS_MOST * power[0] || RLS_MOST * sum < power[0]) {
+        power[0] = sum;
+        rls_reset_f32(n, m, ridge, sum, w, b, p);
+        return 0; /* the error was that of other weights */
+    }
+    return 1;
+}
+
+/// The update ///
 
 /* gain = P x~, each element of P read once; returns x~ . gain. */
 static inline __attribute__((always_inline)) float
@@ -97,30 +152,75 @@ rls_shrink_f32(int32_t m, float d, float grow, const float *restrict gain, float
 }
 
 static inline __attribute__((always_inline)) void
-rls_f32(int32_t n, int32_t m, float factor, const float *restrict gy, const float *restrict x,
-        float *restrict w, float *restrict b, float *restrict p, float *restrict gain)
+rls_f32(int32_t n, int32_t m, float ridge, float factor, const float *restrict gy,
+        const float *restrict x, float *restrict w, float *restrict b, float *restrict p,
+        float *restrict power, float *restrict gain)
 {
+    if (!rls_begin_f32(n, m, ridge, x, w, b, p, power)) {
+        return;
+    }
     const float d = 1.0f + rls_gain_f32(m, x, b, p, gain);
     rls_learn_f32(n, m, factor / d, gy, gain, w, b);
     rls_shrink_f32(m, d, 1.0f, gain, p);
 }
 
-/* P is divided by `forgetting` while its trace stays below `bound`. */
+/// Forgetting ///
+
+/* P as after a sample with one input alone, sqrt(c), which the weights fit already. That input is the one
+ * of which least is known, in units of where P began, and c = share times its ridge.
+ *
+ *   P = P - p_i p_i' / (1 / c + p_ii)
+ */
 static inline __attribute__((always_inline)) void
-rls_forgetting_f32(int32_t n, int32_t m, float forgetting, float bound, float factor,
-                   const float *restrict gy, const float *restrict x, float *restrict w,
-                   float *restrict b, float *restrict p, float *restrict gain)
+rls_leak_f32(int32_t m, int32_t k, float ridge, float power, float share, float *restrict p,
+             float *restrict column)
 {
-    const float d = forgetting + rls_gain_f32(m, x, b, p, gain);
     const float *diagonal = p;
-    float trace = 0.0f; /* of P - gain gain' / d */
+    float most = 0.0f;
+    int32_t largest = 0;
 
     for (int32_t i = 0; i < m; i++) {
-        trace += *diagonal - gain[i] / d * gain[i];
+        const float size = *diagonal * rls_ridge_f32(i, k, ridge, power);
+        if (size > most) {
+            most = size;
+            largest = i;
+        }
+        diagonal += m - i;
+    }
+    const float *at = p + largest;
+    for (int32_t i = 0; i < m; i++) {
+        column[i] = *at;
+        at += i < largest ? m - i - 1 : 1;
+    }
+    const float c = share * rls_ridge_f32(largest, k, ridge, power);
+    rls_shrink_f32(m, 1.0f / c + column[largest], 1.0f, column, p);
+}
+
+/* P is divided by `forgetting`, and what that adds where nothing new comes is taken away again, one
+ * input at a time; see rls_leak_f32. It is not divided where its trace would be beyond where it began. */
+static inline __attribute__((always_inline)) void
+rls_forgetting_f32(int32_t n, int32_t m, float ridge, float forgetting, float factor,
+                   const float *restrict gy, const float *restrict x, float *restrict w,
+                   float *restrict b, float *restrict p, float *restrict power,
+                   float *restrict gain)
+{
+    const int32_t k = rls_inputs(m, b);
+
+    if (!rls_begin_f32(n, m, ridge, x, w, b, p, power)) {
+        return;
+    }
+    const float d = forgetting + rls_gain_f32(m, x, b, p, gain);
+    const float *diagonal = p;
+    float trace = 0.0f; /* of P - gain gain' / d, in units of where P began */
+
+    for (int32_t i = 0; i < m; i++) {
+        trace += (*diagonal - gain[i] / d * gain[i]) * rls_ridge_f32(i, k, ridge, power[0]);
         diagonal += m - i;
     }
     rls_learn_f32(n, m, factor / d, gy, gain, w, b);
-    rls_shrink_f32(m, d, trace <= bound * forgetting ? 1.0f / forgetting : 1.0f, gain, p);
+    const float grow = trace <= (float)m * forgetting ? 1.0f / forgetting : 1.0f;
+    rls_shrink_f32(m, d, grow, gain, p);
+    rls_leak_f32(m, k, ridge, power[0], (1.0f - forgetting) * (float)m, p, gain);
 }
 
 #endif

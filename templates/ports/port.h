@@ -54,12 +54,19 @@ enum {
 enum {
     PORT_FLASH_OK = 0,
     PORT_FLASH_RANGE = -1,  /* no such region, outside of it, or not whole words */
-    PORT_FLASH_FAILED = -2  /* the memory does not hold what was written to it */
+    PORT_FLASH_FAILED = -2, /* the memory does not hold what was written to it */
+    PORT_FLASH_TAKEN = -3   /* port_flash_boot_loader() lies there: nothing was done */
 };
+
+#define PORT_NO_BOOT_LOADER 0xFFFFFFFFu
 
 uint32_t port_flash_bytes(uint32_t region);   /* its size; 0: there is none */
 const uint8_t *port_flash(uint32_t region);   /* readable memory */
 int port_flash_erase(uint32_t region);        /* all bytes 0xFF */
+
+/* The address of a boot loader that the chip itself names and that reaches into one of the regions,
+ * or PORT_NO_BOOT_LOADER. With one there, no region is erased or written: PORT_FLASH_TAKEN. */
+uint32_t port_flash_boot_loader(void);
 
 /* Write to erased memory: `offset` and `count` in bytes, multiples of 4; `from` anywhere. */
 int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count);

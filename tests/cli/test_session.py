@@ -160,7 +160,7 @@ def test_report_puts_runs_side_by_side(tinyodl: Run, watch_host: Path, tmp_path:
     assert "one" in tinyodl("report", *folders).out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_ends_cleanly_and_leaves_a_report(
     watch_host: Path, tmp_path: Path, number: signal.Signals, tinyodl: Run
 ) -> None:
@@ -180,7 +180,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_a_report(
         time.sleep(0.02)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == 128 + number, err
     values = json.loads(out)
     assert values["status"] == "interrupted" and values["saved"] is True
     assert values["samples"] == len(log.read_text().splitlines()) > 0

@@ -13,6 +13,7 @@ import pytest
 from tests.device import bench
 from tinyodl import manifest as mf
 from tinyodl.boards import load_board
+from tinyodl.built_here import remember_program, sources_digest
 from tinyodl.device import Client, connect
 from tinyodl.device.connect import find_port
 from tinyodl.device.transport import SerialTransport
@@ -86,6 +87,7 @@ def test_the_host_build_is_the_default_for_board_host(program: Path, tmp_path: P
     folder = project(tmp_path, "host")
     (folder / host.PROGRAM).parent.mkdir(parents=True)
     shutil.copy(program, folder / host.PROGRAM)
+    remember_program(folder, folder / host.PROGRAM, sources_digest(folder))
     client = Client(connect(folder), mf.load(folder))
     client.save()
     client.close()

@@ -217,3 +217,22 @@ def test_flash_that_takes_no_writes_is_noticed(library: Path) -> None:
     assert session.save() is Status.STORE
     assert server.state() == before
     assert session.ask(Command.STATISTICS)[0] is Status.OK
+
+
+@pytest.mark.parametrize("saves", [0, 1, 2])
+def test_no_slot_is_touched_where_a_boot_loader_lies(library: Path, saves: int) -> None:
+    flash = Flash()
+    server, session = boot(library, flash)
+    for label in range(saves):
+        session.train(label)
+        assert session.save() is Status.OK
+    before, operations = bytes(flash.memory), server.c.test_operations()
+    server.c.test_boot_loader(0xE0000)
+    session.train(2)
+    state = server.state()
+    status, detail = session.ask(Command.SAVE)
+    assert (status, parse_number(detail)) == (Status.BOOT_LOADER, 0xE0000)
+    assert bytes(flash.memory) == before and server.c.test_operations() == operations
+    assert server.state() == state
+    expected = Status.OK if saves else Status.EMPTY
+    assert session.ask(Command.RESTORE)[0] is expected, "reading does no harm"

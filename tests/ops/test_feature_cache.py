@@ -235,6 +235,20 @@ class TestRoom:
         kept = labels[self.kept(tmp_path, labels, cache_policy="balanced")]
         assert np.bincount(kept)[1] == 1 and abs(np.diff(np.bincount(kept)[[0, 2]])) <= 1
 
+    def test_ageing_loses_no_class_and_of_each_the_oldest(self, tmp_path):
+        """Of two samples of a class it keeps one; one that does not come any more loses none."""
+        labels = np.concatenate([np.repeat([0, 1, 2, 3], [200, 30, 50, 3]), np.arange(300) % 3])
+        numbers = np.array(self.kept(tmp_path, labels))  # the default
+        np.testing.assert_array_equal(np.bincount(labels[numbers]), [3, 3, 3, 3])
+        assert sorted(numbers[labels[numbers] == 3]) == [280, 281, 282]
+        for c in range(3):
+            ages = (len(labels) - 1 - numbers[labels[numbers] == c]) / 3  # in samples of its class
+            assert ages.max() < 20 and ages.min() < 6
+
+    def test_in_flash_balanced_is_the_default(self):
+        assert UpdatePlan(cache=9).cache_policy == "ageing"
+        assert UpdatePlan(cache=9, cache_memory="flash").cache_policy == "balanced"
+
 
 @pytest.mark.parametrize("order", [UNIFORM, BALANCED])
 def test_draws_with_replacement(tmp_path, order):
@@ -284,7 +298,7 @@ def test_where_the_cache_is(tmp_path, rule, message):
             HostNet(network(tmp_path), plan, tmp_path / "c")
 
 
-@pytest.mark.parametrize("policy", ["ring", "reservoir", "balanced"])
+@pytest.mark.parametrize("policy", ["ring", "reservoir", "balanced", "ageing"])
 def test_whatever_is_written_into_it_nothing_undefined_happens(tmp_path, policy):
     """By a host, or by a store of another program: undefined behaviour traps."""
     traps = ("gcc", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")

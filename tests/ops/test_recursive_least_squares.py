@@ -42,11 +42,17 @@ def stream(inputs, outputs, count, seed=0):
     return x.astype(np.float32), labels
 
 
+def ridges(x, ridge, *, bias=True):
+    """That of each input: times the first sample's |x|^2, and for the bias times their number."""
+    each = np.full(x.shape[1], ridge * np.sum(x[0].astype(float) ** 2))
+    return np.append(each, ridge * x.shape[1]) if bias else each
+
+
 def ridge_regression(x, targets, ridge, *, bias=True, ages=1.0):
-    """(w, b) that minimise the sum of squares and ridge * |w, b|^2, by numpy's lstsq."""
+    """(w, b) that minimise the sum of squares and `ridge` of each input, by numpy's lstsq."""
     x = np.column_stack((x, np.ones(len(x)))) if bias else x
     roots = np.sqrt(np.broadcast_to(ages, len(x)))[:, None]
-    rows = np.vstack((x * roots, np.sqrt(ridge) * np.eye(x.shape[1])))
+    rows = np.vstack((x * roots, np.diag(np.sqrt(np.broadcast_to(ridge, x.shape[1])))))
     wanted = np.vstack((targets * roots, np.zeros((x.shape[1], targets.shape[1]))))
     return np.linalg.lstsq(rows.astype(np.float64), wanted, rcond=None)[0]
 
@@ -64,7 +70,8 @@ def test_it_is_the_ridge_regression_over_all_samples(tmp_path, inputs, outputs, 
     for seen, (sample, label) in enumerate(zip(x, labels, strict=True), start=1):
         net.train(sample, int(label))
         if seen in (1, 10, 200):
-            expected = ridge_regression(x[:seen], np.eye(outputs)[labels[:seen]], 0.5, bias=bias)
+            targets, ridge = np.eye(outputs)[labels[:seen]], ridges(x, 0.5, bias=bias)
+            expected = ridge_regression(x[:seen], targets, ridge, bias=bias)
             np.testing.assert_allclose(fitted(net, bias), expected, rtol=2e-4, atol=2e-5)
 
 
@@ -86,31 +93,114 @@ def test_targets_may_be_vectors(tmp_path):
     net = HostNet(dense(tmp_path, 6, 2), plan(loss="mse"), tmp_path)
     for sample, target in zip(x, targets, strict=True):
         net.train(sample, target=target)
-    expected = ridge_regression(x, targets, 1.0)
+    expected = ridge_regression(x, targets, ridges(x, 0.01))
     np.testing.assert_allclose(fitted(net), expected, rtol=2e-4, atol=2e-5)
 
 
-def test_forgetting_weighs_samples_by_their_age(tmp_path):
-    """While P may grow: here the past decays below where it began, and so does the ridge."""
-    x, labels = stream(8, 3, 120)
-    x *= 10  # much is learned from each sample: the trace of P falls faster than it grows
-    net = HostNet(dense(tmp_path, 8, 3), plan(forgetting=0.97), tmp_path)
-    for sample, label in zip(x, labels, strict=True):
-        net.train(sample, int(label))
-    ages = 0.97 ** np.arange(119, -1, -1)
-    expected = ridge_regression(x, np.eye(3)[labels], 0.97**120, ages=ages)
-    np.testing.assert_allclose(fitted(net), expected, rtol=1e-3, atol=1e-4)
+class TestUnits:
+    """The ridge is in units of what came first, so that those of the inputs play no part."""
+
+    @pytest.mark.parametrize("forgetting", [1.0, 0.98])
+    @pytest.mark.parametrize("unit", [2.0**-12, 2.0**12])
+    def test_a_power_of_two_changes_no_bit(self, tmp_path, unit, forgetting):
+        x, labels = stream(6, 3, 150)
+        plain, scaled = (
+            HostNet(dense(tmp_path, 6, 3), plan(forgetting=forgetting), tmp_path / name)
+            for name in ("plain", "scaled")
+        )
+        for sample, label in zip(x, labels, strict=True):
+            loss = plain.train(sample, int(label))
+            assert scaled.train(sample * np.float32(unit), int(label)) == loss
+            assert scaled.predicted() == plain.predicted()
+        w = scaled.parameter("w") * np.float32(unit)
+        np.testing.assert_array_equal(w, plain.parameter("w"))
+        np.testing.assert_array_equal(scaled.parameter("b"), plain.parameter("b"))
+
+    @pytest.mark.parametrize("size", [1e-30, 1e-3, 1e3, 1e30, 0.0, np.nan])
+    def test_a_first_sample_of_another_size_says_nothing_of_them(self, tmp_path, size):
+        """One before the sensor was on, or a fault: P begins anew with the one that follows."""
+        x, labels = stream(6, 3, 60)
+        strange = x[0] * np.float32(size)
+        net = HostNet(dense(tmp_path, 6, 3), plan(), tmp_path)
+        net.train(strange, 0)
+        for sample, label in zip(x[1:], labels[1:], strict=True):
+            net.train(sample, int(label))
+        learned = x[2:] if size in (1e-3, 1e3) else x[1:]  # x[1] had the error of other weights
+        ridge = ridges(x[1:], 0.01)
+        expected = ridge_regression(learned, np.eye(3)[labels[-len(learned) :]], ridge)
+        np.testing.assert_allclose(fitted(net), expected, rtol=2e-4, atol=2e-5)
+
+    def test_later_a_loud_or_a_silent_sample_is_one_like_others(self, tmp_path):
+        x, labels = stream(6, 3, 60)
+        x[30], x[40] = 0, x[40] * 1000
+        net = HostNet(dense(tmp_path, 6, 3), plan(), tmp_path)
+        for sample, label in zip(x, labels, strict=True):
+            net.train(sample, int(label))
+        expected = ridge_regression(x, np.eye(3)[labels], ridges(x, 0.01))
+        np.testing.assert_allclose(fitted(net), expected, rtol=5e-3, atol=1e-4)
 
 
-def test_without_new_information_p_stays_where_it_began(tmp_path):
-    net = HostNet(dense(tmp_path, 6, 2), plan(forgetting=0.9, ridge=0.25), tmp_path)
-    sample = np.array([1, 0, 0, 0, 0, 0], np.float32)
-    for step in range(2_000):
-        net.train(sample, step % 2)
-    p = net.parameter(net.parameters[2].name)
-    diagonal = p[[triangle(7) - triangle(7 - i) for i in range(7)]]
-    assert diagonal.sum() <= 7 / 0.25
-    assert np.isfinite(fitted(net)).all()
+def forgetting_fit(x, targets, ridge, forgetting):
+    """(w, b), and the inverse of P, from the normal equations in float64.
+
+    A sample counts `forgetting` times less with each that follows. After each comes one of a single
+    input, that of which least is known: its target is what the weights have for it.
+    """
+    x = np.column_stack((x, np.ones(len(x)))).astype(float)
+    known, wanted = np.diag(ridge), np.zeros((x.shape[1], targets.shape[1]))
+    for row, target in zip(x, targets, strict=True):
+        known, wanted = forgetting * known, forgetting * wanted
+        known += np.outer(row, row)
+        wanted += np.outer(row, target)
+        w = np.linalg.solve(known, wanted)
+        axis = np.argmax(np.diag(np.linalg.inv(known)) * ridge)
+        leak = (1 - forgetting) * x.shape[1] * ridge[axis]
+        known[axis, axis] += leak
+        wanted[axis] += leak * w[axis]
+    return w, known
+
+
+class TestForgetting:
+    @pytest.mark.parametrize("dead", [0, 3])
+    @pytest.mark.parametrize("forgetting", [0.9, 0.97, 0.999])
+    def test_samples_count_by_their_age(self, tmp_path, forgetting, dead):
+        x, labels = stream(8, 3, 300)
+        x[:, :dead] = 0
+        net = HostNet(dense(tmp_path, 8, 3), plan(forgetting=forgetting), tmp_path)
+        for sample, label in zip(x, labels, strict=True):
+            net.train(sample, int(label))
+        ridge = ridges(x, 0.01)
+        expected, known = forgetting_fit(x, np.eye(3)[labels], ridge, forgetting)
+        np.testing.assert_allclose(fitted(net), expected, rtol=1e-3, atol=2e-4)
+        p = np.linalg.inv(known)[np.triu_indices(9)]
+        np.testing.assert_allclose(net.parameter(net.parameters[2].name), p, rtol=2e-2, atol=1e-3)
+
+    def test_without_new_information_p_stays_where_it_began(self, tmp_path):
+        net = HostNet(dense(tmp_path, 6, 2), plan(forgetting=0.9, ridge=0.25), tmp_path)
+        sample = np.array([1, 0, 0, 0, 0, 0], np.float32)
+        for step in range(2_000):
+            net.train(sample, step % 2)
+        p = net.parameter(net.parameters[2].name)
+        diagonal = p[[triangle(7) - triangle(7 - i) for i in range(7)]]
+        assert diagonal.sum() <= 7 / 0.25
+        assert np.isfinite(fitted(net)).all()
+
+    @pytest.mark.parametrize("dead", [0, 1, 12])
+    def test_inputs_that_are_always_zero_do_not_stop_it(self, tmp_path, dead):
+        """Classes change their places; what was learned before would be wrong ever after."""
+        rng = np.random.default_rng(dead)
+        means = rng.normal(size=(3, 16))
+        of = rng.integers(3, size=1200)
+        x = np.maximum(means[of] + rng.normal(size=(1200, 16)), 0).astype(np.float32)
+        x[:, 16 - dead :] = 0
+        labels = (of + np.arange(1200) // 400) % 3
+        net = HostNet(dense(tmp_path, 16, 3), plan(forgetting=0.98), tmp_path)
+        right = []
+        for sample, label in zip(x, labels, strict=True):
+            net.train(sample, int(label))
+            right.append(net.predicted() == label)
+        first = np.mean(right[200:400])
+        assert np.mean(right[-200:]) > first - 0.06
 
 
 def test_p_may_begin_elsewhere(tmp_path):
@@ -120,6 +210,7 @@ def test_p_may_begin_elsewhere(tmp_path):
     first = np.column_stack((x[:50], np.ones(50))).astype(np.float64)
     p = np.linalg.inv(first.T @ first + np.eye(6))
     w = ridge_regression(x[:50], np.eye(3)[labels[:50]], 1.0)
+    x[50] *= 100  # P has begun: it does not begin anew
     held = {"w": w[:-1].T, "b": w[-1]}
     tensors = [replace(graph.tensor(n), data=v.astype(np.float32)) for n, v in held.items()]
     net = HostNet(graph.with_tensors(tensors), plan(), tmp_path, correlation=p)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "cortex_m4.h"
 #include "port.h"
 
 static const uint8_t greeting[] = "hello from flash";
@@ -143,6 +144,11 @@ int main(void)
             write_store();
         } else if (command == 'x') {
             send_number((uint32_t)port_flash_erase(take_number()));
+        } else if (command == 'b') {
+            send_number(port_flash_boot_loader());
+        } else if (command == 'l') {
+            port_show_fault(take_number());
+            send_number(0);
         } else if (command == 'g') {
             read_store();
         } else if (command == 'y' || command == 'z') {

@@ -15,6 +15,7 @@ from tests.conftest import require_tool
 from tests.virtual.conftest import Build
 from tinyodl import virtual
 from tinyodl.boards import Board
+from tinyodl.built_here import remember_program, sources_digest
 from tinyodl.errors import ToolError, UserError
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
@@ -27,7 +28,13 @@ def project(build: Build, nrf: Board, tmp_path: Path) -> Path:
     elf = tmp_path / "project" / ".pio" / "build" / nrf.name / "firmware.elf"
     elf.parent.mkdir(parents=True)
     shutil.copy(build("faults", nrf), elf)
-    return tmp_path / "project"
+    return built_here(tmp_path / "project", elf)
+
+
+def built_here(project: Path, elf: Path) -> Path:
+    """As if `flash` had built it."""
+    remember_program(project, elf, sources_digest(project))
+    return project
 
 
 def test_a_project_boots_with_its_store_beside_it(project: Path, nrf: Board) -> None:
@@ -49,7 +56,9 @@ def test_a_board_without_qemu_names_the_ones_with(project: Path, nrf: Board) -> 
 
 
 def test_a_file_that_is_no_image_is_a_users_mistake(project: Path, nrf: Board) -> None:
-    (project / ".pio/build" / nrf.name / "firmware.elf").write_bytes(b"not an ELF file")
+    elf = project / ".pio/build" / nrf.name / "firmware.elf"
+    elf.write_bytes(b"not an ELF file")
+    built_here(project, elf)
     with pytest.raises(UserError, match="cannot be read as an ELF file"):
         virtual.boot(project, nrf)
 
@@ -57,6 +66,7 @@ def test_a_file_that_is_no_image_is_a_users_mistake(project: Path, nrf: Board) -
 def test_a_stripped_image_is_a_users_mistake(project: Path, nrf: Board) -> None:
     elf = project / ".pio/build" / nrf.name / "firmware.elf"
     subprocess.run([require_tool("arm-none-eabi-strip"), str(elf)], check=True)
+    built_here(project, elf)
     with pytest.raises(UserError, match="has no symbols"):
         virtual.boot(project, nrf)
 

@@ -30,7 +30,6 @@ class TestDrift:
         false, delays = 0, []
         for seed in range(5):
             board.library.net_reset()
-            board.set("drift_z", 5)
             found = []
             for moved, count in ((0.0, 400), (1.5, 100)):
                 for at, (x, label) in enumerate(
@@ -73,7 +72,6 @@ class TestDrift:
         weights = (centroids * 2).astype(np.float32)
         place = board._buffer("net_parameters", 0)
         ctypes.memmove(place.data, weights.tobytes(), place.bytes)
-        board.set("drift_z", 5)
         assert not any(Flag.DRIFT in board.ask(s)[2] for s in self.cluster(300, 2)[0])
         flags = [board.ask(s)[2] for s in self.cluster(60, 3, moved=2.0)[0]]
         at = next(i for i, each in enumerate(flags) if Flag.DRIFT in each)
@@ -83,7 +81,6 @@ class TestDrift:
     def test_recursive_least_squares_then_begins_anew(self, tmp_path):
         """P is as fresh; the weights stay."""
         board, fresh = net(tmp_path / "a", drift=True), net(tmp_path / "b")
-        board.set("drift_z", 5)
         p = next(t.name for t in fresh.parameters if "correlation" in t.name)
         for moved, count in ((0.0, 400), (2.0, 100)):
             for x, label in zip(*self.cluster(count, 0, moved), strict=True):
@@ -105,9 +102,9 @@ class TestDrift:
         ]
         given = {"w1": np.eye(4, 5, dtype=np.float32), "w2": np.eye(5, 4, dtype=np.float32)}
         graph = import_model(saved(model(nodes, ["N", 5], given), tmp_path))
-        plan = UpdatePlan(layers={"up": "weights"}, loss="reconstruction", drift=True)
+        plan = UpdatePlan(layers={"up": "weights"}, loss="reconstruction", drift=True,
+                          learn_flagged=True)  # fmt: skip
         board = Watched(graph, plan, tmp_path / "c")
-        board.set("drift_z", 5)
         found, trained, seen = [], np.zeros(4), 0
         for moved, count in ((0.0, 400), (2.0, 60)):
             for at, x in enumerate(self.cluster(count, 0)[0]):

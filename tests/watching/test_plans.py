@@ -52,11 +52,11 @@ class TestPlans:
         with Session(tmp_path / "p", port="host") as session:
             with pytest.raises(UserError, match="does not ask for labels; compile it with --query"):
                 session.train(x, y, query=True, run=tmp_path / "run")
-            with pytest.raises(DataError, match="it has none"):
+            with pytest.raises(DataError, match="it has outlier_factor"):
                 session.client.setting("query")
             session.client.upload(x[0])
             assert refusal(session.client, Command.ASK) is Status.UNKNOWN
-            assert refusal(session.client, Command.SETTING, b"\0\0\0\0") is Status.RANGE
+            assert refusal(session.client, Command.SETTING, b"\1\0\0\0") is Status.RANGE
 
     def test_memory_is_predicted(self):
         plain = tinyodl.plan(WATCH, "nrf52840_dk").ram.parts
@@ -66,7 +66,8 @@ class TestPlans:
         held = classes * GUARD_SLOTS * (size + 4)
         guard = held + 4 * (classes + 1 + classes * (size + 1))
         numbers = 4 * (len(made.settings) + 1)
-        assert made.ram.parts["watching"] == record + asked + drift + guard + numbers
+        gate = 4 + 4  # how far the samples reach, and whether the one asked about is an outlier
+        assert made.ram.parts["watching"] == record + asked + drift + guard + numbers + gate
         assert made.ram.parts["parameters"] == plain["parameters"]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from tinyodl.cli.options import type_path
+
+if TYPE_CHECKING:
+    from tinyodl.runlog import RunSummary
 
 
 @click.command("demo")
@@ -19,11 +23,12 @@ def demo(out: Path) -> None:
     """
     from tinyodl import demo as watch
     from tinyodl.cli.output import Output
+    from tinyodl.interrupt import Ended, last_signal
     from tinyodl.report import tables, write_report
     from tinyodl.report.figures import mean_percent, percent, significant, size
 
     output = Output()
-    say = output.people.print
+    say = output.styled
     say(
         "[bold]A smartwatch meets a new person.[/bold] The model tells seven shoulder exercises "
         f"apart. It learned from persons 1 to 7; person {watch.PERSON} is new to it.\n"
@@ -58,8 +63,8 @@ def demo(out: Path) -> None:
     write_report(runs, page)
     tables.print_runs(output.people, runs, radio=False)
     if not whole or len(runs) == len(watch.SEEDS):
-        say(f"\nInterrupted. Report so far: {page}", soft_wrap=True)
-        return
+        output.tell(f"\nReport so far: {page}")
+        raise Ended(last_signal())
     *shuffled, recorded, fitted = (run.summary for run in runs)
     after = [run.accuracy_after for run in shuffled if run.accuracy_after is not None]
     step = shuffled[0]
@@ -70,7 +75,7 @@ def demo(out: Path) -> None:
         f"In recorded order, SGD: {percent(recorded.accuracy_before)} before, "
         f"[bold red]{percent(recorded.accuracy_after)} after[/bold red]. A person does one "
         "exercise many times in a row, so the last layer leans towards the latest block and "
-        "forgets the others.\n\n"
+        f"forgets the others. {_kept(recorded)}\n\n"
         "In recorded order, recursive least squares, begun at zero: "
         f"[bold green]{percent(fitted.accuracy_after)} after[/bold green]. Every order "
         "gives the same, but for rounding.\n\n"
@@ -79,4 +84,14 @@ def demo(out: Path) -> None:
         f"A step: {significant(step.ms_per_step)} ms ({step.time_source}), "
         f"{significant(step.mj_per_step)} mJ (estimated, not measured).\n"
     )
-    say(f"Report: [bold]{page}[/bold] (open it in a browser)", soft_wrap=True)
+    output.tell(f"Report: {page} (open it in a browser)")
+
+
+def _kept(summary: RunSummary) -> str:
+    """What the board keeps of a run that learned badly."""
+    if summary.status != "harmed":
+        return ""
+    return (
+        "tinyodl calls such a run harmed: the board is back at the weights of before it, and "
+        "stream-train ends with exit code 1."
+    )

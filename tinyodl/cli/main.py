@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -21,6 +22,10 @@ from tinyodl.cli.profile import profile
 from tinyodl.cli.report import report
 from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import TinyodlError
+from tinyodl.interrupt import ending, exit_code
+from tinyodl.text import printable
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.MAX_WIDTH = 100
@@ -36,24 +41,36 @@ click.rich_click.COMMAND_GROUPS = {
 class _Tinyodl(click.RichGroup):
     """Prints failures as one sentence and sets the exit code; --debug shows the traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            raise Exit(exit_code(error)) from error
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except TinyodlError as error:
             if context.params["debug"]:
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             context.exit(error.exit_code)
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted", err=True)
+            context.exit(exit_code(error))
         except (click.ClickException, Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if context.params["debug"]:
                 raise
-            click.echo(
-                f"Error: {type(error).__name__}: {error} (a fault of tinyodl; "
-                "`tinyodl --debug ...` shows where)",
-                err=True,
-            )
+            if isinstance(error, OSError) and error.errno in _FULL:
+                said = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+            else:
+                said = (
+                    f"{type(error).__name__}: {error} (a fault of tinyodl; "
+                    "`tinyodl --debug ...` shows where)"
+                )
+            click.echo(f"Error: {printable(said)}", err=True)
             context.exit(1)
 
 
@@ -72,5 +89,10 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; exits with 0, 1 (a tool or board failed) or 2 (the input is wrong)."""
-    sys.exit(tinyodl(prog_name="tinyodl"))
+    """Run the command line.
+
+    It exits with 0, 1 (a tool or board failed), 2 (the input is wrong), or 128 and the number of
+    the signal that ended it: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    with ending():
+        sys.exit(tinyodl(prog_name="tinyodl"))

@@ -89,7 +89,9 @@ _LEARNING = (
     click.option("--start-weight", type=float, metavar="W",
                  help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
-                 help="How sure rls and elm are of zero weights at first.  [default: 1]"),
+                 help="How sure rls and elm are of zero weights at first, as a share of |x|^2 of "
+                 "what they read; with --start of online, whose inputs have no unit, as it is.  "
+                 "[default: 0.01; online: 1]"),
     click.option("--forgetting", type=float, metavar="F",
                  help="What rls, elm and the statistics of online keep of the past at each sample, "
                  "e.g. 0.999.  [default: 1, all]"),
@@ -124,6 +126,9 @@ _LEARNING = (
                  help="With --loss reconstruction or reconstruction-cross-entropy: the error "
                  "above which a sample is an anomaly.  "
                  "[default: gaussian:3]"),
+    click.option("--learn-flagged", is_flag=True,
+                 help="Learn from samples above the threshold too, where they have no label: for a "
+                 "machine that changes. What stays out of order is then learned as normal."),
     click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "rls"]),
                  help="[default: sgd]"),
     click.option("--lr", type=float, help="Learning rate.  [default: 0.01]"),
@@ -137,10 +142,11 @@ _LEARNING = (
     click.option("--cache-memory", type=click.Choice(["ram", "flash"]),
                  help="In flash each sample is written once, and stays there without power.  "
                  "[default: ram]"),
-    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first"]),
+    click.option("--cache-policy", type=click.Choice(["ring", "reservoir", "balanced", "first",
+                                                  "ageing"]),
                  help="Which are kept when the cache is full: the latest, any with the same "
-                 "chance, as many of each class, or the first. Flash: the last two.  "
-                 "[default: balanced]"),
+                 "chance, as many of each class, the first, or as many of each class and of those "
+                 "the later ones. Flash: balanced or first.  [default: ageing; flash: balanced]"),
     click.option("--replay", type=int, metavar="K",
                  help="Samples in the update of a step: the one that came and K - 1 of the cache; "
                  "0 only keeps it.  [default: 1; transfer: as --batch]"),
@@ -162,6 +168,9 @@ _LEARNING = (
                  "the network worse by more than MARGIN (0.1)."),
     click.option("--guard-memory", type=click.Choice(["ram", "flash"]),
                  help="Where the guard keeps the best parameters.  [default: ram]"),
+    click.option("--keep-outliers", is_flag=True,
+                 help="Learn from samples far outside those before too; without it they are "
+                 "predicted, and not learned."),
     click.option("--ram", metavar="SIZE", callback=size,
                  help="Budget such as 96KiB; the board's RAM if not given."),
     click.option("--flash", metavar="SIZE", callback=size,
@@ -174,8 +183,8 @@ _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
-    *("metrics", "fading", "threshold"),
-    *("query", "error_budget", "drift", "guard", "guard_memory"),
+    *("metrics", "fading", "threshold", "learn_flagged"),
+    *("query", "error_budget", "drift", "guard", "guard_memory", "keep_outliers"),
 )
 
 
@@ -196,6 +205,8 @@ def compiler_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("check", "scaling"):
         if options.pop(f"no_{name}", False):
             options[name] = False
+    if options.pop("keep_outliers", False):
+        options["outliers"] = "keep"
     from tinyodl.select import SCHEMES
 
     rule = [name for name in _RULE if name in named]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,9 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from tinyodl.progress import OnProgress, Progress
 from tinyodl.report.figures import percent
-from tinyodl.running import OnProgress, Progress
+from tinyodl.report.saves import of_event
+from tinyodl.report.terminal import Terminal
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 
@@ -29,12 +31,16 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.people = Console(stderr=as_json, highlight=False)
-        self.errors = Console(stderr=True, highlight=False)
+        self.people = Terminal(stderr=as_json)
+        self.errors = Terminal(stderr=True)
 
     def tell(self, sentence: str) -> None:
         """A line for people that is not wrapped, so that its paths and commands can be copied."""
-        self.people.print(sentence, soft_wrap=True, markup=False)
+        self.people.print(sentence, soft_wrap=True)
+
+    def styled(self, ours: str) -> None:
+        """Our own words with rich's markup; nothing from outside may be in them."""
+        self.people.print(Text.from_markup(ours))
 
     def result(self, values: dict[str, Any]) -> None:
         """The command's one JSON object; nothing without --json."""
@@ -46,10 +52,10 @@ class Output:
         """Progress bars for a session, one a stage."""
         names = _STAGES | (rename or {})
         with Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[share]}"),
+            TextColumn("{task.fields[share]}", markup=False),
             TimeRemainingColumn(),
             console=self.errors,
         ) as bars:
@@ -57,9 +63,14 @@ class Output:
 
             def show(progress: Progress) -> None:
                 name = names[progress.stage]
+                if progress.note:
+                    self.errors.print(progress.note, soft_wrap=True)
                 if progress.stage not in tasks:
                     tasks[progress.stage] = bars.add_task(name, total=progress.total, share="")
                 bars.update(tasks[progress.stage], completed=progress.done, share=_share(progress))
+                told = of_event(progress.event) if progress.event else None
+                if told:
+                    bars.console.print(told, markup=False)
 
             yield show
 
@@ -67,10 +78,10 @@ class Output:
     def bars(self) -> Iterator[Callable[[str], OnProgress]]:
         """One progress bar for each of several runs: what is yielded makes one from its name."""
         with Bars(
-            TextColumn("{task.description:<16}"),
+            TextColumn("{task.description:<16}", markup=False),
             BarColumn(bar_width=32),
             TaskProgressColumn(),
-            TextColumn("{task.fields[share]}"),
+            TextColumn("{task.fields[share]}", markup=False),
             console=self.errors,
         ) as bars:
 
@@ -78,6 +89,8 @@ class Output:
                 task = bars.add_task(name, total=len(_STAGES), share="")
 
                 def show(progress: Progress) -> None:
+                    if progress.note:
+                        self.errors.print(f"{name}: {progress.note}", soft_wrap=True)
                     done = list(_STAGES).index(progress.stage) + progress.done / progress.total
                     share = _share(progress)
                     bars.update(task, completed=done, share=f"{_STAGES[progress.stage]} {share}")
@@ -89,9 +102,11 @@ class Output:
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
         """A spinner beside a sentence, for what takes seconds and cannot be counted."""
-        with self.errors.status(what):
+        with self.errors.status(Text(what)):
             yield
 
 
 def _share(progress: Progress) -> str:
-    return "" if progress.accuracy is None else percent(progress.accuracy)
+    share = "" if progress.accuracy is None else percent(progress.accuracy)
+    saved = progress.event is not None and progress.event.name == "saved"
+    return f"{share}, saved" if saved else share

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from click.exceptions import Exit
 
 from tinyodl.cli.options import (
     json_option,
@@ -18,6 +19,7 @@ from tinyodl.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from tinyodl.run_options import Keep
     from tinyodl.running import Order
 
 
@@ -78,7 +80,35 @@ if TYPE_CHECKING:
     type=type_path,
     help="With --query: labels are what this network says, not y.",
 )
+@click.option(
+    "--keep-outliers",
+    is_flag=True,
+    help="Learn from samples far outside those before too, in this run.",
+)
 @click.option("--silent", is_flag=True, help="With --query: never answer.")
+@click.option(
+    "--save",
+    type=click.Choice(["unharmed", "always"]),
+    default="unharmed",
+    show_default=True,
+    help="Which weights to save at the end. A run that did harm (clearly less accuracy on --eval, "
+    "or a loss that ran away) ends with exit code 1, and the board goes back to the weights of "
+    "before; always: it saves them all the same.",
+)
+@click.option(
+    "--save-every",
+    type=int,
+    metavar="N",
+    help="Save on the board at the beginning and after every N samples, so that a board that loses "
+    "its power goes on from there. Each save erases a slot of flash, rated for 10,000 erases.",
+)
+@click.option(
+    "--resume",
+    metavar="RUNDIR",
+    type=type_path,
+    help="Go on with the run in this folder, which was cut off: from its last save, or from its "
+    "beginning. Give the data and options that it began with.",
+)
 @radio_ua_option
 @radio_bps_option
 @port_option
@@ -105,6 +135,10 @@ def stream_train(
     query: bool,
     teacher: Path | None,
     silent: bool,
+    save: Keep,
+    save_every: int | None,
+    resume: Path | None,
+    keep_outliers: bool,
     radio_ua: float | None,
     radio_bps: float | None,
     port: str | None,
@@ -114,11 +148,12 @@ def stream_train(
 ) -> None:
     """Stream labelled samples to a board that learns from each, and log every step.
 
-    Ctrl-C ends the run between two samples; the weights are saved and the log is kept.
+    Ctrl-C and SIGTERM end the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
     from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
+    from tinyodl.interrupt import Ended, last_signal
     from tinyodl.radio import radio_of
     from tinyodl.report import tables, write_report
     from tinyodl.stream import Session
@@ -129,7 +164,7 @@ def stream_train(
     tested = data.load(eval_file, project_manifest) if eval_file else None
     radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
     with Session(project, port, patience) as session, output.stages() as progress:
-        if reset:
+        if reset and resume is None:  # which goes back to where the run began
             session.reset()
         summary = session.train(
             samples.x,
@@ -143,7 +178,11 @@ def stream_train(
             teacher=teacher,
             silent=silent,
             draw=draw,
+            keep_outliers=keep_outliers,
             radio=radio,
+            save=save,
+            save_every=save_every,
+            resume=resume,
             eval=(tested.x, tested.y) if tested else None,
             run=folder,
             source=samples.source,
@@ -157,6 +196,10 @@ def stream_train(
     tables.print_runs(output.people, [run])
     output.tell(f"Log: {folder}   Report: {page}")
     output.result(summary.model_dump(mode="json"))
+    if summary.status == "interrupted":
+        raise Ended(last_signal())
+    if summary.status == "harmed":
+        raise Exit(1)
 
 
 def _setting(text: str) -> tuple[str, float]:

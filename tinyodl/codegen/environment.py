@@ -13,6 +13,7 @@ from tinyodl.codegen.literals import (
     initializer,
 )
 from tinyodl.resources import TEMPLATES
+from tinyodl.text import comment
 
 
 def environment() -> Environment:
@@ -32,5 +33,6 @@ def environment() -> Environment:
         initializer=initializer,
         grouped=grouped,
         dimensions=dimensions,
+        comment=comment,
     )
     return made

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinyodl.graph import Array
-from tinyodl.resources import TEMPLATES
 
 _PER_LINE = 6
 _INTEGERS_PER_LINE = 20
 
-# C keywords, and what the generated files and the C library's headers define.
-_KEYWORDS = """
-    auto break case char const continue default do double else enum extern float for goto if
-    inline int long register restrict return short signed sizeof static struct switch typedef
-    union unsigned void volatile while asm typeof
-"""
-_DEFINED = """
-    NULL size_t int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
-    memcpy memset memcmp main arena label pending forward backward measure_loss apply best i
-    learning_rate adam_rate adam_root turn next_turn work_on rows receive_sample buffer offset from
-    count row channel at taken CHANNELS HELD LINE learning in_use choices of anomalous
-    flags sure_from look decide note learn begin keep go_back right guard_check margin held now kept
-    compiled above FLAG_WANTED FLAG_DRIFT FLAG_UNTRAINED FLAG_UNSURE FLAG_CHANCE
-    FLAG_HELD_BACK FLAG_KEPT FLAG_RETURNED
-    prefix suffix remember recall slot predicted largest_output learn_again draw loss_before
-    CACHE_HELD CACHE_RANDOM CACHE_DRAWN CACHE_CLASSES CACHE_RESERVOIR CACHE_BALANCED
-    DRAW_UNIFORM DRAW_BALANCED DRAW_ORDERS
-"""
-
-# In kernels, at the start of a line: the end of a struct type, an enum, or a function.
-_DEFINITION = re.compile(r"^\} (\w+);|^enum \{ (\w+)|^(?=\w).*?(\w+)\((?!\()", re.MULTILINE)
-
-
-@cache
-def reserved() -> frozenset[str]:
-    """What no tensor may be called in C: keywords, and what the included files define."""
-    kernels = (path.read_text("utf-8") for path in sorted((TEMPLATES / "kernels").iterdir()))
-    defined = (match[match.lastindex or 0] for k in kernels for match in _DEFINITION.finditer(k))
-    return frozenset((*_KEYWORDS.split(), *_DEFINED.split(), *defined))
+_LONGEST = 60  # characters of a name in an identifier
 
 
 def float_literal(value: float | np.floating[Any]) -> str:
@@ -82,20 +52,28 @@ def _integers(values: Array) -> list[str]:
     return [str(value) for value in values.ravel().tolist()]
 
 
-_OURS = ("_f32", "_shape", "_learner", "_initial", "_part")  # endings of what is named by us
+# Names are set apart by how they begin: nothing that tinyodl, a compiler or a C library defines
+# begins like these. What is made of a tensor's identifier is told from it by how it ends.
+TENSOR, NODE = "t_", "n_"
+_ENDINGS = ("_initial", "_learner")
 
 
-def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """A valid and unique C identifier for each name, as close to the name as C allows."""
+def identifiers(names: Iterable[str], prefix: str = TENSOR) -> dict[str, str]:
+    """A valid C identifier for each name, unlike all others and as close to the name as C allows.
+
+    A tensor "conv1.weight" is `t_conv1_weight`. It collides with nothing that C code may define,
+    macros and library functions included, and neither do `t_conv1_weight_initial` and
+    `t_conv1_weight_learner`, which are made of it.
+    """
     given: dict[str, str] = {}
-    taken = set(reserved())
+    taken: set[str] = set()
+    uses: dict[str, int] = {}
     for name in names:
-        stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
-        if stem[0].isdigit() or stem.startswith(("net_", "port_", "NET_")):
-            stem = f"t_{stem}"
-        unique, count = stem, 2
-        while unique in taken or unique.endswith(_OURS):
-            unique, count = f"{stem}_{count}", count + 1
+        stem = re.sub(r"\W+", "_", name, flags=re.ASCII)[:_LONGEST].strip("_")
+        stem = unique = f"{prefix}{stem or 'unnamed'}"
+        while unique in taken or unique.endswith(_ENDINGS):
+            uses[stem] = uses.get(stem, 1) + 1
+            unique = f"{stem}_{uses[stem]}"
         taken.add(unique)
         given[name] = unique
     return given

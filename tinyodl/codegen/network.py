@@ -12,10 +12,11 @@ import numpy as np
 from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
-from tinyodl.codegen.literals import dimensions, float_literal, grouped, identifiers, reserved
+from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, identifiers
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
     OPERATORS,
@@ -35,7 +36,9 @@ from tinyodl.ops.feature_cache import KEEPS, RECALLS
 from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gate_context
 from tinyodl.resources import TEMPLATES
+from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
     LOSS,
@@ -110,7 +113,6 @@ def render_network(
         "frozen": [t for t in graph.tensors.values() if t.storage is Storage.FLASH],
         "initial": [t for t in kept if has_initial(t)],
         "cleared": [t for t in kept if not has_initial(t)],
-        "resets": _calls_at("reset", graph, names),
         "recovers": _calls_at("recover", graph, names),
         "returns": _calls_at("go_back", graph, names),
         "kept": kept,
@@ -122,6 +124,8 @@ def render_network(
         "arrival": _arrival(graph, names),
         "target": graph.tensors.get(TARGET) if plan.loss == "mse" else None,
         "output": graph.tensor(graph.outputs[0]),
+        "classes": plan.classes(graph.tensor(graph.outputs[0]).size),
+        "above": _above(graph, plan),
         "loss": LOSS,
         "labels": LABELS if LABELS in graph.tensors else None,
         "threshold": THRESHOLD if THRESHOLD in graph.tensors else None,
@@ -132,7 +136,8 @@ def render_network(
         **sections,
     }
     context |= learner_context(plan)
-    context["settings"] = settings_of(plan)
+    context["settings"] = settings_of(plan, graph)
+    context["gate"] = gate_context(graph, arena, names.tensor)
     context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
     context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
     context["in_flash"] = [
@@ -185,7 +190,7 @@ class _Names:
     @classmethod
     def of(cls, graph: Graph) -> _Names:
         inner = (each.name for node in graph.nodes for each in node.attrs.get("body", ()))
-        return cls(identifiers(graph.tensors), {}, identifiers(inner))
+        return cls(identifiers(graph.tensors), {}, identifiers(inner, NODE))
 
     def part(self, node: Node) -> str:
         """The function that does a node's part of a turn, where the node is in the body of one."""
@@ -207,9 +212,9 @@ class _Names:
             case Struct():
                 if argument not in self.structs:
                     layer = node.name.split(".")[0]
-                    stem = identifiers([layer])[layer]
+                    stem = identifiers([layer], NODE)[layer]
                     name, count = f"{stem}_shape", 2
-                    while name in self.structs.values() or name in reserved():
+                    while name in self.structs.values():
                         name, count = f"{stem}_{count}_shape", count + 1
                     self.structs[argument] = name
                 return f"&{self.structs[argument]}"
@@ -217,6 +222,13 @@ class _Names:
                 return float_literal(argument)
             case int():
                 return str(argument)
+
+
+def _above(graph: Graph, plan: UpdatePlan) -> float | None:
+    """Where a single output tells two classes apart: 1 is predicted where it is above this."""
+    if not plan.is_binary(graph.tensor(graph.outputs[0]).size):
+        return None
+    return 0.5 if ends_in_sigmoid(graph) else 0.0
 
 
 def _inputs(graph: Graph) -> list[Tensor]:
@@ -336,7 +348,7 @@ def _parts(call: Call | Loop, names: _Names, step: int) -> list[dict[str, str]]:
         return []
     return [
         {
-            "comment": f"{node.op} {node.name.removesuffix(f'.{node.op}')}",
+            "comment": f"{node.op} {comment(node.name.removesuffix(f'.{node.op}'))}",
             "step": f"{step}_{place}",
             "name": names.part(node),
             "index": call.index,
@@ -357,14 +369,12 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
     cost = f", {grouped(macs)} MACs" if macs else ""
     made = f" -> {', '.join(shapes)}" if shapes else ""
     reads = " ".join(dimensions(graph.shape(name)) for name in node.inputs[:2] if name)
-    layer = node.name.removesuffix(f".{node.op}")
+    layer = comment(node.name.removesuffix(f".{node.op}"))
     return f"{step}: {node.op} {layer}: {reads}{made}{cost}"
 
 
-def _calls_at(
-    time: Literal["reset", "recover", "go_back"], graph: Graph, names: _Names
-) -> list[str]:
-    """The calls that begin what is kept between steps, or find again what is in flash."""
+def _calls_at(time: Literal["recover", "go_back"], graph: Graph, names: _Names) -> list[str]:
+    """The calls that find again what is in flash."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]

@@ -1,6 +1,6 @@
 """The writer of a PlatformIO project: every file as bytes first, then all of them at once.
 
-platformio.ini  extra_script.py  README.md  tinyodl.json  plan.toml  model.onnx  link.ld
+platformio.ini  tinyodl.json  plan.toml  model.onnx
 src/        main.c
 lib/net/    the network: generated, and the kernels it uses
 lib/device/ the device's half of the protocol
@@ -9,9 +9,7 @@ lib/port/   the board's chip family
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from tinyodl import __version__, firmware
@@ -20,6 +18,7 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import Network
 from tinyodl.errors import UserError
 from tinyodl.manifest import FILE_NAME, MODEL_NAME, Manifest, dump
+from tinyodl.project_files import OURS, STAGED, replace_files
 from tinyodl.resources import TEMPLATES
 from tinyodl.update_plan import dump_plan
 
@@ -48,49 +47,20 @@ def render_project(
 
 
 def write_project(files: dict[str, bytes], out: Path) -> None:
-    """Write the project to `out`; on any failure nothing half-written stays behind.
+    """Write the project to `out`, which the caller has locked: all of it or nothing.
 
     `out` may be an older project: its generated files are replaced, while what a board saved
     (`flash.bin`), builds and runs are left alone. Raises UserError when `out` is something else or
     cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; name a directory for the project with -o")
-    if out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).is_file():
+    if not (out / FILE_NAME).is_file() and any(e.name not in OURS for e in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no tinyodl project; name another with -o")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
-    try:
-        staging.chmod(0o777 & ~_umask())
-        for name, content in files.items():
-            path = staging / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        _move_into_place(staging, out)
+        replace_files(files, out)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move_into_place(staging: Path, out: Path) -> None:
-    if not out.exists():
-        staging.rename(out)
-        return
-    for entry in sorted(staging.iterdir()):
-        target = out / entry.name
-        if entry.is_dir() and target.exists():
-            shutil.rmtree(target)
-        entry.replace(target)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        shutil.rmtree(out / STAGED, ignore_errors=True)
 
 
 def _render(path: Path, manifest: Manifest, board: Board) -> bytes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from serial.tools import list_ports
-
 from tinyodl import manifest, virtual
 from tinyodl.boards import Board
 from tinyodl.device.transport import SerialTransport, Transport
@@ -27,8 +25,8 @@ def connect(project: Path, port: str | None = None) -> Transport:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device
     or a pyserial URL. Without it: the host build for board "host", else the one serial device
-    whose USB ids fit the board. Raises UserError when that is not exactly one, BoardError when
-    the line cannot be opened.
+    whose USB ids fit the board. Raises UserError when that is not exactly one, InUseError
+    while another has the line, BoardError when it cannot be opened.
     """
     board = manifest.board_of(manifest.load(project))
     if port is None and board.port == "host":
@@ -41,6 +39,8 @@ def connect(project: Path, port: str | None = None) -> Transport:
 
 def find_port(board: Board) -> str:
     """The one serial device whose USB ids fit a board; UserError when that is not exactly one."""
+    from serial.tools import list_ports
+
     found = sorted(list_ports.comports(), key=lambda device: device.device)
     ids = board.serial.usb_ids if board.serial else ()
     fitting = [device.device for device in found if (device.vid, device.pid) in ids]

@@ -79,6 +79,7 @@ class Status(IntEnum):
     NO_SPACE = 8
     EMPTY = 9
     STORE = 10
+    BOOT_LOADER = 11
 
 
 class Buffer(IntEnum):
@@ -427,6 +428,10 @@ _SENTENCES: dict[Status | tuple[Command, Status], str] = {
         for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
     },
     Status.STORE: "the board's flash does not hold what was written to it",
+    Status.BOOT_LOADER: "the boot loader that the chip's UICR or MBR names lies at {detail:#010x}, "
+    "in the way of the flash that the project writes; nothing was erased. Use a board file whose "
+    "[flash] and [store] end below that address, or, if the chip needs no boot loader, erase all "
+    "of it",
 }
 
 

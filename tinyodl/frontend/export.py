@@ -8,8 +8,6 @@ constants at once, and the BatchNormalization is removed.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 from tinyodl.ops.quantized_import import FORMS
 from tinyodl.ops.standardize import standardized
+from tinyodl.whole_files import write_whole
 
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
@@ -290,16 +289,8 @@ def _match_beta(node: onnx.NodeProto, scale: float) -> None:
 
 def _write_file(out: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(out, data)
     except OSError as error:
         raise UserError(
             f"{out}: {error.strerror}; nothing was written, give a path with enough space"

@@ -2,7 +2,9 @@
 
 Sums of products and bias are int32, so the bias has to leave room for whatever the products may
 come to. In a dead channel it may not: its weights have next to no scale, and neither have the steps
-of the bias. There the steps are made coarser, which costs next to nothing in the output.
+of the bias. There the steps are made coarser, which costs next to nothing in the output. Where all
+weights are zero, they may have any scale: if its steps are too coarse for the bias, they are made
+finer.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from tinyodl.ops.shared.quantization import multipliers
 
 _LARGEST = (1 << 31) - 1
 _NOTHING = 1 / 16  # of a step of the output
+_FINE = 1 / 256  # of a step of the output
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,17 @@ def layer_integers(
     if room < 0 or not _finite(x, w.quantization, y, channels):
         return None
     real = np.zeros(channels) if b is None or b.data is None else b.data.astype(np.float64)
+    finer = _finer(w.data, real, np.float64(x.scale[0]) * scale, np.float64(y.scale[0]))
+    scale = scale * finer
     excess = np.abs(real) / (np.float64(x.scale[0]) * scale * room)
     over = excess > 1
-    if np.any(sums * multipliers(x, w.quantization, y, channels)[over] > _NOTHING):
+    costs = sums * multipliers(x, w.quantization, y, channels) * w.data.reshape(channels, -1).any(1)
+    if np.any(costs[over] > _NOTHING):
         return None
     coarser = np.where(over, np.exp2(np.ceil(np.log2(np.maximum(excess, 1)))), 1)
     scale = (scale * coarser).astype(np.float32)
-    of_weight = _quantization(scale) if over.any() else w.quantization
+    changed = over.any() or np.any(finer != 1)
+    of_weight = _quantization(scale) if changed else w.quantization
     steps = np.float64(x.scale[0]) * scale.astype(np.float64)
     each = scale.reshape(-1, *(1,) * (w.data.ndim - 1))
     return Integers(
@@ -61,6 +68,13 @@ def layer_integers(
         _quantization(steps),
         multipliers(x, of_weight, y, channels),
     )
+
+
+def _finer(w: Array, real: Array, steps: Array, y_step: np.float64) -> Array:
+    """For each channel, what to multiply its scale with so that it holds the bias: 1 for most."""
+    dead = ~w.reshape(len(w), -1).any(axis=1)
+    lost = dead & (np.abs(np.rint(real / steps) * steps - real) > _NOTHING * y_step)
+    return np.where(lost, np.exp2(np.floor(np.log2(_FINE * y_step / steps))), 1.0)
 
 
 def _finite(x: Quantization, w: Quantization, y: Quantization, channels: int) -> bool:

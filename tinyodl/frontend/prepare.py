@@ -68,6 +68,7 @@ class Prepared:
     seed: int = 0
     errors: Array | None = None  # of --start: of an autoencoder's reconstructions
     correlation: Array | None = None  # of --start: P of recursive least squares
+    power: float = 1.0  # of --start: the mean |x|^2 of what that reads
     shown: Seen | None = None  # the samples of --start
 
     def under(self, plan: UpdatePlan) -> Graph:
@@ -155,6 +156,7 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
         made = replace(made, data=data, graph=graph, correlation=fit.correlation, shown=fit.shown)
+        made = replace(made, power=fit.power)
         made = replace(made, seen=fit.seen if headed.standardized else 0, labels=fit.labels)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)

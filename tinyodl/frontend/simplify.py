@@ -20,6 +20,7 @@ from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import node_names
 from tinyodl.frontend.runtime import one_line, session
 from tinyodl.graph import Array
+from tinyodl.whole_files import temporary_folder
 
 _RELATIVE = 1e-4  # of the largest magnitude in a value; sums in another order stay far below
 
@@ -28,8 +29,8 @@ def simplified(
     model: onnx.ModelProto, source: str, remedy: str = "compile without --simplify"
 ) -> onnx.ModelProto:
     """The model as onnxruntime's basic optimisations leave it, for batch 1. Raises ModelError."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "simplified.onnx"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        path = folder / "simplified.onnx"
         try:
             session(bound(model, source), simplified=path)
             made = onnx.load(path)

@@ -2,14 +2,16 @@
 
 What the layer reads is computed by onnxruntime, the rest in float64:
 
-    P = (weight X~' X~ + ridge I)^-1        (w, b) = weight P X~' T
+    P = (weight X~' X~ + R)^-1        (w, b) = weight P X~' T
 
-X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. So the
+X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. R is
+diagonal: `ridge` times the mean |x|^2 for the inputs, times their number for the bias. So the
 device begins as if it had learned from all of them by recursive least squares, each counting as
 much as `weight` samples of the stream.
 
 A standardisation in front of the layer begins with the mean and the variance of the samples, and X~
-are then standardised. With the cross-entropy of a softmax or of sigmoids behind it (w, b) are where
+are then standardised; as they have no unit then, R is `ridge`, by default 1, times I. With the
+cross-entropy of a softmax or of sigmoids behind it (w, b) are where
 
     weight * the sum over the samples of the cross-entropy + ridge / 2 |w|^2
 
@@ -33,7 +35,7 @@ from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
 from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
-from tinyodl.update_plan import Loss
+from tinyodl.update_plan import RIDGE, Loss
 from tinyodl.watching import Seen
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
@@ -55,7 +57,7 @@ class Start:
 
     samples: Path
     weight: float = 0.1
-    ridge: float = 1.0
+    ridge: float | None = None  # RIDGE, and 1 of inputs that are standardised
     by: Literal["softmax", "sigmoid"] | None = None  # their cross-entropy, not least squares
     any_label: bool = False  # the outputs stand for labels as they come
     reconstruction: Loss | None = None  # an autoencoder's, whose errors are wanted instead
@@ -65,12 +67,13 @@ class Start:
 class Started:
     """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
 
-    `shown` is what the layer reads of them.
+    `shown` is what the layer reads of them, `power` the mean |x|^2 of that.
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
 
     model: onnx.ModelProto
     correlation: Array
+    power: float
     shown: Seen
     seen: int
     labels: tuple[int, ...]
@@ -89,6 +92,11 @@ def started(
     gemm, norm = nodes[layers.dense], nodes.get(layers.standardized or "")
     shapes = {name: graph.shape(name) for name in graph.inputs}
     classes = graph.shape(graph.outputs[0])[-1]
+    if classes < 2 and not start.any_label:
+        raise UserError(
+            f"{start.samples}: a layer of one output cannot be fitted to labels; give it two, with "
+            "--classes 2"
+        )
     inputs, y = load_labelled(start.samples, shapes, ANY_LABEL if start.any_label else classes)
     labels = tuple(np.unique(y).tolist()) if start.any_label else ()
     if len(labels) > classes:
@@ -104,18 +112,23 @@ def started(
         write_constant(made.graph, [(norm, 4)], variance.astype(np.float32))
         features = (features - mean) / np.sqrt(variance + EPSILON)
     x = np.column_stack((features, np.ones(len(features))))
-    p = np.linalg.inv(start.weight * x.T @ x + start.ridge * np.eye(x.shape[1]))
+    power = float(np.mean(np.sum(features**2, axis=1)))
+    ridge = start.ridge or (1.0 if norm else RIDGE)
+    r = np.full(x.shape[1], ridge)
+    if not norm:
+        r *= np.append(np.full(features.shape[1], power or 1.0), features.shape[1])
+    p = np.linalg.inv(start.weight * x.T @ x + np.diag(r))
     targets = np.eye(classes)[of]
     if start.by:
         in_use = len(labels) or classes
-        fitted = cross_entropy_fit(x, targets[:, :in_use], start.by, start.ridge / start.weight)
+        fitted = cross_entropy_fit(x, targets[:, :in_use], start.by, ridge / start.weight)
         fitted = np.pad(fitted, ((0, 0), (0, classes - in_use)))
     else:
         fitted = start.weight * p @ x.T @ targets
     write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
     write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
     seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
-    return Started(made, p, Seen(features, of), seen, labels)
+    return Started(made, p, power, Seen(features, of), seen, labels)
 
 
 def reconstruction_errors(

@@ -44,11 +44,9 @@ def _learn_call(node: Node, graph: Graph) -> Call:
 
 
 def _retrain_call(node: Node, graph: Graph) -> Call:
-    counts, p = node.inputs
+    counts, begun = node.inputs
     _, classes = graph.shape(counts)
-    sizes = (classes, node.attrs["size"])
-    active = setting("drift_retrain")
-    return Call("drift_retrain_f32", (*sizes, active, 1 / node.attrs["ridge"], Ref(counts), Ref(p)))
+    return Call("drift_retrain_f32", (classes, setting("drift_retrain"), Ref(counts), Ref(begun)))
 
 
 register(Operator("DriftRetrain", call=_retrain_call, kernel=_KERNEL))

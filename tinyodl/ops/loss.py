@@ -5,6 +5,7 @@
     MeanSquaredError          loss = mean (y - t)^2                 gy = 2 (y - t) / n
     OneHotBinaryCrossEntropy
     and OneHotSquaredError    the same with t = onehot(label)
+    LabelBinaryCrossEntropy   that of a single z, with t = label: 0 or 1
 
 With the attribute `in_use` only the outputs that have a label take part, the first of them; the
 gradient of the others is 0.
@@ -46,6 +47,10 @@ def _gradient_of_label(function: str, node: Node, graph: Graph) -> Call:
     return Call(f"{function}_gradient_in_use_f32", (size, Symbol("in_use"), *operands))
 
 
+def _of_one(function: str, node: Node, graph: Graph) -> Call:
+    return Call(function, (Ref(node.inputs[0]), Symbol("label"), Ref(node.outputs[0])))
+
+
 def _of_target(function: str, node: Node, graph: Graph) -> Call:
     y, target = node.inputs
     return Call(function, (graph.tensor(y).size, Ref(y), Ref(target), Ref(node.outputs[0])))
@@ -66,6 +71,21 @@ for _name, _function, _kernel in (
     )
     register(Operator(_name, _loss, _kernel, shape=_scalar))
     register(Operator(f"{_name}Gradient", _gradient, _kernel, in_place=(0,)))
+for _name, _function in (
+    ("LabelBinaryCrossEntropy", "label_binary_cross_entropy_f32"),
+    ("LabelBinaryCrossEntropyGradient", "label_binary_cross_entropy_gradient_f32"),
+):
+    _call = partial(_of_one, _function)
+    _gradient_of = _name.endswith("Gradient")
+    register(
+        Operator(
+            _name,
+            _call,
+            "binary_cross_entropy_f32.h",
+            shape=None if _gradient_of else _scalar,
+            in_place=(0,) if _gradient_of else (),
+        )
+    )
 for _name, _function in (
     ("BinaryCrossEntropy", "binary_cross_entropy"),
     ("MeanSquaredError", "mean_squared_error"),

@@ -7,7 +7,9 @@ CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 
 ErrorStatistics   mean and variance of the error of what is reconstructed, its histogram, and from
                   these the threshold above which an error is flagged
 
-The statistics are of samples that are not known to be anomalies. With r = 1 / n, or 1 - forgetting
+The statistics are of samples that are not known to be anomalies, and without the attribute
+`flagged` not of those above the threshold that have no label either; but for percentile:Z those
+count at the threshold, or it would fall without end. With r = 1 / n, or 1 - forgetting
 where that is more, mean and variance go as in `Standardize`, and the counts of the histogram are
 multiplied by `forgetting` each time. The threshold, from `MINIMUM` samples on:
 
@@ -31,6 +33,7 @@ from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
 MINIMUM = 16
 COUNTERS = frozenset({"CountConfusion", "CountAnomaly", "ErrorStatistics"})
 KINDS = ("gaussian", "percentile", "fixed")
+SKIPPED = "(label < 0 && anomalous)"  # in C: above the threshold, and without a label
 
 
 def _confusion(node: Node, graph: Graph) -> Call:
@@ -50,7 +53,8 @@ def _statistics(node: Node, graph: Graph) -> Call:
     forgetting, value = float(attrs["forgetting"]), float(attrs["value"])
     operands = map(Ref, node.inputs)
     function = f"error_statistics_{attrs['kind']}"
-    return Call(function, (Symbol("label"), forgetting, value, *operands))
+    flagged = 0 if attrs["flagged"] else Symbol(SKIPPED)
+    return Call(function, (Symbol("label"), flagged, forgetting, value, *operands))
 
 
 register(Operator("CountConfusion", _confusion, "metrics_f32.h"))

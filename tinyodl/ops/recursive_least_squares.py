@@ -1,17 +1,29 @@
 """Recursive least squares: a dense layer that fits all samples so far, without a learning rate.
 
-With x~, the layer's input and a 1 for its bias, its error e = t - y, and P, at first I / ridge:
+With x~, the layer's input and a 1 for its bias, its error e = t - y, and P:
 
     g = P x~      d = forgetting + x~ . g      w += e g' / d      P = (P - g g' / d) / forgetting
 
 Inputs: the gradient of the loss, `factor` times which is e; x (1, K); w (N, K); b (N) or absent;
-P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias. Output: g (M), scratch.
-P is never divided by `forgetting` where that would take its trace beyond where it began: without
-new information it would grow without bound (covariance wind-up).
+P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias; power (2). Output: g (M),
+scratch.
+
+P begins with the first sample whose x is not 0, as a diagonal matrix: 1 / (ridge |x|^2) for the
+inputs and 1 / (ridge K) for the bias, so that the units of the inputs play no part. `power`
+holds that |x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large
+or as small begins anew, weights and all.
 
 After n samples the layer is, but for rounding, the ridge regression over all of them. Plackett:
 Some theorems in least squares, 1950; as the learner behind a neural network's features: Liang et
 al., OS-ELM, 2006.
+
+With `forgetting` below 1, P would grow without bound in directions that bring nothing new
+(covariance wind-up). After each sample P therefore takes another one, along the axis of which
+least is known: e_i sqrt(c), c = (1 - forgetting) M times the ridge of that axis, with the target
+that the weights have for it, so that they stay. That is regularised forgetting, as of
+Levenberg-Marquardt RLS (Gunnarsson: Combining tracking and regularization in recursive least
+squares identification, 1996). Where the trace of P would still be beyond where it began, in units
+of that, P is not divided.
 """
 
 from __future__ import annotations
@@ -19,6 +31,7 @@ from __future__ import annotations
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import Call, Operator, Ref, register
 
+FIRST = 10  # RLS_FIRST of the kernel: samples that may still say where P begins
 _KERNEL = "recursive_least_squares_f32.h"
 
 
@@ -34,27 +47,20 @@ def _sizes(node: Node, graph: Graph) -> tuple[int, int]:
 
 def _macs(node: Node, graph: Graph) -> int:
     outputs, size = _sizes(node, graph)
-    return size * size + triangle(size) + outputs * size
+    leaks = triangle(size) if node.attrs["forgetting"] < 1 else 0
+    return size * size + triangle(size) + outputs * size + leaks
 
 
 def _call(node: Node, graph: Graph) -> Call:
-    gy, x, w, b, p = node.inputs
+    gy, x, w, b, p, power = node.inputs
     outputs, size = _sizes(node, graph)
     attrs = node.attrs
     forgetting = float(attrs["forgetting"])
-    operands = (attrs["factor"], Ref(gy), Ref(x), Ref(w), Ref(b), Ref(p), Ref(node.outputs[0]))
+    held = map(Ref, (gy, x, w, b, p, power, node.outputs[0]))
+    operands = (attrs["factor"], *held)
     if forgetting == 1:
-        return Call("rls_f32", (outputs, size, *operands))
-    bound = size / attrs["ridge"]
-    return Call("rls_forgetting_f32", (outputs, size, forgetting, bound, *operands))
-
-
-def _reset(node: Node, graph: Graph) -> Call | None:
-    p = node.inputs[4]
-    if graph.tensor(p).data is not None:
-        return None
-    size = graph.tensor(node.outputs[0]).size
-    return Call("rls_reset_f32", (size, 1 / node.attrs["ridge"], Ref(p)))
+        return Call("rls_f32", (outputs, size, attrs["ridge"], *operands))
+    return Call("rls_forgetting_f32", (outputs, size, attrs["ridge"], forgetting, *operands))
 
 
 register(
@@ -62,7 +68,6 @@ register(
         "RecursiveLeastSquares",
         macs=_macs,
         call=_call,
-        reset=_reset,
         kernel=_KERNEL,
     )
 )

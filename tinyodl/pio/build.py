@@ -10,20 +10,22 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyodl import built_here, children
 from tinyodl.boards import Board
 from tinyodl.errors import ToolError
 from tinyodl.firmware import C_FLAGS
+from tinyodl.folders import cache_directory
 from tinyodl.pio.compilers import COMPILER_VARIABLE, find_arm_compiler, find_host_compiler
 from tinyodl.pio.measure import Build, measure
-from tinyodl.pio.standins import cache_directory, core_directory
+from tinyodl.pio.standins import core_directory
 from tinyodl.pio.uploaders import standin_upload
+from tinyodl.whole_files import temporary_folder
 
 Progress = Callable[[str], None]
 
@@ -34,14 +36,22 @@ _SHOWN_LINES = 30
 def build(project: Path, board: Board, *, progress: Progress | None = None) -> Build:
     """Build `project` for `board`; the ELF is `.pio/build/<board>/firmware.elf` in it.
 
-    `progress` is called with each line of the build's output. Raises ToolError with the compiler's
-    message when the code does not compile, with the remedy when a tool is missing.
+    Building runs what the project says: its `platformio.ini` may name scripts. What was built is
+    recorded as this user's (see `tinyodl.built_here`). `progress` is called with each line of the
+    build's output. Raises ToolError with the compiler's message when the code does not compile,
+    with the remedy when a tool is missing.
     """
+    elf = built_here.program_path(project, board)
+    built_here.require_inside(project, elf)
+    sources = built_here.sources_digest(project)
     if board.port == "host":
-        return _build_host(project, board, progress)
-    setup = _setup(project, board, ["buildprog"])
-    _run_platformio(setup, project, board, ["buildprog"], None, progress)
-    return measure(_elf(project, board), setup.compiler)
+        made = _build_host(project, board, elf, progress)
+    else:
+        setup = _setup(project, board, ["buildprog"])
+        _run_platformio(setup, project, board, ["buildprog"], None, progress)
+        made = measure(elf, setup.compiler)
+    built_here.remember_program(project, elf, sources)
+    return made
 
 
 def upload(
@@ -61,10 +71,6 @@ def upload(
     if board.platformio.upload_usb_ids:
         port = None  # the serial link is not where the boot loader listens; PlatformIO finds that
     _run_platformio(setup, project, board, ["upload"], port, progress)
-
-
-def _elf(project: Path, board: Board) -> Path:
-    return project / ".pio" / "build" / board.name / "firmware.elf"
 
 
 # PlatformIO
@@ -119,13 +125,9 @@ def _user_has_all(
         return False
     script = Path(__file__).with_name("probe.py")
     command = [sys.executable, str(script), str(project.resolve()), board.name, *targets]
-    answer = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
-    if answer.returncode != 0:
-        return False
-    missing: list[str] = json.loads(answer.stdout.splitlines()[-1])["missing"]
-    return not missing
+    answer = _run(command, environment)
+    found = [line for line in answer.lines if line.startswith('{"missing"')]
+    return answer.code == 0 and bool(found) and not json.loads(found[-1])["missing"]
 
 
 def _run_platformio(
@@ -142,37 +144,34 @@ def _run_platformio(
         command += ["-t", target]
     if port:
         command += ["--upload-port", port]
-    lines, code = _run(command, setup.environment, progress)
-    if code != 0:
+    answer = _run(command, setup.environment, progress)
+    if answer.code != 0:
         raise ToolError(
             f"PlatformIO could not {'upload to' if 'upload' in targets else 'build'} "
-            f"{board.name} ({setup.compiler}):\n{_essence(lines)}"
+            f"{board.name} ({setup.compiler}):\n{_essence(answer.lines)}"
         )
 
 
 def _run(
-    command: list[str], environment: dict[str, str], progress: Progress | None
-) -> tuple[list[str], int]:
-    """Run a command, line by line; its output and exit code."""
-    lines = []
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if progress:
-                progress(line.rstrip())
-        return lines, process.wait(timeout=_TIMEOUT_S)
+    command: list[str],
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> children.Ended:
+    """Run a command to its end. Raises ToolError when that takes too long."""
+    try:
+        return children.run(
+            command,
+            timeout=_TIMEOUT_S,
+            environment=environment,
+            folder=folder,
+            on_line=progress,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{command[0]} has not ended after {_TIMEOUT_S} s") from error
 
 
-def _essence(lines: list[str]) -> str:
+def _essence(lines: Sequence[str]) -> str:
     """The part of a failed build's output that says why: from the first error on."""
     said = [line for line in lines if line.strip()]
     for index, line in enumerate(said):
@@ -185,33 +184,23 @@ def _essence(lines: list[str]) -> str:
 # The host
 
 
-def _build_host(project: Path, board: Board, progress: Progress | None) -> Build:
+def _build_host(project: Path, board: Board, elf: Path, progress: Progress | None) -> Build:
     compiler = find_host_compiler()
     sources = sorted(
         path.relative_to(project).as_posix()
         for folder in ("src", "lib/net", "lib/device", "lib/port")
         for path in (project / folder).glob("*.c")
     )
-    elf = _elf(project, board)
     elf.parent.mkdir(parents=True, exist_ok=True)
-    new = elf.with_suffix(f".{os.getpid()}.new")
-    includes = [f"-Ilib/{name}" for name in ("net", "device", "port")]
-    command = [*compiler, *C_FLAGS, *includes, *sources, "-o", str(new.resolve())]
     title = Path(compiler[0]).name if len(compiler) == 1 else "zig cc"
     if progress:
         progress(f"Compiling {len(sources)} files with {title}")
-    answer = subprocess.run(
-        command,
-        cwd=project,
-        env=os.environ | _zig_caches(),
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
-    if answer.returncode != 0:
-        new.unlink(missing_ok=True)
-        lines = (answer.stdout + answer.stderr).splitlines()
-        raise ToolError(f"{title} could not build {board.name}:\n{_essence(lines)}")
-    shutil.move(new, elf)
+    with temporary_folder(elf.parent) as scratch:
+        new = scratch.resolve() / elf.name
+        includes = [f"-Ilib/{name}" for name in ("net", "device", "port")]
+        command = [*compiler, *C_FLAGS, *includes, *sources, "-o", str(new)]
+        answer = _run(command, os.environ | _zig_caches(), None, project)
+        if answer.code != 0:
+            raise ToolError(f"{title} could not build {board.name}:\n{_essence(answer.lines)}")
+        new.replace(elf)
     return measure(elf, title)

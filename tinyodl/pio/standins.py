@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tinyodl.boards import Board, board_names, load_board
+from tinyodl.boards import Board, readable_boards
 from tinyodl.errors import ToolError
+from tinyodl.folders import cache_directory
+from tinyodl.whole_files import temporary_folder
 
 _SCONS = """\
 from SCons.Script.Main import main
@@ -46,12 +45,6 @@ def core_directory() -> Path:
     return core
 
 
-def cache_directory() -> Path:
-    """Where tinyodl keeps what it can make again: $XDG_CACHE_HOME/tinyodl, or ~/.cache/tinyodl."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tinyodl"
-
-
 def core_files() -> dict[str, bytes]:
     """Every file of the core directory by its relative path."""
     texts = {
@@ -61,7 +54,7 @@ def core_files() -> dict[str, bytes]:
         "packages/tool-scons/scons.py": _SCONS,
     }
     builder = Path(__file__).with_name("standin_builder.py").read_text("utf-8")
-    boards = [load_board(name) for name in board_names()]
+    boards = readable_boards()
     for name in sorted({b.platformio.platform for b in boards} - {"native"}):
         folder = f"platforms/{name}"
         texts[f"{folder}/.piopm"] = _package("platform", name, "1.0.0")
@@ -128,18 +121,17 @@ def _board(board: Board) -> str:
 def _write_once(core: Path, files: dict[str, bytes]) -> None:
     try:
         core.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".new-", dir=core.parent))
-        try:
+        with temporary_folder(core.parent) as scratch:
+            staging = scratch / core.name
             for name, content in files.items():
                 path = staging / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            staging.rename(core)
-        except OSError:
-            if not core.is_dir():  # otherwise another process was faster
-                raise
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            try:
+                staging.rename(core)
+            except OSError:
+                if not core.is_dir():  # otherwise another process was faster
+                    raise
     except OSError as error:
         raise ToolError(
             f"{core.parent}: cannot be written: {error.strerror}; "

@@ -6,8 +6,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-
-from serial.tools.list_ports import comports
+from typing import Any
 
 from tinyodl.boards import Board
 from tinyodl.errors import ToolError
@@ -24,6 +23,13 @@ _PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap
 _BOOT_LOADERS = {"sam-ba": "bossac", "dfu": "dfu-util"}
 
 
+def comports() -> list[Any]:
+    """The serial devices there are."""
+    from serial.tools.list_ports import comports as found
+
+    return list(found())
+
+
 def standin_upload(project: Path, board: Board) -> list[str]:
     """The command that writes the project's firmware to the board.
 
@@ -38,6 +44,12 @@ def standin_upload(project: Path, board: Board) -> list[str]:
             return [path, "-a", "0", "-s", f"{board.flash.origin:#x}:leave", "-D", image]
         port = _boot_loader_port(board)
         return [path, "--port", Path(port).name, "--write", "--erase", "-U", "--reset", image]
+    if protocol not in _PROBES:
+        raise ToolError(
+            f"tinyodl does not upload to {board.name} by itself, because it knows no tool for "
+            f"upload_protocol = {protocol!r}; let PlatformIO fetch its own once with "
+            f"`pio run -d {project} -t upload`"
+        )
     if path := shutil.which("openocd") or "":
         return [
             path,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import accumulate
 from math import ceil, floor, log10
 
 from tinyodl.runlog import Run, Step
+from tinyodl.text import page
 
 WIDTH = 500
 HEIGHT = 250
@@ -118,7 +118,7 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
             points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line)
             parts.append(
                 f'<polyline class="series-{curve.color}" points="{points}">'
-                f"<title>{escape(curve.name)}</title></polyline>"
+                f"<title>{page(curve.name)}</title></polyline>"
             )
     return "\n".join([*parts, "</svg>"])
 
@@ -135,8 +135,8 @@ def frame(kind: str, title: str, marks: Sequence[tuple[float, float]], along: st
     ]
     return [
         f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">',
-        f'<text class="title" x="{LEFT}" y="16">{escape(title)}</text>',
+        f'aria-label="{page(title)}">',
+        f'<text class="title" x="{LEFT}" y="16">{page(title)}</text>',
         *lines,
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{along}</text>',
     ]

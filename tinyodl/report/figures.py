@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean, stdev
 
-from tinyodl.manifest import LayerRecord
+from tinyodl.manifest import LayerRecord, SharedRecord
+from tinyodl.runlog import RunSummary
 
 UNKNOWN = "-"
 
@@ -21,9 +23,9 @@ def points(before: float | None, after: float | None) -> str:
     return f"{100 * (after - before):+.1f}"
 
 
-def mean_percent(shares: list[float]) -> str:
-    """Mean and sample standard deviation, as "89.5 ± 2.3 %"."""
-    if len(shares) < 2:
+def mean_percent(shares: Sequence[float]) -> str:
+    """Mean and sample standard deviation, as "89.5 ± 2.3 %"; one number where all are alike."""
+    if len(set(shares)) < 2:
         return percent(mean(shares) if shares else None)
     return f"{100 * mean(shares):.1f} ± {100 * stdev(shares):.1f} %"
 
@@ -37,6 +39,13 @@ def significant(value: float | None) -> str:
     if not 1e-4 <= abs(value) < 1e6:
         return f"{value:.2e}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def online(summary: RunSummary) -> str:
+    """The share predicted right while learning; where labels come in blocks, at their changes."""
+    if summary.labels_in_blocks:
+        return f"{percent(summary.accuracy_at_changes)} *"
+    return percent(summary.prequential_accuracy)
 
 
 def count(value: float | None) -> str:
@@ -60,9 +69,20 @@ def shape(dimensions: tuple[int, ...]) -> str:
 
 
 def learns(layer: LayerRecord) -> str:
-    """What a layer updates, as "frozen" or "12 of 48 inputs, bias"."""
+    """What a layer updates, as "frozen", "weights and bias" or "12 of 48 inputs, bias"."""
     if layer.channels is not None:
         chosen = layer.channels
-        return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}, bias"
-    words = {"none": "frozen", "weights": "weights and bias", "statistics": "mean and variance"}
-    return words.get(layer.updates, layer.updates)
+        bias = ", bias" if "bias" in layer.parts else ""
+        return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}{bias}"
+    if layer.updates == "statistics":
+        return "mean and variance"
+    learned = [
+        part for part in layer.parts if layer.updates in ("weights", part) or part in layer.also
+    ]
+    return " and ".join(learned) or "frozen"
+
+
+def together(shared: SharedRecord) -> str:
+    """A tensor that layers share, as "learned together: a.weight, b.weight (one tensor ...)"."""
+    name = "" if shared.initializer is None else f", {shared.initializer}"
+    return f"learned together: {', '.join(shared.uses)} (one tensor in the file{name})"

@@ -1,4 +1,4 @@
-"""What several runs have in common: names, the spread over shuffles, the cost of a step."""
+"""What several runs have in common: names, and what a step takes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinyodl.runlog import Run, summarize
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Accuracies of runs of one experiment with several shuffle seeds, as shares."""
-
-    seeds: tuple[int, ...]
-    before: tuple[float, ...]
-    after: tuple[float, ...]
 
 
 def names(runs: Sequence[Run]) -> list[str]:
@@ -25,26 +16,6 @@ def names(runs: Sequence[Run]) -> list[str]:
         if len(set(found)) == len(found):
             return found
     return [f"{name} ({index + 1})" for index, name in enumerate("/".join(p[-1:]) for p in paths)]
-
-
-def spreads(runs: Sequence[Run]) -> list[Spread]:
-    """One for each experiment that was run to its end with two shuffle seeds or more."""
-    experiments: dict[object, list[Run]] = {}
-    for run in runs:
-        record = run.record
-        if record.shuffle is None or record.status != "done":
-            continue
-        key = (record.model_id, record.board, record.data, record.eval_data, record.epochs,
-               record.limit, record.learning_rate, record.steps_before)  # fmt: skip
-        experiments.setdefault(key, []).append(run)
-    found = []
-    for members in experiments.values():
-        seeds = tuple(run.record.shuffle for run in members if run.record.shuffle is not None)
-        before = tuple(a for run in members if (a := run.summary.accuracy_before) is not None)
-        after = tuple(a for run in members if (a := run.summary.accuracy_after) is not None)
-        if len(set(seeds)) == len(seeds) >= 2 and len(after) == len(before) == len(seeds):
-            found.append(Spread(seeds, before, after))
-    return found
 
 
 @dataclass(frozen=True)

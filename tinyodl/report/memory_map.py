@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 
 from tinyodl.manifest import Manifest, TensorRecord
 from tinyodl.report.figures import shape, size
+from tinyodl.text import page
 
 WIDTH = 1000
 HEIGHT = 330  # without the names of the operators
@@ -68,7 +68,7 @@ def _tensor(scale: _Scale, tensor: TensorRecord) -> str:
         f"{tensor.name}: {shape(tensor.shape)}, {tensor.bytes:,} B at {tensor.offset:,}, {alive}"
     )
     return (
-        f'<g class="tensor {tensor.phase.value}"><title>{escape(about)}</title>'
+        f'<g class="tensor {tensor.phase.value}"><title>{page(about)}</title>'
         f'<rect x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{max(width - 1, 0.5):.1f}" '
         f'height="{max(height - 1, 0.5):.1f}" rx="2"/></g>'
     )
@@ -96,9 +96,7 @@ def _name(scale: _Scale, chain: list[TensorRecord]) -> str:
     if bottom - y < 13 or room < 3:
         return ""
     name = tensor.name if len(tensor.name) <= room else tensor.name[: room - 1] + "…"
-    return (
-        f'<text class="name" x="{x + 5:.1f}" y="{(y + bottom) / 2 + 4:.1f}">{escape(name)}</text>'
-    )
+    return f'<text class="name" x="{x + 5:.1f}" y="{(y + bottom) / 2 + 4:.1f}">{page(name)}</text>'
 
 
 def _address_axis(scale: _Scale) -> list[str]:
@@ -134,7 +132,7 @@ def _schedule(scale: _Scale, manifest: Manifest) -> list[str]:
         x, right = scale.x(index), scale.x(index + 1)
         about = f"step {index}: {node.op} {node.name}, {node.phase.value}, {node.macs:,} MACs"
         strip.append(
-            f'<g class="tensor {node.phase.value}"><title>{escape(about)}</title>'
+            f'<g class="tensor {node.phase.value}"><title>{page(about)}</title>'
             f'<rect x="{x + 0.5:.1f}" y="{y}" width="{max(right - x - 1, 0.5):.1f}" '
             f'height="12" rx="2"/></g>'
         )
@@ -142,7 +140,7 @@ def _schedule(scale: _Scale, manifest: Manifest) -> list[str]:
             middle = (x + right) / 2 + 3.5
             strip.append(
                 f'<text class="step" x="{middle:.1f}" y="{HEIGHT}" text-anchor="end" '
-                f'transform="rotate(-90 {middle:.1f} {HEIGHT})">{escape(_short(node.op))}</text>'
+                f'transform="rotate(-90 {middle:.1f} {HEIGHT})">{page(_short(node.op))}</text>'
             )
     return strip
 

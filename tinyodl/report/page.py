@@ -11,13 +11,14 @@ from markupsafe import Markup
 
 from tinyodl import __version__
 from tinyodl.boards import Board, board_names, load_board
-from tinyodl.errors import TinyodlError
 from tinyodl.manifest import Manifest, MemoryRecord
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
 from tinyodl.radio import comparison
-from tinyodl.report import curves, figures, groups, histogram, memory_map, watching
+from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, watching
+from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
 from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.text import printable
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts
 
@@ -69,13 +70,14 @@ class ProjectView:
 
 def write_report(runs: Sequence[Run], path: Path) -> None:
     """Write the page about these runs. Raises TinyodlError when the file cannot be written."""
-    _write(path, report_html(runs))
+    write_output(path, report_html(runs), "the page")
 
 
 def write_plan(manifest: Manifest, path: Path) -> None:
     """Write the page about a plan: layers, memory map, RAM and flash by part."""
     project = _project(manifest)
-    _write(path, _render(f"Plan: {manifest.model.source} on {project.place}", [], [project]))
+    title = f"Plan: {manifest.model.source} on {project.place}"
+    write_output(path, _render(title, [], [project]), "the page")
 
 
 def report_html(runs: Sequence[Run]) -> str:
@@ -92,6 +94,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         loader=jinja2.FileSystemLoader(TEMPLATES / "report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -109,7 +112,9 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         ],
         costs=groups.step_costs(runs),
         compared=[(n, c) for r, n in zip(runs, names, strict=True) if (c := comparison(r))],
-        spreads=groups.spreads(runs),
+        differences=experiments.differences(runs),
+        averages=experiments.spread_sentences(runs),
+        blocks=experiments.block_sentences(runs),
         sentences=watching.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
@@ -118,6 +123,11 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         projects=projects,
         phases=PHASES,
     )
+
+
+def _shown(value: object) -> object:
+    """Every value that a template shows; markup of ours passes as it is."""
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _experiment(run: Run) -> str:
@@ -224,13 +234,3 @@ def _shares(memory: MemoryRecord, whole: int) -> tuple[Share, ...]:
     parts = [Share(name, size, size / whole) for name, size in memory.parts.items() if size]
     free = whole - memory.total
     return (*parts, Share("free", free, free / whole)) if free else tuple(parts)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TinyodlError(
-            f"{path}: the page cannot be written: {error.strerror or error}"
-        ) from error

@@ -11,22 +11,26 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
+from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
-from tinyodl.report import groups, watching
+from tinyodl.report import experiments, groups, saves, watching
 from tinyodl.report.figures import (
     count,
     learns,
-    mean_percent,
+    online,
     percent,
     points,
     shape,
     significant,
     size,
+    together,
 )
+from tinyodl.report.terminal import Terminal
 from tinyodl.report.values import limits
 from tinyodl.runlog import PHASES, Evaluation, Run
+from tinyodl.text import line
 from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
@@ -57,22 +61,28 @@ def print_plan(
     """Layers and what learns, then RAM and flash against what there is, in bytes."""
     board = load_board(manifest.board)
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
-                    title=f"{manifest.model.source} on {board.title}")  # fmt: skip
+                    title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
-        style = "dim" if layer.updates == "none" else "green"
-        layers.add_row(layer.name, layer.op, shape(layer.output_shape), count(layer.parameters),
-                       count(layer.macs), Text(learns(layer), style))  # fmt: skip
+        style = "dim" if learns(layer) == "frozen" else "green"
+        layers.add_row(line(layer.name), layer.op, shape(layer.output_shape),
+                       count(layer.parameters), count(layer.macs),
+                       Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    for shared in manifest.shared:
+        console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{_of_watching(manifest)}{_of_cache(manifest)}"
+        f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
+        f"{_of_watching(manifest)}{_of_cache(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
         f"{_of_parts(manifest)}"
     )
+    for sentence in saves.of_resuming(manifest, board):
+        console.print(sentence)
     if manifest.model.calibration:
         console.print(_calibration(manifest.model.calibration, plan.loss != "mse"))
     ram_limit, flash_limit = limits(manifest, ram, flash)
@@ -121,10 +131,12 @@ def _of_watching(manifest: Manifest) -> str:
         f"asks for labels: {plan.query}{budget}" if plan.query else "",
         "watches for drift" if plan.drift else "",
         f"guard {plan.guard}" if plan.guard else "",
+        "learns from outliers too" if plan.outliers == "keep" else "",
     ]
     named = "; ".join(part for part in parts if part)
     settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
-    return f"The board {named}. Settings: {settings}.\n" if named else ""
+    told = f" Settings: {settings}." if settings else ""
+    return f"The board {named}.{told}\n" if named else ""
 
 
 def _of_parts(manifest: Manifest) -> str:
@@ -137,7 +149,7 @@ def _of_parts(manifest: Manifest) -> str:
     for op, how in (("Rows", "Row by row"), ("ByChannels", "A few channels at a time")):
         nodes = [node for node in manifest.schedule if node.op == op]
         if nodes:
-            held = (f"{node.name} (in {count(_held(node, manifest))} B)" for node in nodes)
+            held = (f"{line(node.name)} (in {count(_held(node, manifest))} B)" for node in nodes)
             lines.append(f"{how}, nothing twice: {', '.join(held)}.\n")
     return "".join(lines)
 
@@ -165,7 +177,7 @@ def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
     same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
     real = ", ".join(calibration.real_operators)
     return (
-        f"int8, calibrated with {count(calibration.count)} samples of {calibration.samples}: "
+        f"int8, calibrated with {count(calibration.count)} samples of {line(calibration.samples)}: "
         f"the output is off by {percent(calibration.error)}{steps} on average"
         + (f", its largest element is the same for {same}" if same else "")
         + (f"; {real} stays float32" if real else "")
@@ -194,7 +206,7 @@ def print_profile(console: Console, profile: Profile) -> None:
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
                    "share#", "code, B#",
-                   title=f"{what} of {model.source} on {board.title}")  # fmt: skip
+                   title=f"{what} of {line(model.source)} on {board.title}")  # fmt: skip
     every = profile.step.cycles
 
     def add(name: str, op: str, macs: int, cost: Count, code: int, style: str = "") -> None:
@@ -210,7 +222,7 @@ def print_profile(console: Console, profile: Profile) -> None:
         for cost in costs:
             node = cost.node
             if cost.count.instructions:  # views have no code
-                name = "  " * bool(cost.within) + node.name.removesuffix(f".{node.op}")
+                name = "  " * bool(cost.within) + line(node.name.removesuffix(f".{node.op}"))
                 add(name, node.op, 0 if node.body else node.macs, cost.count, cost.code_bytes)
         if total.instructions:
             macs = getattr(profile.manifest.macs, phase)
@@ -219,7 +231,7 @@ def print_profile(console: Console, profile: Profile) -> None:
             table.add_section()
     macs = sum(vars(profile.manifest.macs).values())
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
-    Console(file=console.file, width=max(console.width, _WIDTH)).print(table)
+    Terminal(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
     if profile.manifest.plan.replay > 1:
         console.print(
@@ -298,7 +310,7 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
             percent(summary.accuracy_before),
             percent(summary.accuracy_after),
             _gain(summary.accuracy_before, summary.accuracy_after),
-            percent(summary.prequential_accuracy),
+            online(summary),
         )
         losses = (significant(summary.loss_before), significant(summary.loss_after))
         table.add_row(
@@ -310,13 +322,13 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
         )
     console.print(table)
     if classes:
-        console.print("Gain in points; online: predicted right before learning from it.\n")
-    for spread in groups.spreads(runs):
-        console.print(
-            f"Mean of {len(spread.seeds)} shuffled runs: "
-            f"{mean_percent([spread.before[0]])} before, "
-            f"{mean_percent(list(spread.after))} after (± standard deviation)."
-        )
+        console.print("Gain in points; online: predicted right before learning from it.")
+        for sentence in experiments.block_sentences(runs):
+            console.print(Text(sentence))
+        console.print()
+    _print_differences(console, runs)
+    for sentence in experiments.spread_sentences(runs):
+        console.print(Text(sentence))
     for sentence in watching.sentences(runs):
         console.print(sentence)
     _print_steps(console, runs)
@@ -326,13 +338,26 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
     for run in runs:
         if run.record.metrics:
             _print_metrics(console, run.record.metrics)
-        if run.steps and not run.record.saved:
+        for sentence in saves.of_saves(run.record):
+            console.print(sentence)
+        if run.steps and not run.record.saved and run.record.status != "harmed":
             console.print(
                 f"{run.folder}: the weights are not in the board's store; when it loses power they "
                 "are gone."
             )
         if run.record.error:
-            console.print(Text(f"{run.folder}: {run.record.error}", "red"))
+            style = "bold white on red" if run.record.status == "harmed" else "red"
+            console.print(Text(f"{run.folder}: {run.record.error}", style))
+
+
+def _print_differences(console: Console, runs: Sequence[Run]) -> None:
+    """The settings in which the runs differ; nothing where they differ in none."""
+    columns = experiments.differences(runs)
+    if columns:
+        table = _table("these differ in", *columns)
+        for index, name in enumerate(groups.names(runs)):
+            table.add_row(Text(name), *(Text(cells[index]) for cells in columns.values()))
+        console.print(table)
 
 
 def _print_steps(console: Console, runs: Sequence[Run]) -> None:

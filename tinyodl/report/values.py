@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinyodl.boards import load_board
+from tinyodl.losses import expected_labels
 from tinyodl.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def plan_values(
         "macs_backward": manifest.macs.backward,
         "macs_update": manifest.macs.update,
         "calibration": calibration.model_dump(mode="json") if calibration else None,
+        "labels": expected_labels(manifest),
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
+        "learned_together": [shared.model_dump(mode="json") for shared in manifest.shared],
     }
 
 

@@ -1,4 +1,4 @@
-"""What a run tells about labels on request, drift and the guard, in sentences."""
+"""What a run tells about labels on request, drift, the guard and outliers, in sentences."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def _of(run: Run, summary: RunSummary) -> list[str]:
         at = [str(each.step + 1) for each in summary.events if each.name == event]
         if at:
             made.append(f"{what} at step {', '.join(at)}")
+    outliers = [event for event in summary.events if event.name == "outlier"]
+    if outliers:
+        named = [
+            f"sample {each.sample} (value {each.value:.6g} at {each.place}; those before reach "
+            f"{each.reach:.6g})"
+            for each in run.record.outliers
+        ]
+        more = ", ..." if len(outliers) > len(named) else ""
+        made.append(
+            f"predicted, not learned: {count(len(outliers))} of {count(summary.samples)} samples "
+            f"of {run.record.data} are outliers, {', '.join(named)}{more}"
+        )
+    if run.record.keep_outliers:
+        made.append("samples far outside those before were learned too (--keep-outliers)")
     undone = [str(r.epoch + 1) for r in run.record.replays if Flag.RETURNED in Flag(r.flags)]
     if undone:
         made.append(

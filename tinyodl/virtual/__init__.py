@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyodl.boards import Board, board_names, load_board
+from tinyodl.boards import Board, readable_boards
+from tinyodl.built_here import checked_program, program_path, require_inside
 from tinyodl.errors import ToolError, UserError
 from tinyodl.virtual.counts import PHASES, Count
 from tinyodl.virtual.image import load_image
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["PHASES", "Count", "boards_with", "boot", "boot_qemu"]
 
 STORE_FILE = "flash.bin"
+UICR_FILE = "uicr.bin"  # of an nRF52840, where there is one: to try what a boot loader's name does
 
 
 def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoard:
     """The virtual board with the project's firmware, powered on and waiting for the host.
 
-    Its weight store lives in the project's flash.bin. With `profiling` the store is empty, and
+    Its weight store lives in the project's flash.bin; an nRF52840's UICR holds what is in uicr.bin,
+    if there is such a file. With `profiling` the store is empty, and
     forgotten, and the board counts by the places of the network's nodes. Raises UserError when the
-    board has no virtual one or the firmware is not built, ToolError when unicorn, capstone or a
-    host compiler is missing, BoardError when the firmware faults.
+    board has no virtual one or the firmware was not built here from these sources, ToolError when
+    unicorn, capstone or a host compiler is missing, BoardError when the firmware faults.
     """
-    elf = _firmware(project, board, "virtual")
+    elf, content = _firmware(project, board, "virtual")
     try:
         from tinyodl.virtual.places import places_of
         from tinyodl.virtual.unicorn_board import UnicornBoard
@@ -41,31 +44,53 @@ def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoar
         raise ToolError(
             f"the virtual board needs the package {error.name}; pip install 'tinyodl[virtual]'"
         ) from error
+    image = load_image(elf, content)
     if profiling:
-        return UnicornBoard(board, elf, places=places_of(load_image(elf)))
-    return UnicornBoard(board, elf, project / STORE_FILE)
+        return UnicornBoard(board, elf, places=places_of(image), image=image)
+    return UnicornBoard(board, elf, store_of(project), image=image, found=_uicr(project, board))
+
+
+def _uicr(project: Path, board: Board) -> dict[int, bytes]:
+    file, area = project / UICR_FILE, range(0x1000_1000, 0x1000_2000)
+    if board.port != "nrf52840" or not file.is_file():
+        return {}
+    try:
+        contents = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    if len(contents) > len(area):
+        raise UserError(f"{file} has {len(contents)} bytes, and UICR has {len(area)}")
+    return {area.start: contents}
 
 
 def boot_qemu(project: Path, board: Board) -> QemuBoard:
     """QEMU with the project's firmware. Raises like `boot`; ToolError without qemu-system-arm."""
     from tinyodl.virtual.qemu import QemuBoard
 
-    return QemuBoard(board, _firmware(project, board, "qemu"))
+    return QemuBoard(board, *_firmware(project, board, "qemu"))
+
+
+def store_of(project: Path) -> Path:
+    """The file that is the flash of a project's emulated board; UserError if it is elsewhere."""
+    store = project / STORE_FILE
+    require_inside(project, store)
+    return store
 
 
 def boards_with(kind: str) -> list[str]:
     """The boards that are emulated by "virtual" or "qemu"."""
-    return [name for name in board_names() if kind in load_board(name).virtual]
+    return [board.name for board in readable_boards() if kind in board.virtual]
 
 
-def _firmware(project: Path, board: Board, kind: str) -> Path:
+def _firmware(project: Path, board: Board, kind: str) -> tuple[Path, bytes]:
+    """The built program's path, and its bytes as they were checked."""
     if kind not in board.virtual:
         others = ", ".join(boards_with(kind))
         raise UserError(f"{board.title} does not run on --port {kind}; boards that do: {others}")
-    elf = project / ".pio" / "build" / board.name / "firmware.elf"
+    elf = program_path(project, board)
     if not elf.is_file():
         raise UserError(
             f"{project} holds no built firmware ({elf.relative_to(project)} is missing); "
             f"'tinyodl flash {project} --port {kind}' builds it"
         )
-    return elf
+    return elf, checked_program(project, elf)

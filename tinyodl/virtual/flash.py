@@ -6,17 +6,18 @@ leaves what a chip would have at that moment.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import mmap
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tinyodl.boards import Region
+from tinyodl.chips import Region
 from tinyodl.errors import BoardError, UserError
+from tinyodl.file_lock import try_lock
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.peripheral import Area, Misuse
+from tinyodl.whole_files import write_whole
 
 ERASED = b"\xff"
 
@@ -71,11 +72,12 @@ class Flash:
             return memory
         try:
             if not file.exists():
-                fresh = file.with_name(f"{file.name}.{os.getpid()}")
-                fresh.write_bytes(ERASED * size)
-                fresh.replace(file)
-            self._file = os.open(file, os.O_RDWR)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                write_whole(file, ERASED * size)
+            self._file = os.open(file, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            if try_lock(self._file) is False:
+                raise BoardError(
+                    f"{file} is in use: another process runs this virtual board; wait for it to end"
+                )
             found = os.fstat(self._file).st_size
             if found < store_bytes:
                 raise BoardError(
@@ -84,13 +86,9 @@ class Flash:
                 )
             if found != size:  # of a project that kept another number of bytes beside its weights
                 os.ftruncate(self._file, store_bytes)
-                os.pwrite(self._file, ERASED * (size - store_bytes), store_bytes)
+                os.lseek(self._file, store_bytes, os.SEEK_SET)
+                os.write(self._file, ERASED * (size - store_bytes))
             return mmap.mmap(self._file, size)
-        except BlockingIOError as error:
-            self._close_file()
-            raise BoardError(
-                f"{file} is in use: another process runs this virtual board; wait for it to end"
-            ) from error
         except OSError as error:
             self._close_file()
             raise BoardError(f"{file} cannot be used as the board's flash ({error})") from error
@@ -118,6 +116,15 @@ class Flash:
                 at = address - start + offset
                 return int.from_bytes(memory[at : at + 4], "little")
         raise Misuse(f"has its vectors at {address:#010x}, outside of flash")
+
+    def find(self, address: int, contents: bytes) -> None:
+        """Puts bytes into flash that the firmware cannot write: they were there before it."""
+        end = address + len(contents)
+        for start, memory, _, size in self.blocks:
+            if memory is not self._store and start <= address and end <= start + size:
+                memory[address - start : end - start] = contents
+                return
+        raise UserError(f"{address:#x} to {end:#x} is flash that the firmware writes, or none")
 
     def erase(self, address: int, size: int) -> None:
         memory, at = self._in_store("erases", address, size)

@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 from tinyodl.boards import Board
+from tinyodl.built_here import checked_program, private_copy
 from tinyodl.errors import BoardError, LineLostError, UserError
-from tinyodl.virtual import STORE_FILE
+from tinyodl.virtual import store_of
 
 PROGRAM = Path(".pio/build/host/firmware.elf")  # where tinyodl.pio.build puts it
 CLOSE_SECONDS = 2.0
@@ -85,8 +86,14 @@ class HostTransport:
 def boot(project: Path, board: Board) -> HostTransport:
     """Starts the program that `tinyodl flash` built; what it saves stays in a file of the project.
 
-    Raises UserError when the project is for another board or has not been built.
+    Raises UserError when the project is for another board, or has not been built here from these
+    sources, and on Windows, where the program would need its pipes to be files.
     """
+    if os.name == "nt":
+        raise UserError(
+            "--port host needs POSIX (Linux, macOS, or WSL on Windows); use --port virtual, or a "
+            "serial board"
+        )
     if board.port != "host":
         raise UserError(
             f"{project} is for board {board.name}, not for this machine; "
@@ -95,4 +102,7 @@ def boot(project: Path, board: Board) -> HostTransport:
     program = project / PROGRAM
     if not program.is_file():
         raise UserError(f"{project} has not been built; run `tinyodl flash {project}` first")
-    return HostTransport(program.resolve(), (project / STORE_FILE).resolve())
+    content = checked_program(project, program)
+    store = store_of(project).resolve()
+    with private_copy(content) as copy:
+        return HostTransport(copy, store)

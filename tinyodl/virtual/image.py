@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,13 @@ class Image:
         return "no function of the image"
 
 
-def load_image(path: Path) -> Image:
-    """Reads an ELF file for 32-bit Arm, symbols included. Raises UserError for anything else."""
+def load_image(path: Path, content: bytes | None = None) -> Image:
+    """Reads an ELF file for 32-bit Arm, symbols included. Raises UserError for anything else.
+
+    `content` are the file's bytes, where they were read already.
+    """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") if content is None else io.BytesIO(content) as file:
             elf = ELFFile(file)
             if elf.get_machine_arch() != "ARM" or elf.elfclass != 32:
                 raise UserError(f"{path} is not firmware for a 32-bit Arm chip; build it again")

@@ -4,13 +4,15 @@ it, and when which interrupt comes."""
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from unicorn import Uc
 from unicorn import arm_const as arm
 
 from tinyodl.boards import Board
+from tinyodl.errors import UserError
 from tinyodl.virtual import engine, nrf52840, stm32f4
 from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
 from tinyodl.virtual.counts import PHASES, Count
@@ -20,7 +22,7 @@ from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
 from tinyodl.virtual.flash import Flash
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.line import Line
-from tinyodl.virtual.peripheral import Chip, MemoryMap, Misuse, Peripheral
+from tinyodl.virtual.peripheral import Chip, Machine, MemoryMap, Misuse, Peripheral
 
 SLICE_CYCLES = 4_000_000  # about 10 ms: how long Ctrl-C and timeouts may wait
 NEVER = 2**63
@@ -35,9 +37,15 @@ class VirtualMachine:
     """The Bus of its engine and the Machine of its peripherals."""
 
     def __init__(
-        self, board: Board, image: Image, store: Path | None, places: Mapping[int, str]
+        self,
+        board: Board,
+        image: Image,
+        store: Path | None,
+        places: Mapping[int, str],
+        found: Mapping[int, bytes] | None = None,
     ) -> None:
-        """Powered on; nothing has been executed yet. Raises UserError, BoardError, ToolError."""
+        """Powered on; nothing has been executed yet. `found` is what was in memory before, by
+        address: a boot loader's flash, UICR. Raises UserError, BoardError, ToolError."""
         self.board = board
         self.idle = False  # the firmware waits for a byte that nobody has sent
         baud = board.serial.baud if board.serial else 115200
@@ -47,10 +55,18 @@ class VirtualMachine:
         self._engine = Engine(image, self, places)
         self._state = self._engine.meter.state
         self._exceptions = Exceptions(self._engine.uc, self)
-        self._memory = _memory_map(board)
+        self._model = _model(board)
+        self._memory = self._model.memory(board)
+        self._found = found or {}
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
         store_bytes = 2 * board.store.slot_bytes if board.store else 0
         self._flash = Flash(self._memory.flash, image, board.regions, store_bytes, store)
+        flash = range(
+            self._memory.flash.address, self._memory.flash.address + self._memory.flash.size
+        )
+        for address, contents in self._found.items():
+            if address in flash:
+                self._flash.find(address, contents)
         self._slept = 0  # cycles
         self._counts: dict[tuple[int, str], list[int]] = {}
         self._charged = (0, 0)
@@ -85,6 +101,10 @@ class VirtualMachine:
         """Memory as a debugger sees it."""
         return bytes(self._engine.uc.mem_read(address, size))
 
+    def level(self, pin: int) -> int:
+        """1 where a pin, numbered as in the board's settings, is an output at high level."""
+        return self._chip.level(pin)
+
     def close(self) -> None:
         self._engine.close()
         self._flash.close()
@@ -102,6 +122,9 @@ class VirtualMachine:
         for area in self._memory.constants:
             self._engine.uc.mem_map(area.address, area.size, engine.READ_ONLY)
             self._engine.uc.mem_write(area.address, area.contents or b"")
+            for address, contents in self._found.items():
+                if area.address <= address < area.address + area.size:
+                    self._engine.uc.mem_write(address, contents)
 
     def _map_peripherals(self) -> None:
         windows: list[range] = []
@@ -122,7 +145,7 @@ class VirtualMachine:
         self._program_width = 0
         self._refused: set[str] = set()
         self._control = SystemControl(self, vectors)
-        self._chip = _chip(self)
+        self._chip = self._model.chip(self)
         self._peripherals = {
             granule: (addresses.start, peripheral)
             for addresses, peripheral in self._all_peripherals().items()
@@ -339,14 +362,26 @@ class VirtualMachine:
         self._engine.stop_soon()
 
 
-def _memory_map(board: Board) -> MemoryMap:
-    return nrf52840.MEMORY if board.port == "nrf52840" else stm32f4.memory_map(board)
+@dataclass(frozen=True)
+class Model:
+    """A chip family in this machine."""
+
+    memory: Callable[[Board], MemoryMap]
+    chip: Callable[[Machine], Chip]
 
 
-def _chip(machine: VirtualMachine) -> Chip:
-    if machine.board.port == "nrf52840":
-        return nrf52840.Nrf52840(machine)
-    return stm32f4.Stm32f4(machine)
+MODELS: Mapping[str, Model] = {
+    "nrf52840": Model(nrf52840.memory_map, nrf52840.Nrf52840),
+    "stm32f4": Model(stm32f4.memory_map, stm32f4.Stm32f4),
+}
+
+
+def _model(board: Board) -> Model:
+    if board.port not in MODELS:
+        raise UserError(
+            f"there is no virtual chip of the family {board.port!r}; there are {', '.join(MODELS)}"
+        )
+    return MODELS[board.port]
 
 
 def _filled(size: int) -> mmap.mmap:

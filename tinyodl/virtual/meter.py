@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from platform import machine
 from typing import TYPE_CHECKING
 
+from tinyodl import children
 from tinyodl.errors import ToolError
+from tinyodl.folders import cache_directory
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.virtual.cycles import CodeTable
+from tinyodl.whole_files import temporary_folder
 
 if TYPE_CHECKING:
     import unicorn
@@ -130,9 +132,8 @@ def _load(library: Path) -> ctypes.CDLL:
 def _library() -> Path:
     """The compiled block hook, from the user's cache where it is there already."""
     source = _SOURCE.read_bytes()
-    what = hashlib.sha256(source + " ".join((*_FLAGS, sys.platform, os.uname().machine)).encode())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyodl"
-    library = cache / f"blockhook-{what.hexdigest()[:16]}.so"
+    what = hashlib.sha256(source + " ".join((*_FLAGS, sys.platform, machine())).encode())
+    library = cache_directory() / f"blockhook-{what.hexdigest()[:16]}.so"
     if not library.is_file():
         _compile(library)
     return library
@@ -142,18 +143,14 @@ def _compile(library: Path) -> None:
     command = find_host_compiler()
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent, prefix="building-") as scratch:
-            built = Path(scratch) / library.name
-            run = subprocess.run(
-                [*command, *_FLAGS, "-o", str(built), str(_SOURCE)],
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            if run.returncode:
+        with temporary_folder(library.parent) as scratch:
+            built = scratch / library.name
+            run = children.run([*command, *_FLAGS, "-o", str(built), str(_SOURCE)], timeout=120)
+            if run.code:
+                said = "\n".join(run.lines).strip()
                 raise ToolError(
                     f"{' '.join(command)} cannot build {_SOURCE.name}, the virtual board's "
-                    f"counter:\n{run.stderr.strip()}"
+                    f"counter:\n{said}"
                 )
             built.replace(library)  # atomic: another process sees all of it or nothing
     except (OSError, subprocess.TimeoutExpired) as error:

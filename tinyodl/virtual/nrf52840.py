@@ -6,6 +6,7 @@ ready at once, oscillators start at once.
 
 from __future__ import annotations
 
+from tinyodl.boards import Board
 from tinyodl.virtual.nrf52840_serial import Ppi, Timer, Uarte
 from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Peripheral, unknown
 
@@ -31,7 +32,9 @@ MEMORY = MemoryMap(
     ),
 )
 
-PHASE_PIN = 3  # P0.03 is bit 0 of the phase, P0.04 bit 1
+
+def memory_map(_: Board) -> MemoryMap:
+    return MEMORY
 
 
 class Nrf52840:
@@ -42,13 +45,14 @@ class Nrf52840:
     def __init__(self, machine: Machine) -> None:
         self._ppi = Ppi()
         self._uarte = Uarte(machine, self._ppi)
+        self._gpio = _Gpio(machine)
         timers = [Timer(machine, index) for index in range(3)]
         self.peripherals: dict[range, Peripheral] = {
             _page(0x4000_0000): _Clock(),
             _page(0x4000_2000): self._uarte,
             _page(0x4001_E000): _Nvmc(machine),
             _page(0x4001_F000): self._ppi,
-            _page(0x5000_0000): _Gpio(machine),
+            _page(0x5000_0000): self._gpio,
         }
         for index, timer in enumerate(timers):
             self.peripherals[_page(0x4000_8000 + 0x1000 * index)] = timer
@@ -61,6 +65,9 @@ class Nrf52840:
 
     def gather(self, data: bytes) -> None:
         self._uarte.receive(data)
+
+    def level(self, pin: int) -> int:
+        return self._gpio.level(pin)
 
     def interrupts(self) -> int:
         return self._uarte.interrupt() << 2
@@ -142,7 +149,7 @@ class _Clock:
 
 
 class _Gpio:
-    """P0 and P1 (PS, section 6.9); inputs read 0. P0's marker pins carry the phase."""
+    """P0 and P1 (PS, section 6.9); inputs read 0. The board's marker pins carry the phase."""
 
     name = "GPIO"
     OUT, OUTSET, OUTCLR, IN, DIR, DIRSET, DIRCLR = 0x504, 0x508, 0x50C, 0x510, 0x514, 0x518, 0x51C
@@ -153,6 +160,8 @@ class _Gpio:
         self._out = [0, 0]
         self._direction = [0, 0]
         self._configuration = [[2] * 32, [2] * 32]
+        settings = machine.board.settings
+        self._markers = (settings["mark_0"], settings["mark_1"])
 
     def read(self, offset: int) -> int:
         port, register = _port(offset)
@@ -187,8 +196,12 @@ class _Gpio:
             self._direction[port] = self._direction[port] & ~(1 << pin) | (value & 1) << pin
         else:
             raise unknown("writes", offset, self)
-        if port == 0:
-            self._machine.mark((self._out[0] & self._direction[0]) >> PHASE_PIN & 3)
+        self._machine.mark(sum(self.level(pin) << bit for bit, pin in enumerate(self._markers)))
+
+    def level(self, pin: int) -> int:
+        """1 where the pin, numbered 32 * port + pin, is an output at high level."""
+        port, bit = divmod(pin, 32)
+        return (self._out[port] & self._direction[port]) >> bit & 1
 
 
 def _port(offset: int) -> tuple[int, int]:

@@ -82,6 +82,9 @@ class Chip(Protocol):
         """Bytes that have arrived while the core slept. None overruns another, if the firmware
         takes them in no more time than they took on the line."""
 
+    def level(self, pin: int) -> int:
+        """1 where a pin, numbered as in the board's settings, is an output at high level."""
+
     def interrupts(self) -> int:
         """The interrupt lines that are high, bit n for interrupt n."""
 

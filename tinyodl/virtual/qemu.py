@@ -13,6 +13,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from pathlib import Path
@@ -39,8 +40,11 @@ class QemuBoard:
 
     loses_nothing = True
 
-    def __init__(self, board: Board, elf: Path) -> None:
-        """Powers the board on. Raises ToolError when QEMU is missing or does not start."""
+    def __init__(self, board: Board, elf: Path, content: bytes | None = None) -> None:
+        """Powers the board on. Raises ToolError when QEMU is missing or does not start.
+
+        `content` are the bytes of `elf`, where they were read already: the file is not read again.
+        """
         self.board = board
         self.name = f"QEMU {MACHINE}"
         program = shutil.which(PROGRAM)
@@ -49,8 +53,10 @@ class QemuBoard:
                 f"{PROGRAM} is not on PATH; install it (Debian, Ubuntu: "
                 "apt install qemu-system-arm), or use --port virtual"
             )
+        passed = None if content is None else _unnamed_file(content)
+        kernel = str(elf) if passed is None else f"/dev/fd/{passed}"
         command = [
-            *(program, "-M", MACHINE, "-kernel", str(elf), "-icount", "shift=0"),
+            *(program, "-M", MACHINE, "-kernel", kernel, "-icount", "shift=0"),
             *("-display", "none", "-monitor", "none", "-nodefaults"),
             *("-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line"),
         ]
@@ -64,9 +70,13 @@ class QemuBoard:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C is for the session, which still wants to save
+                pass_fds=() if passed is None else (passed,),
             )
         except OSError as error:
             raise ToolError(f"{program} does not start ({error.strerror})") from error
+        finally:
+            if passed is not None:
+                os.close(passed)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to = self._process.stdin
         self._from = self._process.stdout
@@ -129,6 +139,14 @@ class QemuBoard:
         said = "" if code is None else self._process.stderr.read().decode(errors="replace").strip()
         self.close()
         return LineLostError(f"{self.name} has ended with exit code {code}: {said or 'no message'}")
+
+
+def _unnamed_file(content: bytes) -> int:
+    """An open file that only those have who inherit it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return os.dup(file.fileno())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,6 @@ from tinyodl.virtual.stm32f4_clock import ClockTree, Gate, Power, Rcc
 from tinyodl.virtual.stm32f4_flash import FlashController
 
 KIB = 1024
-MARKER_PORT = 2  # GPIOC; its pins 0 and 1 carry the phase
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,10 @@ class Stm32f4:
             _kib(0x4002_3800): rcc,
             _kib(0x4002_3C00): flash,
         }
+        settings = machine.board.settings
+        self._outputs = Outputs(machine, (settings["mark_0"], settings["mark_1"]))
         for index, letter in enumerate("ABCDEFGH"):
-            gpio = Gpio(f"GPIO{letter}", machine, marks=index == MARKER_PORT)
+            gpio = Gpio(f"GPIO{letter}", self._outputs, index)
             self.peripherals[_kib(0x4002_0000 + 0x400 * index)] = ahb1.behind(index, gpio)
 
     def receive(self, data: bytes) -> None:
@@ -102,6 +103,9 @@ class Stm32f4:
     def gather(self, data: bytes) -> None:
         self._usart1.gather(data)
         self._usart2.gather(data)
+
+    def level(self, pin: int) -> int:
+        return self._outputs.level(pin)
 
     def interrupts(self) -> int:
         return self._usart1.interrupt() << 37 | self._usart2.interrupt() << 38
@@ -268,15 +272,31 @@ class Timer:
             self._since = self._machine.now()
 
 
+class Outputs:
+    """The levels of all pins, numbered 16 * port + pin. Two of them carry the phase's bits."""
+
+    def __init__(self, machine: Machine, markers: tuple[int, int]) -> None:
+        self._machine = machine
+        self._markers = markers
+        self._high = [0] * 8  # of each port, the outputs at high level
+
+    def follow(self, port: int, high: int) -> None:
+        self._high[port] = high
+        self._machine.mark(sum(self.level(pin) << bit for bit, pin in enumerate(self._markers)))
+
+    def level(self, pin: int) -> int:
+        return self._high[pin // 16] >> pin % 16 & 1
+
+
 class Gpio:
     """One port (RM0090, section 8.4); inputs read 0."""
 
     MODER, IDR, ODR, BSRR, END = 0x00, 0x10, 0x14, 0x18, 0x28
 
-    def __init__(self, name: str, machine: Machine, marks: bool) -> None:
+    def __init__(self, name: str, outputs: Outputs, index: int) -> None:
         self.name = name
-        self._machine = machine
-        self._marks = marks
+        self._levels = outputs
+        self._index = index
         self._stored = dict.fromkeys(range(0, self.END, 4), 0)
 
     def read(self, offset: int) -> int:
@@ -292,10 +312,9 @@ class Gpio:
             self._stored[self.ODR] = (out & ~(value >> 16) | value) & 0xFFFF
         else:
             self._stored[offset] = value
-        if self._marks:
-            self._machine.mark(self._stored[self.ODR] & self._outputs() & 3)
+        self._levels.follow(self._index, self._stored[self.ODR] & self._outputs())
 
     def _outputs(self) -> int:
-        """The first two pins, where they are outputs."""
+        """The pins that are outputs, bit by bit."""
         mode = self._stored[self.MODER]
-        return int(mode & 3 == 1) | int(mode >> 2 & 3 == 1) << 1
+        return sum(int(mode >> 2 * pin & 3 == 1) << pin for pin in range(16))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
 from tinyodl.boards import Board
 from tinyodl.errors import BoardError
+from tinyodl.interrupt import deferred
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.engine import Fault
-from tinyodl.virtual.image import load_image
+from tinyodl.virtual.image import Image, load_image
 from tinyodl.virtual.machine import VirtualMachine
 
 ANSWER_BYTES = 4096  # read() returns when the board has sent that much without pause
@@ -36,20 +33,24 @@ class UnicornBoard:
         elf: Path,
         store: Path | None = None,
         places: Mapping[int, str] | None = None,
+        image: Image | None = None,
+        found: Mapping[int, bytes] | None = None,
     ) -> None:
         """Powers the board on; the firmware runs until it waits for the first byte.
 
         `store` is the file that holds the weight store's flash, created when missing; None keeps
-        it in memory. `places`, names by address, are for `counters_by_place`. Raises UserError for
-        an image that is not this board's, BoardError when it faults or hangs, ToolError when the
-        native counter cannot be built.
+        it in memory. `places`, names by address, are for `counters_by_place`. `image` is what
+        `elf` holds, where that was read already. `found` is what was in memory before, by
+        address: a boot loader's flash, UICR. Raises UserError for an image that is not this
+        board's, BoardError when it faults or hangs, ToolError when the native counter cannot be
+        built.
         """
         self.board = board
         self.name = f"virtual {board.title}"
-        self._image = load_image(elf)
+        self._image = image or load_image(elf)
         self._failure: BoardError | None = None
         self._closed = False
-        self._machine = VirtualMachine(board, self._image, store, places or {})
+        self._machine = VirtualMachine(board, self._image, store, places or {}, found)
         try:
             self.run_until_idle(BOOT_SECONDS)
         except BaseException:
@@ -108,6 +109,10 @@ class UnicornBoard:
         self._require_alive()
         return self._machine.peek(address, size)
 
+    def level(self, pin: int) -> int:
+        """1 where a pin, numbered as in the board's settings, is an output at high level."""
+        return self._machine.level(pin)
+
     def __enter__(self) -> UnicornBoard:
         return self
 
@@ -116,7 +121,7 @@ class UnicornBoard:
 
     def _run_slice(self) -> None:
         try:
-            with _interrupts_deferred():
+            with deferred():  # a slice ends with the board in one piece
                 self._machine.run_slice()
         except Fault as fault:
             self._failure = BoardError(
@@ -132,20 +137,3 @@ class UnicornBoard:
             raise BoardError(f"{self.name} is closed")
         if self._failure is not None:
             raise self._failure
-
-
-@contextlib.contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C waits for the end of a slice, where the board is in one piece."""
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield
-        return
-    pending: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if pending:
-            usual(*pending[0])

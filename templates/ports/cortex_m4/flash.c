@@ -34,6 +34,24 @@ const uint8_t *port_flash(uint32_t region)
     return (const uint8_t *)(uintptr_t)regions[region].start;
 }
 
+/* Asked each time, and of the chip: a boot loader that the board's file does not know of must not be
+ * erased, for only a debug probe would bring the board back. */
+uint32_t port_flash_boot_loader(void)
+{
+    uint32_t found = PORT_NO_BOOT_LOADER;
+    for (uint32_t i = 0; i < PORT_REGIONS && found == PORT_NO_BOOT_LOADER; i++) {
+        if (regions[i].bytes > 0) {
+            found = flash_boot_loader(regions[i].start, regions[i].start + regions[i].bytes);
+        }
+    }
+    return found;
+}
+
+static int is_taken(void)
+{
+    return port_flash_boot_loader() != PORT_NO_BOOT_LOADER;
+}
+
 static int is_erased(uint32_t unit)
 {
     for (uint32_t offset = 0; offset < TINYODL_ERASE_BYTES; offset += 4) {
@@ -50,6 +68,9 @@ int port_flash_erase(uint32_t region)
 {
     if (region >= PORT_REGIONS || regions[region].bytes == 0) {
         return PORT_FLASH_RANGE;
+    }
+    if (is_taken()) {
+        return PORT_FLASH_TAKEN;
     }
     const uint32_t end = regions[region].start + regions[region].bytes;
     for (uint32_t unit = regions[region].start; unit < end; unit += TINYODL_ERASE_BYTES) {
@@ -69,6 +90,9 @@ int port_flash_write(uint32_t region, uint32_t offset, const void *from, uint32_
     if (region >= PORT_REGIONS || (offset | count) % 4 != 0 || offset > regions[region].bytes ||
         count > regions[region].bytes - offset) {
         return PORT_FLASH_RANGE;
+    }
+    if (is_taken()) {
+        return PORT_FLASH_TAKEN;
     }
     const uint32_t start = regions[region].start + offset;
     flash_program_begin();

@@ -102,6 +102,11 @@ const uint8_t *port_flash(uint32_t region)
     return flash + regions[region].start;
 }
 
+uint32_t port_flash_boot_loader(void)
+{
+    return PORT_NO_BOOT_LOADER; /* a file is all that is erased here */
+}
+
 int port_flash_erase(uint32_t region)
 {
     memset(flash + regions[region].start, 0xff, regions[region].bytes);

@@ -8,33 +8,52 @@
 #include "port.h"
 #include "serial.h"
 
-/// Marker pins: P0.03 is bit 0 of the phase, P0.04 bit 1 ///
+/// Marker pins and LED ///
 
-enum { MARK_PIN = 3, MARK_PINS = 2 };
+/* Each port of pins that one of them is on gets its whole OUT register in one store: no other output
+ * in there matters, as the UARTE drives its pins itself. So nothing needs reading back. All of this
+ * but the phase is constant, and most boards have everything on one port. */
+#define USES(port)                                                                                 \
+    ((port) == PORT_LED / 32 || (port) == PORT_MARK_0 / 32 || (port) == PORT_MARK_1 / 32)
 
-/* The LED is the only other output in P0.OUT that matters: where it lights at low level, it has to
- * stay high. So a whole store does, and P0.OUT needs no reading back. */
-#define LED_OFF (PORT_LED_ON ? 0u : 1u << PORT_LED)
-#define LED_ON (PORT_LED_ON ? 1u << PORT_LED : 0u)
+static inline void show(uint32_t port, uint32_t lit, uint32_t phase)
+{
+    const uint32_t high = lit == PORT_LED_ON ? pin_bit(port, PORT_LED) : 0;
+    const uint32_t first = phase & 1u ? pin_bit(port, PORT_MARK_0) : 0;
+    const uint32_t second = phase & 2u ? pin_bit(port, PORT_MARK_1) : 0;
+    if (!USES(port)) {
+        return;
+    }
+    if (port == 0) {
+        P0_OUT = high | first | second;
+    } else {
+        P1_OUT = high | first | second;
+    }
+}
+
+static void show_all(uint32_t lit, uint32_t phase)
+{
+    show(0, lit, phase);
+    show(1, lit, phase);
+}
 
 void port_mark(uint32_t phase)
 {
-    P0_OUT = LED_OFF | (phase & 3u) << MARK_PIN;
+    show_all(0, phase);
 }
 
 static void outputs_init(void)
 {
-    P0_OUT = LED_OFF;
+    port_mark(0);
     pin_configure(PORT_LED, PIN_OUTPUT);
-    for (uint32_t i = 0; i < MARK_PINS; i++) {
-        pin_configure(MARK_PIN + i, PIN_OUTPUT);
-    }
+    pin_configure(PORT_MARK_0, PIN_OUTPUT);
+    pin_configure(PORT_MARK_1, PIN_OUTPUT);
 }
 
 void port_show_fault(uint32_t on)
 {
     outputs_init();
-    P0_OUT = on ? LED_ON | 3u << MARK_PIN : LED_OFF;
+    show_all(on, on ? 3 : 0);
 }
 
 /// Clock ///

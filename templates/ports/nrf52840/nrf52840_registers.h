@@ -8,6 +8,10 @@
 
 #include "cortex_m4_registers.h"
 
+/// UICR: configuration that survives programs ///
+
+#define UICR_NRFFW(n) REGISTER(0x10001014u + 4u * (n)) /* for Nordic's firmware: see boot_loader.c */
+
 /// CLOCK and POWER ///
 
 #define CLOCK_TASKS_HFCLKSTART REGISTER(0x40000000u)
@@ -87,6 +91,7 @@
 #define P0_PIN_CNF__DIR__OUTPUT (1u << 0)
 #define P0_PIN_CNF__INPUT__DISCONNECT (1u << 1)
 #define P0_PIN_CNF__PULL__PULLUP (3u << 2)
+#define P1_OUT REGISTER(0x50000804u)
 #define P1_OUTSET REGISTER(0x50000808u)
 #define P1_PIN_CNF(n) REGISTER(0x50000A00u + 4u * (n))
 

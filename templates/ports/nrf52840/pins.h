@@ -16,6 +16,12 @@ static inline void pin_configure(uint32_t pin, uint32_t configuration)
     }
 }
 
+/* The pin's bit in the registers of this port; 0 where it is on another one. */
+static inline uint32_t pin_bit(uint32_t port, uint32_t pin)
+{
+    return pin / 32 == port ? 1u << pin % 32 : 0;
+}
+
 static inline void pin_set(uint32_t pin)
 {
     if (pin < 32) {

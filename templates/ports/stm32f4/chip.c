@@ -41,19 +41,35 @@ void pin_alternate(uint32_t pin, uint32_t function)
     set_field(&GPIO_MODER(port), 2 * bit, 2, GPIO_MODER__ALTERNATE);
 }
 
-/// Marker pins: PC0 is bit 0 of the phase, PC1 bit 1 ///
+/// Marker pins ///
 
-enum { MARK_PORT = 2, MARK_PIN = 16 * MARK_PORT };
+static inline uint32_t first(uint32_t phase)
+{
+    return (phase & 1u) << PORT_MARK_0 % 16;
+}
 
+static inline uint32_t second(uint32_t phase)
+{
+    return (phase >> 1 & 1u) << PORT_MARK_1 % 16;
+}
+
+/* The lower half of BSRR sets pins, the upper half resets them: one store, where both pins are on one
+ * port. */
 void port_mark(uint32_t phase)
 {
-    GPIO_BSRR(MARK_PORT) = (phase & 3u) | (~phase & 3u) << 16;
+    if (PORT_MARK_0 / 16 == PORT_MARK_1 / 16) {
+        GPIO_BSRR(PORT_MARK_0 / 16) =
+            first(phase) | second(phase) | (first(~phase) | second(~phase)) << 16;
+    } else {
+        GPIO_BSRR(PORT_MARK_0 / 16) = first(phase) | first(~phase) << 16;
+        GPIO_BSRR(PORT_MARK_1 / 16) = second(phase) | second(~phase) << 16;
+    }
 }
 
 static void outputs_init(void)
 {
-    pin_output(MARK_PIN);
-    pin_output(MARK_PIN + 1);
+    pin_output(PORT_MARK_0);
+    pin_output(PORT_MARK_1);
     pin_output(PORT_LED);
 }
 

@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "cortex_m4.h"
+#include "port.h"
 #include "stm32f4_registers.h"
 
 enum {
@@ -61,6 +62,14 @@ void flash_erase_unit(uint32_t address)
     __asm__ volatile("dsb" ::: "memory");
     wait_until_ready();
     lock();
+}
+
+/* The chip's own boot loader is in ROM, and nothing on the chip names another one. */
+uint32_t flash_boot_loader(uint32_t start, uint32_t end)
+{
+    (void)start;
+    (void)end;
+    return PORT_NO_BOOT_LOADER;
 }
 
 void flash_program_begin(void)

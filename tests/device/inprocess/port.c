@@ -20,6 +20,7 @@ static uint8_t *flash;
 static uint32_t slot_bytes;
 static int64_t power = INT64_MAX;
 static uint32_t operations, reprogrammed;
+static uint32_t boot_loader = PORT_NO_BOOT_LOADER;
 
 /// What the test calls ///
 
@@ -29,6 +30,11 @@ void test_flash(uint8_t *memory, uint32_t bytes, int64_t operations_left, uint32
     slot_bytes = bytes;
     power = operations_left;
     torn = torn_bits;
+}
+
+void test_boot_loader(uint32_t address)
+{
+    boot_loader = address;
 }
 
 /* Gives the server `count` bytes; returns how many it sent, which lie at `*reply`. */
@@ -115,9 +121,16 @@ const uint8_t *port_flash(uint32_t slot)
     return flash + slot * slot_bytes;
 }
 
+uint32_t port_flash_boot_loader(void)
+{
+    return boot_loader;
+}
+
 int port_flash_erase(uint32_t slot)
 {
     uint8_t *at = flash + slot * slot_bytes;
+    if (boot_loader != PORT_NO_BOOT_LOADER)
+        return PORT_FLASH_TAKEN;
     operations++;
     if (--power < 0)
         return -1;

@@ -246,8 +246,6 @@ class Operator:
               what the rule returns, where it cannot.
     learns    a layer as it learns under what a plan says of it: the node, and the tensors to add or
               replace, those that learn as parameters; None where its constants simply learn.
-    reset     the call that begins what the node keeps between steps, where that is neither zeros
-              nor a constant in flash; None, like what the rule returns, where it is.
     recover   the call that finds again, at every start, what the node keeps in flash.
     go_back   the call that tells whether flash still holds what the node's state says is there.
     saves     a forward node as it is when a gradient passes through it, with what it keeps for
@@ -271,7 +269,6 @@ class Operator:
     by_channels: Callable[[Node, Graph], ByChannels | None] | None = None
     learns: Callable[[Node, Graph, LayerUpdate], Rewrite] | None = None
     saves: Callable[[Node, Graph, UpdatePlan], Rewrite] | None = None
-    reset: Callable[[Node, Graph], Call | None] | None = None
     recover: Callable[[Node, Graph], Call] | None = None
     go_back: Callable[[Node, Graph], Call] | None = None
 

@@ -1,0 +1,194 @@
+"""Whether a board's description fits its chip: a wrong one may erase a boot loader.
+
+A boot loader that is erased does not start the board again, and without one only a debug probe can
+write to it. So every region of flash that tinyodl writes is compared with all others, with the chip
+and with the boot loaders that the board may have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from tinyodl.chips import CHIPS, FAMILIES, Chip, Family, Region, emulated_by
+from tinyodl.resources import TEMPLATES
+
+if TYPE_CHECKING:
+    from tinyodl.boards import Board
+
+_VECTORS = 512  # VTOR: a power of two over 4 * (16 + interrupts) bytes
+_STACK_ALIGNMENT = 8
+_EMULATORS = ("virtual", "qemu")
+
+Named = tuple[str, Region]
+
+
+def mistakes(board: Board) -> Iterator[str]:
+    """What is wrong with the board, most basic first; each sentence ends in a remedy."""
+    yield from _identity(board)
+    if board.chip not in CHIPS or board.port not in FAMILIES:
+        return
+    chip, family = CHIPS[board.chip], FAMILIES[board.port]
+    yield from _emulators(board, chip)
+    yield from _ram(board, chip)
+    yield from flash_mistakes(board)
+    yield from _settings(board, chip, family)
+
+
+def flash_mistakes(board: Board) -> Iterator[str]:
+    """The same for the regions of flash alone, of a board whose chip is known."""
+    chip = CHIPS[board.chip]
+    yield from _inside(board, chip)
+    yield from _aligned(board, chip)
+    yield from _apart(board, chip)
+
+
+def _identity(board: Board) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", board.name):
+        yield "the file's name, which is the board's, has letters, digits, - and _ only; rename it"
+    if board.chip not in CHIPS:
+        yield (
+            f"chip = {board.chip!r} is unknown; tinyodl knows {', '.join(CHIPS)}. A new chip of a "
+            "known family goes into tinyodl/chips.py"
+        )
+        return
+    family = CHIPS[board.chip].family
+    if board.port not in FAMILIES:
+        yield (
+            f"port = {board.port!r} is not a chip family that tinyodl has C for; there are "
+            f"{', '.join(FAMILIES)}"
+        )
+    elif board.port != family:
+        yield f'port = {board.port!r}, but the chip {board.chip} needs port = "{family}"'
+    elif board.cpu != FAMILIES[family].cpu:
+        yield f'cpu = {board.cpu!r}, but the chip {board.chip} has cpu = "{FAMILIES[family].cpu}"'
+    for folder in board.port_folders:
+        if not any((TEMPLATES / "ports" / folder).glob("*.c")):
+            have = sorted(path.parent.name for path in (TEMPLATES / "ports").glob("*/*.c"))
+            yield (
+                f"port = {board.port!r} needs the folder templates/ports/{folder} with its C, "
+                f"which is missing; there are {', '.join(dict.fromkeys(have))}"
+            )
+
+
+def _emulators(board: Board, chip: Chip) -> Iterator[str]:
+    for kind in board.virtual:
+        if kind not in _EMULATORS:
+            yield f"virtual names {kind!r}; there are {' and '.join(_EMULATORS)}"
+        elif kind not in chip.emulators:
+            yield (
+                f"virtual names {kind!r}, which has no model of the chip {board.chip}, only of "
+                f"{', '.join(emulated_by(kind))}; leave it out"
+            )
+
+
+def _ram(board: Board, chip: Chip) -> Iterator[str]:
+    ram = board.ram
+    if not chip.ram.holds(ram):
+        yield f"[ram] is {_span(ram)}, but the RAM of {board.chip} is {chip.ram}; stay inside"
+    elif ram.origin % _STACK_ALIGNMENT or ram.size % _STACK_ALIGNMENT:
+        yield f"[ram] is {ram}; origin and size must be multiples of {_STACK_ALIGNMENT}"
+
+
+def _written(board: Board) -> list[Named]:
+    """What tinyodl writes: the program, and the regions that the program itself erases."""
+    slots = board.regions[: -len(board.kept)]
+    kept = zip(("the features", "the best parameters"), board.kept, strict=True)
+    return [
+        ("the program ([flash])", board.flash),
+        *((f"slot {number} of [store]", slot) for number, slot in enumerate(slots, 1)),
+        *((name, region) for name, region in kept if region.size != 0),
+    ]
+
+
+def _boot_loaders(board: Board) -> list[Named]:
+    return [(f"boot loader {b.name!r}", region) for b in board.boot_loaders for region in b.regions]
+
+
+def _inside(board: Board, chip: Chip) -> Iterator[str]:
+    for name, region in _written(board) + _boot_loaders(board):
+        if not chip.flash.holds(region):
+            yield (
+                f"{name} is {_span(region)}, but the flash of {board.chip} is {chip.flash}; "
+                "stay inside"
+            )
+
+
+def _aligned(board: Board, chip: Chip) -> Iterator[str]:
+    store, unit = board.store, chip.erase_bytes
+    if board.port == "host":
+        return
+    if store is None:
+        yield "[store] is missing: the two slots for learned weights"
+        return
+    if store.erase_bytes != unit:
+        yield f"[store] erase_bytes = {store.erase_bytes:#x}, but {board.chip} erases {unit:#x}"
+    if board.flash.origin % _VECTORS:
+        yield f"[flash] origin = {board.flash.origin:#x} must be a multiple of {_VECTORS:#x}"
+    for name, region in _written(board):
+        if not (chip.is_boundary(region.origin) and chip.is_boundary(region.end)):
+            yield (
+                f"{name} is {region}, but flash is erased in whole units "
+                f"({_units(chip)}); begin and end with one"
+            )
+        elif region is not board.flash and not all(
+            chip.unit(at) == Region(origin=at, size=unit)
+            for at in range(region.origin, region.end, unit)
+        ):
+            yield (
+                f"{name} is {region}, where units are of another size than {unit:#x} bytes "
+                f"({_units(chip)}); move it behind them"
+            )
+
+
+def _apart(board: Board, chip: Chip) -> Iterator[str]:
+    """Whatever lies in front of the program is what starts it, known by name or not."""
+    front = Region(origin=chip.flash.origin, size=board.flash.origin - chip.flash.origin)
+    taken = [("what starts the program, in front of [flash],", front), *_boot_loaders(board)]
+    written = _written(board)
+    for (name, region), (other, another) in combinations(written, 2):
+        if region.overlaps(another):
+            yield f"{name} is {region}, and {other} is {another}: they overlap; move one of them"
+    for name, region in written:
+        for other, another in taken:
+            if region.overlaps(another):
+                yield (
+                    f"{name} is {region}, and {other} is {another}: they overlap, and a board "
+                    f"without its boot loader does not start again; move {name}"
+                )
+
+
+def _settings(board: Board, chip: Chip, family: Family) -> Iterator[str]:
+    known = (*family.pins, *family.numbers)
+    for name in board.settings:
+        if name not in known:
+            yield f"[settings] {name!r} is unknown; {board.port} has {', '.join(known) or 'none'}"
+    missing = [name for name in known if name not in board.settings]
+    if missing:
+        yield f"[settings] lacks {', '.join(missing)}"
+        return
+    for name, (least, most) in family.numbers.items():
+        if not least <= board.settings[name] <= most:
+            yield f"[settings] {name} = {board.settings[name]} is not in {least} to {most}"
+    used: dict[int, str] = {}
+    for name in family.pins:
+        pin = board.settings[name]
+        if not any(pin in pins for pins in chip.pins):
+            have = ", ".join(f"{p.start} to {p.stop - 1}" for p in chip.pins)
+            yield (
+                f"[settings] {name} = {pin} is no pin of {board.chip}, which has {have} "
+                f"({family.pins_per_port} * port + pin)"
+            )
+        elif used.setdefault(pin, name) != name:
+            yield f"[settings] {name} = {pin} is the pin of {used[pin]} already; name another"
+
+
+def _span(region: Region) -> str:
+    """Also of one that is empty, or less."""
+    return str(region) if region.size > 0 else f"{region.size} bytes from {region.origin:#x} on"
+
+
+def _units(chip: Chip) -> str:
+    return ", then ".join(f"{count} of {size:#x} bytes" for count, size in chip.units)

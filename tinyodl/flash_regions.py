@@ -1,0 +1,39 @@
+"""Whether a project's C erases and fills the flash that its board's file allows, and no other.
+
+A project that an earlier tinyodl compiled, or that somebody sent, has addresses of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tinyodl.boards import Board
+from tinyodl.errors import UserError
+
+_WRITTEN = r"\{(0x[0-9A-F]+)u, (0x[0-9A-F]+)u\}"
+_PROGRAM = r"FLASH \(rx\) : ORIGIN = (0x[0-9A-F]+), LENGTH = (0x[0-9A-F]+)"
+
+
+def require_regions(project: Path, board: Board) -> None:
+    """Compare the project's `config.h` and `link.ld` with `manifest.board_of`, as it was loaded.
+
+    Raises UserError where they differ: the firmware might erase a boot loader.
+    """
+    if board.port == "host":
+        return
+    for name, pattern, regions in (
+        ("config.h", _WRITTEN, board.regions),
+        ("link.ld", _PROGRAM, (board.flash,)),
+    ):
+        path = project / "lib" / "port" / name
+        try:
+            text = path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; compile again") from error
+        found = [(int(origin, 16), int(size, 16)) for origin, size in re.findall(pattern, text)]
+        if found != [(region.origin, region.size) for region in regions]:
+            raise UserError(
+                f"{path} names other regions of flash than the board {board.name} has with this "
+                "tinyodl, and might erase a boot loader; compile the project again"
+            )

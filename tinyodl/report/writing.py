@@ -1,0 +1,19 @@
+"""What a report leaves on disk: whole, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinyodl.errors import TinyodlError
+from tinyodl.whole_files import write_whole
+
+
+def write_output(path: Path, text: str, what: str) -> None:
+    """Write a file and the folders above it. Raises TinyodlError, which says what it was to be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        raise TinyodlError(
+            f"{path}: {what} cannot be written: {error.strerror or error}"
+        ) from error
