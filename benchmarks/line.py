@@ -5,7 +5,7 @@ directions run at once, and replies wait `latency` on top, as in a USB bridge. T
 builds, which compute in no time here: it is the line alone that is measured, and exactly.
 
 "Two round trips" is a WRITE with an answer for each 504 bytes, then TRAIN: protocol 1 had no more.
-Run it as `.venv/bin/python -m benchmarks.line`.
+Run it as `.venv/bin/python -m benchmarks.line`; docs/lines.md has the figures.
 """
 
 from __future__ import annotations
