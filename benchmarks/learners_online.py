@@ -48,7 +48,8 @@ from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Array
-from tinyodl.runlog import Evaluation, RunSummary
+from tinyodl.run_record import Evaluation
+from tinyodl.run_summary import RunSummary
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 WATCH = Path(__file__).parent.parent / "examples" / "watch"

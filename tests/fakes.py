@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyodl import manifest as mf
 from tinyodl.graph import Phase, Storage
-from tinyodl.runlog import RunRecord, Step
+from tinyodl.run_record import RunRecord, Step
 from tinyodl.update_plan import UpdatePlan
 
 

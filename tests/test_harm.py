@@ -18,7 +18,7 @@ from tinyodl.cli.main import tinyodl
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
 from tinyodl.evaluating import Outcomes
-from tinyodl.runlog import Evaluation
+from tinyodl.run_record import Evaluation
 from tinyodl.stream import Session
 
 

@@ -20,7 +20,7 @@ from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DataError, UserError
 from tinyodl.profiling import NodeCost, Profile
-from tinyodl.runlog import PHASES
+from tinyodl.run_record import PHASES
 from tinyodl.virtual import Count
 
 BOARD = "nrf52840_dk"

@@ -15,7 +15,7 @@ from tests.fakes import manifest
 from tests.projects import built, two_layers
 from tests.torture import kills
 from tests.torture.kills import samples
-from tinyodl import resuming, runlog
+from tinyodl import resuming, run_summary, runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compile_model
 from tinyodl.data import Samples
@@ -51,7 +51,7 @@ def project(projects: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
-def train(session: Session, run: Path | None, **more: Any) -> runlog.RunSummary:
+def train(session: Session, run: Path | None, **more: Any) -> run_summary.RunSummary:
     x, y = samples()
     return session.train(x, y, run=run, **{"shuffle": 1, "eval": (x[:9], y[:9]), **more})
 

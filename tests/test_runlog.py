@@ -12,9 +12,10 @@ import pytest
 
 import tinyodl
 from tests.fakes import manifest, record, step
-from tinyodl import runlog
+from tinyodl import run_summary, runlog
 from tinyodl.errors import UserError
-from tinyodl.runlog import Evaluation, RunLog
+from tinyodl.run_record import Evaluation
+from tinyodl.runlog import RunLog
 
 
 def written(folder: Path, steps: int = 5, **changes: object) -> Path:
@@ -157,7 +158,7 @@ def test_a_full_disk_is_reported_at_the_step(tmp_path: Path) -> None:
 
 def test_the_summary_is_the_mean_of_the_steps() -> None:
     steps = [step(index) for index in range(4)]
-    summary = runlog.summarize(record(), steps, Path())
+    summary = run_summary.summarize(record(), steps, Path())
     assert summary.samples == 4
     assert summary.prequential_accuracy == 0.5
     assert summary.mean_loss == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
@@ -168,12 +169,12 @@ def test_the_summary_is_the_mean_of_the_steps() -> None:
 
 def test_a_mean_with_an_unknown_part_is_unknown() -> None:
     steps = [step(0), step(1, loss=None, mj=None, instructions=None)]
-    summary = runlog.summarize(record(), steps, Path())
+    summary = run_summary.summarize(record(), steps, Path())
     assert summary.mean_loss is None and summary.mj_per_step is None
     assert summary.instructions is None and summary.cycles is not None
 
 
 def test_a_run_without_steps_has_no_means() -> None:
-    summary = runlog.summarize(record(status="failed"), [], Path())
+    summary = run_summary.summarize(record(status="failed"), [], Path())
     assert summary.samples == 0
     assert summary.prequential_accuracy is None and summary.cycles is None

@@ -19,7 +19,7 @@ from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
 from tinyodl.report.page import report_html
 from tinyodl.resources import EXAMPLES
-from tinyodl.runlog import Radio
+from tinyodl.run_record import Radio
 from tinyodl.stream import Session
 
 HEAD = {"learner": "transfer", "classes": 7}

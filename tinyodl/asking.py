@@ -17,7 +17,7 @@ from tinyodl.device.protocol import Asked, StepReply
 from tinyodl.errors import UserError
 from tinyodl.graph import Array
 from tinyodl.manifest import Manifest
-from tinyodl.runlog import QueryRecord
+from tinyodl.run_record import QueryRecord
 
 
 class Answers(Protocol):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tinyodl.data import Samples
 from tinyodl.interrupt import Wish
 from tinyodl.progress import OnProgress, Progress, Stage
-from tinyodl.runlog import Evaluation, finite
+from tinyodl.run_record import Evaluation, finite
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session

@@ -30,7 +30,7 @@ from tinyodl.outliers import (
     peaks,
     reach_of_int8,
 )
-from tinyodl.runlog import Outlier, Step
+from tinyodl.run_record import Outlier, Step
 
 
 class Gate:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tinyodl.data import Samples
 from tinyodl.evaluating import Outcomes
 from tinyodl.manifest import Manifest
-from tinyodl.runlog import Replay, Step
+from tinyodl.run_record import Replay, Step
 
 POINTS = 0.02  # that accuracy must have fallen by
 RISE = 0.1  # the share that a mean loss must have risen by

@@ -8,7 +8,7 @@ from elftools.elf.elffile import ELFFile
 
 from tinyodl.boards import Board
 from tinyodl.pio import measure
-from tinyodl.runlog import Linked
+from tinyodl.run_record import Linked
 
 
 def linked_firmware(project: Path, board: Board) -> Linked | None:

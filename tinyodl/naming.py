@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyodl.data import Samples
-from tinyodl.runlog import Step
+from tinyodl.run_record import Step
 
 _RECENT = 3  # samples that may have done it: this one and those just before
 _FAR = 10.0  # times the largest value before

@@ -21,7 +21,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array, Phase
 from tinyodl.manifest import Manifest, NodeRecord
 from tinyodl.project_files import lock_project
-from tinyodl.runlog import PHASES
+from tinyodl.run_record import PHASES
 from tinyodl.virtual import Count
 from tinyodl.virtual.image import load_image
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tinyodl.runlog import Event
+from tinyodl.run_record import Event
 
 Stage = Literal["before", "learning", "after"]
 

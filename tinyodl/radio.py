@@ -18,7 +18,8 @@ from tinyodl.data import encoded
 from tinyodl.errors import UserError
 from tinyodl.graph import Storage
 from tinyodl.manifest import Manifest
-from tinyodl.runlog import Radio, Run
+from tinyodl.run_record import Radio
+from tinyodl.runlog import Run
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from tinyodl.data import Samples
 from tinyodl.device.protocol import RefusedError, State, Status
 from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
-from tinyodl.runlog import Checkpoint, RunLog, RunRecord, Step
+from tinyodl.run_record import Checkpoint, RunRecord, Step
+from tinyodl.runlog import RunLog
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session

@@ -24,7 +24,8 @@ from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress as OnProgress
 from tinyodl.progress import Progress as Progress
 from tinyodl.progress import Stage as Stage
-from tinyodl.runlog import Event, EventName, Outlier, Replay, RunLog, Step, finite
+from tinyodl.run_record import Event, EventName, Outlier, Replay, Step, finite
+from tinyodl.runlog import RunLog
 from tinyodl.update_plan import LABELLED
 
 if TYPE_CHECKING:

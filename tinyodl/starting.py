@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyodl import __version__, aside, raw_inputs, resuming, runlog
+from tinyodl import __version__, aside, raw_inputs, resuming, run_summary, runlog
 from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
@@ -17,7 +17,9 @@ from tinyodl.linked import linked_firmware
 from tinyodl.progress import OnProgress
 from tinyodl.radio import radio_of
 from tinyodl.run_options import RunOptions
-from tinyodl.runlog import EventName, RunLog, RunLogError, RunRecord, RunSummary
+from tinyodl.run_record import EventName, RunRecord
+from tinyodl.run_summary import RunSummary
+from tinyodl.runlog import RunLog, RunLogError
 from tinyodl.running import Place, Run, order_of
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def run_session(
         raise
     log.update(finished=runlog.now())
     log.close()
-    return runlog.summarize(log.record, log.steps, log.folder)
+    return run_summary.summarize(log.record, log.steps, log.folder)
 
 
 def _watched(run: Run, event: EventName | None) -> None:

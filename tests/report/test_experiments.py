@@ -14,7 +14,8 @@ from tests.fakes import manifest, record, step
 from tinyodl.cli.main import tinyodl
 from tinyodl.report import report_html, tables
 from tinyodl.report.experiments import differences, spread_sentences, spreads
-from tinyodl.runlog import Evaluation, Run, RunLog
+from tinyodl.run_record import Evaluation
+from tinyodl.runlog import Run, RunLog
 
 
 def evaluation(accuracy: float) -> Evaluation:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from tinyodl.manifest import LayerRecord, SharedRecord
-from tinyodl.runlog import RunSummary
+from tinyodl.run_summary import RunSummary
 
 UNKNOWN = "-"
 

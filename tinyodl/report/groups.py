@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.runlog import Run, summarize
+from tinyodl.run_summary import summarize
+from tinyodl.runlog import Run
 
 
 def names(runs: Sequence[Run]) -> list[str]:

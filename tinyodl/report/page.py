@@ -17,7 +17,9 @@ from tinyodl.radio import comparison
 from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, watching
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
-from tinyodl.runlog import PHASES, Evaluation, Run, RunSummary
+from tinyodl.run_record import PHASES, Evaluation
+from tinyodl.run_summary import RunSummary
+from tinyodl.runlog import Run
 from tinyodl.text import printable
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts

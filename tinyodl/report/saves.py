@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinyodl.boards import Board
 from tinyodl.manifest import Manifest
 from tinyodl.resuming import ERASES, unable
-from tinyodl.runlog import Event, RunRecord
+from tinyodl.run_record import Event, RunRecord
 
 _EVENTS = {
     "reconnected": "the line was lost and is back; the board had gone on",

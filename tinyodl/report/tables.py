@@ -29,7 +29,8 @@ from tinyodl.report.figures import (
 )
 from tinyodl.report.terminal import Terminal
 from tinyodl.report.values import limits
-from tinyodl.runlog import PHASES, Evaluation, Run
+from tinyodl.run_record import PHASES, Evaluation
+from tinyodl.runlog import Run
 from tinyodl.text import line
 from tinyodl.update_plan import UpdatePlan
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tinyodl.device.protocol import Flag
 from tinyodl.report import groups
 from tinyodl.report.figures import count, percent
-from tinyodl.runlog import Run, RunSummary
+from tinyodl.run_summary import RunSummary
+from tinyodl.runlog import Run
 
 _SETTLED = {"kept": "the last parameters are the best", "returned": "back to better parameters"}
 NOISE = 0.01  # a share of bounded steps that needs no word
