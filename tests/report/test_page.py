@@ -91,7 +91,7 @@ def test_one_run_shows_before_and_after_time_energy_and_where_they_come_from() -
 def test_several_runs_stand_side_by_side_with_the_mean_of_the_shuffles() -> None:
     worse = AFTER.model_copy(update={"accuracy": 0.25})
     text = Page(report_html([run("a", shuffle=0), run("b", shuffle=1, after=worse), run("c")])).text
-    assert "mean of 2 shuffled runs" in text and "50.0 ± 35.4 %" in text
+    assert "Mean of 2 shuffled runs" in text and "50.0 ± 35.4 %" in text
     assert "before, all runs" in text and "after a" in text and "after c" in text
     assert "-25.0" in text
 
