@@ -332,7 +332,7 @@ def bearing(folder: Path) -> None:
     normal = folder / "normal.npz"
     np.savez(normal, x=x[usual[142:]])
     options: dict[str, Any] = {"learner": "online", "loss": "reconstruction", "start": normal,
-                               "forgetting": 0.98}  # fmt: skip
+                               "forgetting": 0.98, "learn_flagged": True}  # fmt: skip
 
     def learn(made: Path, seed: int) -> list[list[float]]:
         changed, _ = spectra(seed)

@@ -9,6 +9,7 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.projects import (  # noqa: F401 (fixtures)
     regression,
@@ -18,6 +19,14 @@ from tests.projects import (  # noqa: F401 (fixtures)
     watch_nrf,
     watch_nrf_built,
 )
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
 
 # What is built in tests is recorded for them alone, and not with what the user has built.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinyodl-tests-")

@@ -18,7 +18,8 @@ from tinyodl.board_checks import mistakes
 from tinyodl.boards import Board, BootLoader, Store, load_board, read_board
 from tinyodl.chips import CHIPS, FAMILIES, Chip, Region
 from tinyodl.cli.main import tinyodl as commands
-from tinyodl.errors import UserError
+from tinyodl.errors import ToolError, UserError
+from tinyodl.pio.uploaders import standin_upload
 from tinyodl.resources import BOARDS, TEMPLATES
 from tinyodl.virtual.machine import MODELS
 
@@ -171,7 +172,7 @@ def owners(board: Board, chip: Chip) -> bool:
     """The oracle: each unit of flash is painted by at most one of those who want it."""
     assert board.store is not None
     painted = np.zeros(chip.flash.size // PAGE, int)
-    wanted = [board.flash, *(r for r in board.regions if r.size)]
+    wanted = [board.flash, *board.regions[:2], *(r for r in board.kept if r.size)]
     for region in wanted:
         if region.origin % PAGE or region.size % PAGE or region.size <= 0:
             return False
@@ -315,3 +316,8 @@ def test_a_project_of_another_board_file_is_not_flashed(
     ):
         tinyodl.flash(project, port="virtual")
     assert not (project / ".pio").exists()
+
+
+def test_an_upload_protocol_that_no_tool_here_speaks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="upload_protocol = 'nrfutil'; let PlatformIO fetch"):
+        standin_upload(tmp_path, read_board(feather(tmp_path)))

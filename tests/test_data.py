@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import manifest
@@ -120,7 +120,6 @@ ARCHIVE = small_archive()
 
 
 @given(cut=st.integers(0, len(ARCHIVE) - 1))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "cut.npz"
     path.write_bytes(ARCHIVE[:cut])
@@ -129,9 +128,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, cut: int) -> None:
 
 
 @given(at=st.integers(0, len(ARCHIVE) - 1), byte=st.integers(0, 255))
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400
-)
+@settings(max_examples=400)
 def test_a_damaged_byte_is_refused_or_does_no_harm(tmp_path: Path, at: int, byte: int) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(ARCHIVE[:at] + bytes([byte]) + ARCHIVE[at + 1 :])

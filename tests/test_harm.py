@@ -82,6 +82,23 @@ def test_a_loss_runs_away_when_half_of_the_last_ones_are_far_above_knowing_nothi
     assert not streamed([99.0] * 5).harmed
 
 
+def test_large_errors_of_an_autoencoder_at_anomalies_are_no_harm() -> None:
+    watching = manifest(input_shape=(1, 3), loss="reconstruction")
+    some = Samples(np.eye(3, dtype=np.float32), np.zeros(3, np.int64), "some")
+
+    def verdict(label: int | None, loss: float) -> bool:
+        normal = [step(n, label=label, predicted=0, loss=0.1) for n in range(60)]
+        faults = [
+            step(60 + n, label=None if label is None else 1, predicted=1, loss=90.0)
+            for n in range(60)
+        ]
+        last = [step(120 + n, label=label, predicted=0, loss=loss) for n in range(60)]
+        return harm.streamed([*normal, *faults, *last][:180], (), some, watching).harmed
+
+    assert not verdict(0, 0.1) and not verdict(None, 0.1)
+    assert verdict(0, 90.0) and verdict(None, 90.0)
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("harm")

@@ -21,7 +21,7 @@ from tinyodl import text
 from tinyodl.boards import load_board
 from tinyodl.codegen.literals import NODE, TENSOR, identifiers
 from tinyodl.compiler import compilation, compile_model, plan_model
-from tinyodl.errors import ModelError
+from tinyodl.errors import ModelError, UserError
 from tinyodl.firmware import C_FLAGS
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.report import write_plan
@@ -160,6 +160,18 @@ class TestPlanFiles:
         path.write_bytes(dump_plan(plan).encode())
         assert load_plan(path) == plan
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(b"seed = " + b"[" * 3000, b"a={" * 2000, b"seed = " + b"9" * 5000, b"\xff"),
+            *(b"learning_rate = inf", b"learning_rate = nan", b'[layers]\n"a" = 1979-05-27'),
+        ],
+    )
+    def test_that_nobody_could_mean_are_a_mistake_of_the_user(self, text, tmp_path):
+        (tmp_path / "plan.toml").write_bytes(text)
+        with pytest.raises(UserError, match=r"plan\.toml"):
+            load_plan(tmp_path / "plan.toml")
+
     def test_are_one_line_a_layer_that_people_can_read(self):
         plan = UpdatePlan(layers={"/a/Conv": "bias", "\x1b\n\x7f\u202e": "weights"})
         assert dump_plan(plan).splitlines()[-2:] == [
@@ -173,6 +185,14 @@ class TestPlanFiles:
         plan = str(tmp_path / "a/plan.toml")
         again = compile_model(path, "host", tmp_path / "b", update=plan)
         assert again == compile_model(path, "host", tmp_path / "a", update="full")
+
+
+@check
+@given(name=any_text | st.sampled_from(["=1+1", "+x", "-x", "@x", "\t=x", "-", ""]))
+def test_a_cell_of_a_sheet_is_no_formula(name):
+    shown = text.cell(name)
+    assert shown.isprintable() and shown[:1] not in ("=", "+", "-", "@")
+    assert shown.removeprefix("'") == text.line(name).removeprefix("'")
 
 
 class TestTerminals:

@@ -95,6 +95,7 @@ class TestTheRule:
                 first[place] = bad
                 assert first_reach(first) == 16
         assert first_reach(np.zeros((FIRST, 2), np.float32)).tolist() == [0, 0]
+        assert first_reach(np.array([[9999], [16]], np.float32)) == 16
 
 
 # No false alarm

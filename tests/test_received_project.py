@@ -201,3 +201,16 @@ def test_records_are_forgotten_in_the_end(
         built_here.remember_sources(project)
     built_here.require_known_sources(project)
     assert len(list((tmp_path / "state" / "tinyodl" / "built").iterdir())) <= 4
+
+
+@pytest.mark.parametrize("part", ["lib/net", "lib/port", "platformio.ini", "model.onnx"])
+def test_a_mixture_of_two_compiles_is_named(project: Path, tmp_path: Path, part: str) -> None:
+    other = tmp_path / "other"
+    tinyodl.compile(flat_model(tmp_path / "other.onnx", seed=1), "nrf52840_dk", other)
+    if (other / part).is_dir():
+        shutil.rmtree(project / part)
+        shutil.copytree(other / part, project / part)
+    else:
+        shutil.copy(other / part, project / part)
+    with pytest.raises(UserError, match=r"is of another compile than tinyodl\.json; compile again"):
+        tinyodl.flash(project)

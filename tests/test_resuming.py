@@ -19,6 +19,7 @@ from tinyodl import resuming, runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compile_model
 from tinyodl.data import Samples
+from tinyodl.device import link, reopening
 from tinyodl.device.protocol import State
 from tinyodl.device.reopening import ReopeningTransport
 from tinyodl.errors import BoardError, LineLostError, UserError
@@ -309,6 +310,40 @@ def test_a_lost_line_is_opened_again_within_the_patience() -> None:
     line.patience = 0
     cables[2].pulled = True
     with pytest.raises(LineLostError):
+        line.read(1)
+
+
+def test_the_patience_of_a_session_does_not_run_while_there_is_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    clock, cable = Clock(), Cable()
+    monkeypatch.setattr(reopening, "time", clock)
+    monkeypatch.setattr(link, "time", clock)
+
+    def open_again() -> Cable:
+        if clock.now < 40:
+            raise BoardError("not yet")
+        return Cable()
+
+    line = reopening.ReopeningTransport(cable, open_again)
+    line.patience = 60
+    end = (session := link.Link(line, 0, patience=15)).begin() + 15
+    cable.pulled = True
+    assert (line.read(1), line.reopened) == (b"", 1)
+    assert clock.now >= 40 and session.begin() < end
+    line.patience = 30
+    line._transport.close()
+    clock.now = 0
+    with pytest.raises(LineLostError, match="did not come back within 30 s"):
         line.read(1)
 
 

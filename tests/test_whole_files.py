@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,30 @@ def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_has_is_not(
     assert {p.name for p in tmp_path.iterdir()} == {"precious.part"}
 
 
+WRITES = re.compile(
+    r"\.write_(text|bytes)\(|\bopen\([^)]*[\"'][wax]b?[\"']|onnx\.save|(?<!numpy\.)savez?\w*\(\w*path"
+)
+PARTS = {  # of something that is renamed when it is whole, or that is no output
+    "whole_files.py": "the function itself",
+    "project_files.py": "the staging folder of a project",
+    "pio/standins.py": "a temporary folder",
+    "pio/standin_builder.py": "a step of the build",
+    "quantize.py": "a temporary folder",
+    "built_here.py": "a record that no other part of is read, and a program in a temporary folder",
+    "runlog.py": "the log, which grows by whole lines",
+}
+
+
+def test_every_output_is_written_by_the_one_function_that_writes_files_whole() -> None:
+    package = Path(tinyodl.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if any(WRITES.search(line) for line in path.read_text().splitlines())
+    }
+    assert found <= PARTS.keys()
+
+
 # Locks
 
 
@@ -123,6 +148,18 @@ def test_a_lock_says_who_has_it_and_goes_with_its_process(tmp_path: Path) -> Non
     with FileLock(path, "p"), pytest.raises(InUseError, match="in use by this process"):
         FileLock(path, "p")
     assert not path.exists()
+
+
+def test_a_fork_that_ends_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path, "p") as lock:
+        child = os.fork()
+        if not child:
+            lock.release()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(InUseError, match=r"this process .*close the session"):
+            FileLock(path, "p")
 
 
 def test_of_many_that_want_a_lock_one_has_it_at_a_time(tmp_path: Path) -> None:

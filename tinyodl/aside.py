@@ -18,6 +18,7 @@ from tinyodl.errors import UserError
 from tinyodl.evaluating import Outcomes
 from tinyodl.graph import Array
 from tinyodl.runlog import RunLog, RunLogError
+from tinyodl.whole_files import write_whole
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session
@@ -80,10 +81,8 @@ def _write(path: Path, arrays: dict[str, Array]) -> None:
     """Write an archive so that at any moment either the whole file or none is there."""
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]
-    draft = path.with_name(path.name + ".new")
     try:
-        draft.write_bytes(packed.getvalue())
-        draft.replace(path)
+        write_whole(path, packed.getvalue())
     except OSError as error:
         raise RunLogError(
             f"{path.parent}: the run cannot be logged: {error.strerror or error}"

@@ -173,12 +173,12 @@ def read_board(path: Path) -> Board:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
+        raise UserError(f"{path}: not valid TOML: {error}") from error
     family = FAMILIES.get(board.port)
     if family:
         board = board.model_copy(update={"settings": {**family.defaults, **board.settings}})

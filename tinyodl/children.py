@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyodl.interrupt import deferred
+
 PATIENCE_SECONDS = 2.0  # to end by itself when asked to
 
 
@@ -40,26 +42,29 @@ def run(
     Whatever is raised, by Ctrl-C too, the program has ended by then.
     """
     lines: list[str] = []
+    process: subprocess.Popen[str] | None = None
     late = threading.Event()
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
 
     def give_up() -> None:
         late.set()
-        _end(process, signal.SIGTERM)
+        if process is not None:
+            _end(process, signal.SIGTERM)
 
     timer = threading.Timer(timeout, give_up)
     timer.daemon = True
     try:
+        with deferred():  # or nobody would know of what has just been started
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
         timer.start()
         assert process.stdout is not None
         for line in process.stdout:
@@ -68,11 +73,12 @@ def run(
                 on_line(line.rstrip())
         code = process.wait()
     except BaseException:
-        _end_all(process)
+        if process is not None:
+            _end_all(process)
         raise
     finally:
         timer.cancel()
-        if process.stdout is not None:
+        if process is not None and process.stdout is not None:
             process.stdout.close()
     if late.is_set():
         raise subprocess.TimeoutExpired(list(command), timeout)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
+from tinyodl.bound import bounded
 from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
@@ -51,7 +52,7 @@ from tinyodl.outliers import gate_bytes, gated
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
-from tinyodl.training import FRACTION, differentiate, state_name
+from tinyodl.training import FRACTION, LOSS, differentiate, state_name
 from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
@@ -179,7 +180,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
-    training = watched(training, plan, prepared.shown)
+    training = watched(bounded(training, plan, LOSS), plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     shown = [options[name] for name in ("calibrate", "start") if name in options]
     training = gated(training, plan, shown)

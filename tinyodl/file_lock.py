@@ -87,7 +87,7 @@ class FileLock:
             file = os.open(path, flags, 0o666)
             try:
                 if try_lock(file) is False:
-                    raise InUseError(f"{subject} is in use by {_holder(file)}; wait for it to end")
+                    raise InUseError(f"{subject} is in use by {_holder(file)}")
                 if is_at(file, path):
                     os.ftruncate(file, 0)
                     os.write(file, _myself())
@@ -96,7 +96,7 @@ class FileLock:
                 os.close(file)
                 raise
             os.close(file)  # its holder has just ended, and took the file away
-        self.release = weakref.finalize(self, _release, file, path)
+        self.release = weakref.finalize(self, _release, file, path, os.getpid())
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +110,10 @@ class FileLock:
         self.release()
 
 
-def _release(file: int, path: Path) -> None:
+def _release(file: int, path: Path, owner: int) -> None:
+    if os.getpid() != owner:  # a fork, which has the same lock as its parent, and leaves it there
+        os.close(file)
+        return
     with contextlib.suppress(OSError):  # Windows keeps files that are open
         if is_at(file, path):
             path.unlink()
@@ -126,15 +129,18 @@ def _myself() -> bytes:
 
 
 def _holder(file: int) -> str:
-    """Who has locked an open file, as it says."""
+    """Who has locked an open file, as it says, and what to do."""
     try:
         os.lseek(file, 0, os.SEEK_SET)
         said = json.loads(os.read(file, 65536))
         pid, command, since = int(said["pid"]), str(said["command"]), str(said["since"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
-    who = "this process" if pid == os.getpid() else f"process {pid}"
-    return f"{who} ({_shown(command)}, since {_shown(since)})"
+        return "another process; wait for it to end"
+    remedy = "wait for it to end"
+    who = f"process {pid}"
+    if pid == os.getpid():
+        who, remedy = "this process", "close the session that has it"
+    return f"{who} ({_shown(command)}, since {_shown(since)}); {remedy}"
 
 
 def _shown(text: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from tinyodl import manifest as manifest_file
@@ -92,14 +93,22 @@ def _require_one_compile(project: Path, manifest: Manifest) -> None:
     """Raises UserError where the project's files are of several compiles."""
     board = f"[env:{manifest.board}]"
     network = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(manifest.model_id))
-    expected = {"platformio.ini": board, "lib/net/net.h": network}
-    for name, text in expected.items():
+    port = f'"{manifest.board}"'
+    checks: dict[str, Callable[[bytes], bool]] = {
+        "platformio.ini": lambda content: board.encode() in content,
+        "lib/net/net.h": lambda content: network.encode() in content,
+        "lib/port/config.h": lambda content: port.encode() in content,
+        manifest_file.MODEL_NAME: lambda content: (
+            sha256(content).hexdigest() == manifest.model.sha256
+        ),
+    }
+    for name, fits in checks.items():
         path = project / name
         try:
-            found = text in path.read_text("utf-8", errors="replace")
+            content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; compile again") from error
-        if not found:
+        if not fits(content):
             raise UserError(f"{path} is of another compile than tinyodl.json; compile again")
 
 

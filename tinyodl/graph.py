@@ -1,8 +1,8 @@
 """The intermediate representation: one `Graph` for inference, training and code generation.
 
 A `Graph` is a list of nodes in execution order over named tensors. Gradient and update nodes are
-ordinary nodes, so scheduling, memory planning, cost and code generation know nothing about
-"training". Graphs are immutable; a pass is a function `Graph -> Graph`.
+ordinary nodes: their shapes, lifetimes, costs and kernel calls follow from the same tables as those
+of forward nodes. Graphs are immutable; a pass is a function `Graph -> Graph`.
 """
 
 from __future__ import annotations

@@ -91,16 +91,29 @@ def _paired(differences: NDArray[np.float64]) -> tuple[float, float]:
     return float(differences.mean()), spread / math.sqrt(len(differences))
 
 
+def with_stream(
+    verdict: Verdict | None,
+    steps: Sequence[Step],
+    replays: Sequence[Replay],
+    samples: Samples,
+    manifest: Manifest,
+) -> Verdict:
+    """The verdict of an evaluation, where there is one, and of the stream together."""
+    found = streamed(steps, replays, samples, manifest)
+    if verdict is None:
+        told = f"without --eval only a loss that runs away tells: {found.sentence}"
+        return Verdict(found.harmed, told)
+    if found.harmed and not verdict.harmed:
+        return Verdict(True, f"{found.sentence}; {verdict.sentence}")
+    return verdict
+
+
 def streamed(
     steps: Sequence[Step], replays: Sequence[Replay], samples: Samples, manifest: Manifest
 ) -> Verdict:
     """The verdict of the losses of a stream, and of the last epoch from a cache."""
     losses = np.array(
-        [
-            math.inf if step.loss is None else step.loss
-            for step in steps
-            if step.learned and not step.unlabelled and not step.outlier
-        ]
+        [math.inf if step.loss is None else step.loss for step in _learned(steps, manifest)]
     )
     if len(losses) < LEAST:
         return Verdict(False, f"too few losses to tell whether they run away ({len(losses)})")
@@ -115,6 +128,19 @@ def streamed(
         f"away would be {HALF * begun:.3g}, or a mean of {MEAN * begun:.3g}"
     )
     return Verdict(half > HALF * begun or mean > MEAN * begun, found)
+
+
+def _learned(steps: Sequence[Step], manifest: Manifest) -> list[Step]:
+    """The steps whose loss should be small: those that were learned from.
+
+    An autoencoder learns what is normal, so its errors at anomalies stay large as they should.
+    Where labels say what is normal, only that counts, else what it takes for normal.
+    """
+    learned = [s for s in steps if s.learned and not s.unlabelled and not s.outlier]
+    if not manifest.plan.reconstructs:
+        return learned
+    normal = [step for step in learned if step.label == 0]
+    return normal or [s for s in learned if s.label is None and s.predicted == 0]
 
 
 def _to_begin_with(nothing: float, losses: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
 from tinyodl.update_plan import (
     RECONSTRUCTIONS,
+    Bound,
     CachePolicy,
     Loss,
     Master,
@@ -57,7 +58,7 @@ class Options(TypedDict, total=False):
     `update` is a scheme ("last", "bias", "full", "none") or the path of a plan file, whose own
     training rule then counts instead of the other options. With a head, "last" is the head.
     `query`, `error_budget`, `drift`, `guard`, `guard_memory` and `outliers` are `UpdatePlan`'s, and
-    go with every learner.
+    go with every learner; so is `bound`, for those that learn by gradients.
     """
 
     output: str
@@ -90,6 +91,7 @@ class Options(TypedDict, total=False):
     learning_rate: float
     batch: int
     weight_decay: float
+    bound: Bound
     cache: int
     cache_memory: Memory
     cache_policy: CachePolicy

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tinyodl.errors import UserError
+from tinyodl.errors import InUseError, UserError
 from tinyodl.file_lock import FileLock
 from tinyodl.whole_files import sweep, sync_files, sync_folder
 
@@ -22,6 +23,7 @@ STAGED = ".tinyodl-staged"  # not whole yet
 READY = ".tinyodl-ready"  # whole: the project, as far as it is here
 REPLACED = ".tinyodl-replaced"  # an old folder on its way out
 OURS = (LOCK, STAGED, READY, REPLACED)
+MOVING_SECONDS, MOVING_TRIES = 2.0, 100  # that a `compile` may take to move its files
 
 
 def lock_project(project: Path) -> FileLock | None:
@@ -73,11 +75,22 @@ def locked_folder(out: Path) -> Iterator[None]:
 
 
 def finish_compile(project: Path) -> None:
-    """Finish a `compile` that was cut off, if there is one. Raises like `lock_project`."""
-    if _is_ready(project):
-        lock = lock_project(project)
-        if lock is not None:
-            lock.release()
+    """Finish a `compile` that was cut off, if there is one. Raises like `lock_project`.
+
+    One that is under way needs milliseconds from here on: it is waited for.
+    """
+    for left in reversed(range(MOVING_TRIES)):
+        if not _is_ready(project):
+            return
+        try:
+            lock = lock_project(project)
+        except InUseError:
+            if not left:
+                raise
+            time.sleep(MOVING_SECONDS / MOVING_TRIES)
+        else:
+            if lock is not None:
+                lock.release()
 
 
 def replace_files(files: Mapping[str, bytes], out: Path) -> None:

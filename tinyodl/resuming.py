@@ -205,3 +205,5 @@ def _begin_again(session: Session, log: RunLog, generation: int) -> None:
             "with --save-every N to be able to resume it"
         )
     aside.put_back(session, log)
+    if record.save_every is not None and not (log.folder / aside.WEIGHTS).exists():
+        aside.keep_aside(session, log)

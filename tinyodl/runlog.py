@@ -300,6 +300,7 @@ class RunSummary(_Record):
     answered: int | None = None
     query: QueryRecord | None = None
     held_back: int = 0  # by the guard
+    bounded: int = 0  # steps made smaller by the bound
     events: tuple[Event, ...] = ()
     verdict: str | None = None
 
@@ -535,6 +536,7 @@ def summarize(record: RunRecord, steps: Sequence[Step], folder: Path) -> RunSumm
         answered=sum(step.answer is not None for step in steps) if record.query else None,
         query=record.query,
         held_back=sum(Flag.HELD_BACK in Flag(step.flags) for step in steps),
+        bounded=sum(Flag.BOUNDED in Flag(step.flags) for step in steps),
         events=tuple(sorted((*events(steps), *record.happened), key=lambda event: event.step)),
         verdict=record.verdict,
     )

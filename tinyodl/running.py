@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from tinyodl import aside, harm, naming, resuming
+from tinyodl import aside, harm, keeping, naming, resuming
 from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
@@ -76,6 +76,7 @@ class Run:
     again: deque[Step] = field(default_factory=deque)  # steps that come again, as they were logged
     _saved: int | None = None  # the generation of a state saved since the last step
     _restarts: int = 0  # of the board, since the last save
+    _within_epoch: bool = False  # of the cache
     _reopened: int = 0  # how often the line was, as far as the log knows
 
     @property
@@ -95,7 +96,7 @@ class Run:
         while True:
             try:
                 if self.log.record.error is not None:  # it did harm, and was going back
-                    self._give_up()
+                    keeping.give_up(self.session, self.log)
                     return
                 if event is not None:
                     self._go_back(event)
@@ -120,6 +121,7 @@ class Run:
         """Take board and log to the last save; the steps since then come again."""
         at, self._reopened = len(self.log.steps), self.session.reopened
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
+        self._within_epoch = False
         if self.gate:
             self.gate.begin([place.sample for place in self.order], self.log.steps)
         place = self.log.record.checkpoint
@@ -204,37 +206,10 @@ class Run:
 
         Without the verdict of an evaluation, a loss that has run away is harm.
         """
-        log = self.log
-        steps = harm.streamed(log.steps, log.record.replays, self.samples, self.manifest)
-        if verdict is None:
-            verdict = harm.Verdict(
-                steps.harmed, f"without --eval only a loss that runs away tells: {steps.sentence}"
-            )
-        elif steps.harmed and not verdict.harmed:
-            verdict = harm.Verdict(True, f"{steps.sentence}; {verdict.sentence}")
-        log.update(verdict=verdict.sentence)
-        if not verdict.harmed or log.record.save == "always":
-            log.update(saved=self._save_at_end())
-        if verdict.harmed:
-            log.update(error=f"this run did harm: {verdict.sentence}")
-            self._give_up()
-
-    def _give_up(self) -> None:
-        """End a run that did harm: the board has the weights of before, unless all are saved."""
-        log = self.log
-        if log.record.save == "always":
-            told = "what it learned is on the board, as --save always says"
-        else:
-            back = aside.put_back(self.session, log)
-            told = f"the board is back at {back}; --save always keeps what a run learned"
-        log.update(status="harmed", error=f"{log.record.error}; {told}")
-
-    def _save_at_end(self) -> bool:
-        if self.log.record.save_every is None:
-            return self.session.save()
-        return resuming.save_here(
-            self.session, self.log, len(self.log.steps), len(self.log.record.replays)
+        verdict = harm.with_stream(
+            verdict, self.log.steps, self.log.record.replays, self.samples, self.manifest
         )
+        keeping.keep(self.session, self.log, verdict, self._within_epoch)
 
     def _save(self, streamed: int, replayed: int) -> None:
         """Save in the middle of the run. Raises BoardError where the store does not hold it."""
@@ -338,12 +313,14 @@ class Run:
     def _replay_epoch(self, epoch: int) -> None:
         """As many samples as the cache holds, in requests of about a second."""
         draw = DRAWS[self.log.record.draw or "epochs"]
+        self._within_epoch = True
         counted = self.session.instructions()
         done: list[Replayed] = []
         while not done or sum(reply.samples for reply in done) < done[-1].held:
             self.wish.check()
             left = done[-1].held - sum(reply.samples for reply in done) if done else None
             done.append(self.client.replay(self._batches(left), draw))
+        self._within_epoch = False
         now = self.session.instructions()
         if self._note_reconnection(len(self.log.steps)):
             counted = None

@@ -102,10 +102,8 @@ def _watched(run: Run, event: EventName | None) -> None:
 
 
 def _prepare(session: Session, log: RunLog) -> None:
-    """What a run notes of the board before it learns."""
-    hello = session.client.hello()
-    log.update(began_at=hello.state, generation_before=hello.generation)
-    if log.record.save_every is not None or hello.state is State.CHANGED:
+    """Read the weights of before the run, where the store will not have them."""
+    if log.record.save_every is not None or log.record.began_at is State.CHANGED:
         aside.keep_aside(session, log)
 
 
@@ -118,6 +116,7 @@ def _record(
 ) -> RunRecord:
     """What the log says of a run that begins; the board takes its settings and learning rate."""
     manifest, client, rate = session.manifest, session.client, options.learning_rate
+    hello = client.hello()
     return RunRecord(
         tinyodl=__version__,
         status="running",
@@ -144,7 +143,9 @@ def _record(
         answered_by=answering.name if answering else None,
         save=options.save,
         save_every=options.save_every,
-        steps_before=client.statistics().steps,
+        steps_before=hello.steps,
+        began_at=hello.state,
+        generation_before=hello.generation,
         clock_hz=session.meter.clock_hz,
         time_source=session.meter.time_source,
         energy_source=session.meter.energy_source,

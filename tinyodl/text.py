@@ -51,6 +51,11 @@ def comment(text: str) -> str:
     return _ENDS.sub(" ", shown.replace("??", "?\\x3f"))
 
 
+def cell(text: str) -> str:
+    """For a cell of a sheet: one line that no spreadsheet takes for a formula."""
+    return "'" + line(text) if text[:1] in ("=", "+", "-", "@", "\t", "\r") else line(text)
+
+
 def toml_string(text: str) -> str:
     """A quoted TOML string that reads back as `text`; lone surrogates do not exist in TOML."""
     return '"' + "".join(_TOML.get(c) or (c if c.isprintable() else _code(c)) for c in text) + '"'

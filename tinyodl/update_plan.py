@@ -35,6 +35,7 @@ Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 CachePolicy = Literal["ring", "reservoir", "balanced", "first", "ageing"]
 Memory = Literal["ram", "flash"]
+Bound = Literal["on", "normalised", "off"]
 Outliers = Literal["skip", "keep"]
 
 LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
@@ -132,6 +133,9 @@ class UpdatePlan(BaseModel):
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
     `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
 
+    `bound` "on" makes a step of gradient descent smaller that reaches too far for its sample, and
+    leaves all others as they are; "normalised" divides every step by its reach (`tinyodl.bound`).
+
     Beside what learns: `query` is when the board wants a label ("auto", "always", "margin:T"), and
     `error_budget` the share of its unchecked answers that "auto" lets be wrong; `drift` watches for
     samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
@@ -142,7 +146,7 @@ class UpdatePlan(BaseModel):
     from every sample. See `tinyodl.outliers`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layers: dict[str, LayerUpdate] = {}
     loss: Loss = "cross-entropy"
@@ -169,6 +173,7 @@ class UpdatePlan(BaseModel):
     replay: int = Field(default=1, ge=0, le=MOST_REPLAYED)
     master: Master = "int16"
     scaling: bool = True
+    bound: Bound = "on"
     seed: int = 0
     query: str | None = Field(default=None, pattern=f"^(?:{QUERY})$")
     error_budget: float = Field(default=0.01, gt=0, lt=1)
@@ -307,9 +312,11 @@ def load_plan(path: Path) -> UpdatePlan:
             f"{path}: {reason}; give --update last, bias, full, none or a plan file"
         ) from error
     try:
-        return UpdatePlan.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
         raise UserError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return UpdatePlan.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -336,6 +343,8 @@ def dump_plan(plan: UpdatePlan) -> str:
         lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
     elif "statistics" in plan.layers.values() or plan.reconstructs:
         lines += [f"forgetting = {plan.forgetting!r}"]
+    if plan.optimizer != "rls":
+        lines.append(f'bound = "{plan.bound}"')
     if plan.metrics:
         lines += ["metrics = true", f"fading = {plan.fading!r}"]
     if plan.reconstructs:

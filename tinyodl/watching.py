@@ -335,7 +335,7 @@ def _guard_tensors(graph: Graph, plan: UpdatePlan, x: Tensor) -> Iterable[Tensor
     if x.dtype != "int8":
         yield Tensor(MEMORY_SCALES, places, Storage.STATE)
     yield Tensor(HELD_COUNTS, places[:1], Storage.STATE, "int32")
-    yield Tensor(SINCE, (1,), Storage.STATE, "int32")
+    yield Tensor(SINCE, (2,), Storage.STATE, "int32")
     if plan.guard_memory == "ram":
         yield Tensor(BEST, (_places(graph)[1],), Storage.STATE)
 
@@ -384,6 +384,7 @@ def guard_context(graph: Graph, c: Mapping[str, str]) -> dict[str, Any]:
         "features": c[MEMORY],
         "scales": c.get(MEMORY_SCALES),
         "counts": c[HELD_COUNTS],
+        "since": c[SINCE],
         "best": c.get(BEST),
         "flash": flash,
         "bytes": 4 * words,

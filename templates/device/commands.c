@@ -553,7 +553,7 @@ static command_status restore(command_exchange *exchange)
         recover();
     } else if (!went_back()) {
         recover();
-        status = fail(exchange, STATUS_STORE, 0);
+        status = fail_flash(exchange);
     }
     session.generation = record.generation;
     session.steps = record.steps;

@@ -3,7 +3,7 @@
  * x: the features (f) that the first layer reads which changes. Of each of n classes the last ones
  * are held, `slots` of them, as a cache keeps them: features (n, slots, f), int8 ones as they are,
  * float32 ones with their scales (n, slots); counts (n) of samples of each class so far. state:
- * labelled samples since the last that was held back.
+ * labelled samples since the last that was held back, and returns since parameters were the best.
  */
 #ifndef TINYODL_GUARD_I8_H
 #define TINYODL_GUARD_I8_H
@@ -59,6 +59,15 @@ static inline int32_t guard_held(int32_t n, int32_t slots, const int32_t *counts
 }
 
 /// Whether parameters are the best ///
+
+/* By how much parameters may be worse than the best ones: the more, the more often they were left for
+ * those since; at most a half. Where a stream changes, or a class is new, parameters become worse before
+ * they become better; to go back each time would undo that each time. */
+static inline float guard_margin(float margin, const int32_t *state)
+{
+    const float wide = margin * (1.0f + (float)state[1]);
+    return margin > 0.5f ? margin : wide < 0.5f ? wide : 0.5f;
+}
 
 /* The largest of n outputs of a dense layer with these weights (n, f) and biases, whose input is
  * q * scale. Absent ones are zero. */

@@ -177,11 +177,10 @@ def test_ctrl_c_ends_cleanly_and_leaves_a_report(
         text=True,
     )
     log = folder / "steps.jsonl"
-    deadline = time.monotonic() + 60
-    while not (log.is_file() and log.stat().st_size) and time.monotonic() < deadline:
+    while not (log.is_file() and log.stat().st_size) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 128 + number, err
     values = json.loads(out)
     assert values["status"] == "interrupted" and values["saved"] is True

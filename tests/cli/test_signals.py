@@ -76,7 +76,7 @@ def test_a_signal_while_reading_ends_the_command(
     with started(*COMMAND, *arguments) as process:
         pipe.wait_for_reader(process)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
     assert process.returncode == 128 + number, err
     assert out == "" and "Interrupted" in err and "Traceback" not in err
     assert not (tmp_path / "p").exists()
@@ -100,7 +100,7 @@ def test_a_signal_ends_the_compiler_too(tmp_path: Path, number: signal.Signals) 
     ):
         assert compiler.readline() == b"up\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         assert process.returncode == 128 + number, err
         assert compiler.read() == b""  # which comes when nobody is left who could write
     assert sorted(path for path in project.rglob("*") if ".pio" not in path.parts) == before
@@ -125,7 +125,7 @@ def test_a_signal_ends_the_host_program_too(
         child = int(process.stdout.readline())
         pipe.wait_for_reader(process)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     assert not (watch_host / ".tinyodl-lock").exists()

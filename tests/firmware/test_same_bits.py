@@ -166,6 +166,17 @@ def test_two_hundred_full_steps_give_the_same_bits_everywhere(tmp_path, optimize
         assert learned.parameters == first.parameters, machine
 
 
+def test_bounded_steps_are_the_same_bits_on_a_board(tmp_path):
+    """At a rate that reaches the bound: without it the same stream ends elsewhere."""
+    require_tool("arm-none-eabi-gcc")
+    model = residual_network(tmp_path / "residual.onnx")
+    options = {"update": "full", "optimizer": "momentum", "learning_rate": 2.0}
+    host, _, board = (machine for machine in MACHINES[:3])
+    ended = [train(model, tmp_path, machine, **options) for machine in (host, board)]
+    assert ended[0] == ended[1]
+    assert ended[0] != train(model, tmp_path / "off", host, **options, bound="off")
+
+
 @pytest.mark.parametrize(
     "options",
     [{"learner": "rls"}, {"learner": "elm", "hidden": 48, "forgetting": 0.995, "seed": 7}],

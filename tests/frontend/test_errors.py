@@ -65,6 +65,21 @@ class TestFiles:
         (tmp_path / "in").mkdir()
         refused_model(tmp_path / "in", made, "another file")
 
+    def test_constants_in_nodes_are_read_from_the_models_folder_too(self, tmp_path, monkeypatch):
+        """onnx itself takes them from the current directory."""
+        constant = helper.make_node("Constant", [], ["w"], "constant")
+        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[8, 8])
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="secret")
+        constant.attribute.append(helper.make_attribute("value", tensor))
+        made = model([constant, node("MatMul", ["x", "w"], "y")], [1, 8])
+        (tmp_path / "secret").write_bytes(bytes(256))
+        (tmp_path / "in").mkdir()
+        monkeypatch.chdir(tmp_path)
+        refused_model(tmp_path / "in", made, "another file")
+        (tmp_path / "in" / "secret").write_bytes(bytes(256))
+        assert import_model(saved(made, tmp_path / "in"))
+
     def test_checker(self, tmp_path):
         made = model([node("Relu", ["x"], "y")], [1, 8])
         made.graph.node[0].input[0] = "nobody"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.frontend.models import assert_same_network, model, node, saved, weights
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 
-QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=60)
 GROUPS = [(1, 2, 3), (2, 2, 4), (3, 1, 1), (4, 1, 2)]  # groups, inputs and outputs of each
 
 

@@ -7,7 +7,6 @@ whose STM32F405 other people wrote. Neither is silicon.
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -48,10 +47,8 @@ class Echo:
     def send(self, data: bytes, expect: int) -> bytes:
         self.wire.write(data)
         answer = b""
-        deadline = time.monotonic() + 10
-        while len(answer) < expect:
+        while len(answer) < expect:  # pytest-timeout ends it where it does not
             answer += self.wire.read(0.5)
-            assert time.monotonic() < deadline, f"only {answer!r} came"
         assert len(answer) == expect
         return answer
 

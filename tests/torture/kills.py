@@ -137,12 +137,13 @@ def kill_hosts(project: Path, name: str, run: Path, after: list[float]) -> tuple
     """The same where the process that streams is killed, and another one resumes its run."""
     killed = 0
     context = multiprocessing.get_context("fork")
-    for seconds in [*after, LONGEST]:
+    for number, seconds in enumerate([*after, LONGEST]):
         more: dict[str, Any] = {"save_every": EVERY}
-        if (run / runlog.RECORD_NAME).exists():
-            more["resume"] = run
+        begun = list(run.glob(f"*/{runlog.RECORD_NAME}"))
+        if begun:
+            more["resume"] = begun[0].parent
         process = context.Process(
-            target=_stream, args=(project, name, None if "resume" in more else run, more)
+            target=_stream, args=(project, name, None if begun else run / str(number), more)
         )
         process.start()
         process.join(seconds)

@@ -64,7 +64,7 @@ class TestPlans:
         record, asked, classes, size = 16 * 2 * 4, 8, 7, 32
         drift = 4 * (2 * classes * size + 2 * classes + 3 * classes)
         held = classes * GUARD_SLOTS * (size + 4)
-        guard = held + 4 * (classes + 1 + classes * (size + 1))
+        guard = held + 4 * (classes + 2 + classes * (size + 1))
         numbers = 4 * (len(made.settings) + 1)
         gate = 4 + 4  # how far the samples reach, and whether the one asked about is an outlier
         assert made.ram.parts["watching"] == record + asked + drift + guard + numbers + gate

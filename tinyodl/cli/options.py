@@ -136,6 +136,9 @@ _LEARNING = (
     click.option("--weight-decay", type=float,
                  help="What sgd and momentum add of each weight to its gradient.  [default: 0; "
                  "transfer: 0.0002]"),
+    click.option("--bound", type=click.Choice(["on", "normalised", "off"]),
+                 help="on: a step of gradient descent that reaches too far is made smaller; "
+                 "normalised: every step is divided by how far it reaches.  [default: on]"),
     click.option("--cache", type=int, metavar="N",
                  help="Keep the features of N samples, in int8, to learn from them again.  "
                  "[default: 0; transfer: 64]"),
@@ -183,6 +186,7 @@ _NAMES = {"lr": "learning_rate"}
 _RULE = (
     *("loss", "optimizer", "lr", "batch", "master", "no_scaling", "seed"),
     *("ridge", "forgetting", "weight_decay", "cache", "cache_memory", "cache_policy", "replay"),
+    "bound",
     *("metrics", "fading", "threshold", "learn_flagged"),
     *("query", "error_budget", "drift", "guard", "guard_memory", "keep_outliers"),
 )

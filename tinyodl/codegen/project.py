@@ -4,7 +4,7 @@ platformio.ini  tinyodl.json  plan.toml  model.onnx
 src/        main.c
 lib/net/    the network: generated, and the kernels it uses
 lib/device/ the device's half of the protocol
-lib/port/   the board's chip family
+lib/port/   the board's chip family; for boards link.ld and link.py, a PlatformIO script
 """
 
 from __future__ import annotations

@@ -72,7 +72,12 @@ class Link:
     def begin(self) -> float:
         """From now on the patience counts, for `since` of `ask`."""
         self._heard = Heard()
-        return time.monotonic()
+        return self._now()
+
+    def _now(self) -> float:
+        """Seconds, without those in which a transport waited for its line to come back."""
+        away: float = getattr(self.transport, "away", 0.0)
+        return time.monotonic() - away
 
     def hello(self) -> Reply:
         """Says HELLO until it is answered. Raises BoardError when that does not happen."""
@@ -116,11 +121,11 @@ class Link:
         at_once, sent, ends = AT_ONCE, 0, b""
         while True:
             frame = encode(protocol.request(command, number, body))
-            began = time.monotonic()
+            began = self._now()
             self._send(ends + frame + after)
             most = min(wait, max(0.0, end - began))
             reply, left = self._wait(command, number, most, at_once, len(frame) + SLACK)
-            now = time.monotonic()
+            now = self._now()
             if reply is not None and reply.status is Status.SEQUENCE and self._skipped(reply):
                 self._sequence = number = reply.detail  # requests before this one never arrived
                 after, ends = b"", b""

@@ -18,8 +18,9 @@ class ReopeningTransport:
     """A transport that is opened again when its line is lost, while `patience` is not 0.
 
     Nothing is lost by that: the client sends the same request again, and a board that has gone on
-    carries it out once. One that has restarted says NO_HELLO. `reopened` counts. Raises what the
-    transport raises when the line does not come back in time.
+    carries it out once. One that has restarted says NO_HELLO. `reopened` counts, and the client's
+    own patience does not run while the line is `away`. Raises what the transport raises when the
+    line does not come back in time.
     """
 
     def __init__(self, transport: Transport, open_again: Callable[[], Transport]) -> None:
@@ -27,6 +28,7 @@ class ReopeningTransport:
         self._open_again = open_again
         self.patience = 0.0
         self.reopened = 0
+        self.away = 0.0  # seconds without a line, so far
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -53,9 +55,15 @@ class ReopeningTransport:
         self._transport.close()
 
     def _reopen(self, error: LineLostError) -> None:
-        deadline = time.monotonic() + self.patience
         if not self.patience:
             raise error
+        start = time.monotonic()
+        try:
+            self._open_until(start + self.patience, error)
+        finally:
+            self.away += time.monotonic() - start
+
+    def _open_until(self, deadline: float, error: LineLostError) -> None:
         with contextlib.suppress(BoardError, OSError):
             self._transport.close()
         while True:

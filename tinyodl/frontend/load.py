@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -114,9 +115,11 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 def _read_external_data(model: onnx.ModelProto, path: Path) -> bool:
     """Read weights kept in files beside the model; False when there are none."""
-    tensors = list(model.graph.initializer)
-    if not any(map(onnx.external_data_helper.uses_external_data, tensors)):
+    kept = list(filter(onnx.external_data_helper.uses_external_data, _tensors(model.graph)))
+    if not kept:
         return False
+    for tensor in kept:
+        _check_location(tensor, path)
     try:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
@@ -125,6 +128,27 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> bool:
             f"{_one_line(error)}; put that file beside the model, or export without external data"
         ) from error
     return True
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph: initializers, and attributes of nodes, of inner graphs too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _check_location(tensor: onnx.TensorProto, path: Path) -> None:
+    """Raises ModelError where a constant would be read from outside of the model's folder."""
+    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    folder = path.parent.resolve()
+    if "\0" in location or not (folder / location).resolve().is_relative_to(folder):
+        raise ModelError(
+            f"{path}: its weights are kept in another file, which is not in the model's folder: "
+            f"{location!r}; put that file beside the model, or export without external data"
+        )
 
 
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:

@@ -4,9 +4,9 @@
     Retest     x = what is held at `place`
 
 GuardHold reads x, the features of the first layer that changes (F); then what is kept: features
-(N, slots, F) int8, counts of the samples of each class (N, int32) and of those since the last (1,
-int32), and scales (N, slots), or "" where x is int8 itself. Retest reads x, which it writes in its
-place, the features and their scales or "".
+(N, slots, F) int8, counts of the samples of each class (N, int32), of those since the last, and of
+returns since parameters were the best (2, int32), and scales (N, slots), or "" where x is int8
+itself. Retest reads x, which it writes in its place, the features and their scales or "".
 """
 
 from __future__ import annotations

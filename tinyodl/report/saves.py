@@ -17,7 +17,7 @@ _EVENTS = {
 def of_saves(record: RunRecord) -> list[str]:
     """Sentences on a run's saves, and on its verdict where only the stream's loss told."""
     found = []
-    if record.saves:
+    if record.save_every is not None and record.saves:
         times = "once" if record.saves == 1 else f"{record.saves:,} times"
         found.append(
             f"Saved {times}: each save erases one of two slots of flash, which are rated for "

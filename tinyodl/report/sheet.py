@@ -10,6 +10,7 @@ from pathlib import Path
 from tinyodl.report.groups import names
 from tinyodl.report.writing import write_output
 from tinyodl.runlog import Run
+from tinyodl.text import cell
 
 _RECORD = (
     *("started", "finished", "project", "model_id", "board", "port", "data", "data_digest"),
@@ -20,7 +21,7 @@ _SUMMARY = (
     *("status", "error", "samples", "accuracy_before", "accuracy_after", "loss_before"),
     *("loss_after", "prequential_accuracy", "labels_in_blocks", "label_changes"),
     *("accuracy_at_changes", "mean_loss", "ms_per_step", "mj_per_step", "time_source"),
-    *("energy_source", "saved", "asked", "answered", "held_back"),
+    *("energy_source", "saved", "asked", "answered", "held_back", "bounded"),
 )
 
 
@@ -39,7 +40,8 @@ def as_csv(runs: Sequence[Run]) -> str:
     text = io.StringIO()
     sheet = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     sheet.writeheader()
-    sheet.writerows(rows)
+    for row in rows:
+        sheet.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What a run tells about labels on request, drift, the guard and outliers, in sentences."""
+"""What a run tells about labels on request, drift, the guard, outliers and bounded steps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tinyodl.report.figures import count, percent
 from tinyodl.runlog import Run, RunSummary
 
 _SETTLED = {"kept": "the last parameters are the best", "returned": "back to better parameters"}
+NOISE = 0.01  # a share of bounded steps that needs no word
 _EVENTS = {"drift": "drift found", "returned": "guard: back to better parameters"}
 
 
@@ -56,6 +57,11 @@ def _of(run: Run, summary: RunSummary) -> list[str]:
     if undone:
         made.append(
             f"{_EVENTS['returned']} after learning from the cache, epoch {', '.join(undone)}"
+        )
+    if summary.bounded > NOISE * summary.samples:
+        made.append(
+            f"{count(summary.bounded)} of {count(summary.samples)} steps were bounded: the rate is "
+            "too high for these samples, or samples are far out"
         )
     if summary.held_back:
         made.append(f"the guard held {count(summary.held_back)} samples back")
