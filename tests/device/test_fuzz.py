@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import subprocess
 from pathlib import Path
 
@@ -17,13 +18,25 @@ from hypothesis import strategies as st
 from tests.device import bench
 from tests.device.bench import Server, frame, hello
 from tinyodl.device.framing import decode, split
-from tinyodl.device.protocol import Command, Status, parse_reply
+from tinyodl.device.protocol import STEPS, Command, Status, parse_reply
 from tinyodl.firmware import MAX_BODY
 from tinyodl.pio.compilers import find_host_compiler
 
 SAMPLES = [((1.0, -2.0, 0.5, 3.0), 1), ((0.25, 1.0, -1.0, 0.0), 2), ((-1.0, 0.0, 2.0, 0.5), 0)]
 FIRST = 0xFFFD  # so that the numbers wrap within a session
 SESSION = bench.session(SAMPLES, FIRST)
+IN_PIECES = [
+    hello(FIRST),
+    *(
+        request
+        for number, (values, label) in enumerate(SAMPLES, FIRST + 1)
+        for request in (
+            bench.pieces(number, values[:2], 8),
+            bench.piece(number, 8, struct.pack("<2f", *values[2:])),
+            bench.train(number, label),
+        )
+    ),
+]
 CHANGE_WEIGHTS = {Command.TRAIN, Command.FLUSH, Command.PARAMETER_WRITE, Command.RESTORE}
 CHANGE_WEIGHTS |= {Command.RESET, Command.LEARNING_RATE}
 
@@ -116,13 +129,14 @@ def send_twice(data: st.DataObject, request: bytes) -> bytes:
 DAMAGES = (truncate, corrupt, lose_bytes, insert_bytes, oversize, send_twice)
 
 
+@pytest.mark.parametrize("session", [SESSION, IN_PIECES], ids=["written", "pieces"])
 @fuzz
 @given(data=st.data())
 def test_damage_to_a_session_leaves_the_weights_of_one_of_its_beginnings(
-    board: Server, prefixes: list[bytes], data: st.DataObject
+    board: Server, prefixes: list[bytes], session: list[bytes], data: st.DataObject
 ) -> None:
     restart(board)
-    stream = list(SESSION)
+    stream = list(session)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(stream) - 1))
         stream[at] = data.draw(st.sampled_from(DAMAGES))(data, stream[at] or b"\0")
@@ -164,7 +178,8 @@ bodies = st.one_of(
     st.lists(fields, max_size=5).map(b"".join),
     st.tuples(st.lists(fields, max_size=3).map(b"".join), st.binary(max_size=480)).map(b"".join),
 )
-requests = st.tuples(st.one_of(st.integers(1, 15), st.integers(0, 255)), bodies)
+answered = st.integers(0, 255).filter(lambda command: command != Command.PIECE)
+requests = st.tuples(st.one_of(st.integers(1, 15), answered), bodies)
 
 
 @settings(max_examples=2000, deadline=None)
@@ -188,7 +203,8 @@ def test_any_body_is_answered_once_and_an_error_changes_nothing(
             assert bytes(board.flash.memory) == flash
         if reply.status is not Status.OK:
             assert len(reply.body) == 4
-        if command != Command.HELLO or reply.status is Status.OK:
+        waits = command in STEPS and reply.status is Status.INCOMPLETE
+        if not waits and (command != Command.HELLO or reply.status is Status.OK):
             sequence += 1
 
 
@@ -212,8 +228,10 @@ def test_the_host_build_takes_all_this_under_the_address_sanitizer(
                 for _ in range(generator.randrange(5))
             ) + generator.randbytes(generator.choice([0, 0, 1, 4, 100, 500]))
             stream += frame(generator.randrange(15), sequence, body[: MAX_BODY + 1])
+            data = generator.randbytes(generator.choice([0, 1, 4, 8, 16, 512, 600]))
+            stream += bench.piece(sequence + 1, 4 * generator.randrange(12), data)
         stream += generator.randbytes(generator.randrange(40))
-        damaged = bytearray(b"".join(SESSION))
+        damaged = bytearray(b"".join(generator.choice([SESSION, IN_PIECES])))
         damaged[generator.randrange(len(damaged))] ^= generator.randrange(1, 256)
         stream += damaged
     environment = os.environ | {
