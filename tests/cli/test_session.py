@@ -17,6 +17,8 @@ from tests.conftest import require_tool
 from tests.projects import WATCH, flat_model, require_arm_compiler
 from tinyodl import manifest as manifest_file
 from tinyodl import runlog
+from tinyodl.cli import options
+from tinyodl.device import link
 
 LEARN, TEST = WATCH / "person8_learn.npz", WATCH / "person8_test.npz"
 
@@ -242,12 +244,14 @@ def test_mistakes_get_one_message(
     assert done.code == code and message in done.err and "Traceback" not in done.err
 
 
-def test_a_silent_serial_line_is_a_failure_of_the_board(
-    tinyodl: Run, watch_nrf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tinyodl.device.link.HELLO_SECONDS", 0.3)
-    done = tinyodl("evaluate", watch_nrf, "--port", "loop://", "--data", LEARN)
+def test_a_silent_serial_line_is_a_failure_of_the_board(tinyodl: Run, watch_nrf: Path) -> None:
+    done = tinyodl("evaluate", watch_nrf, "--port", "loop://", "--patience", "0.3", "--data", LEARN)
     assert done.code == 1 and "does not answer on loop://" in done.err
+
+
+def test_patience_is_the_clients_unless_it_is_given() -> None:
+    """The option has a number of its own, so that help needs no client."""
+    assert options.PATIENCE == link.PATIENCE
 
 
 def test_a_firmware_of_another_model_is_refused(tinyodl: Run, watch_host: Path) -> None:
