@@ -49,12 +49,20 @@ class TestRls:
         assert summary.accuracy_after >= PERSONS[number]
 
     def test_started_from_samples_it_knows_them_and_goes_on_from_there(self, tmp_path):
-        """As if the board had seen them: the same as to stream both one after the other."""
+        """As if the board had seen them: the same as to stream both one after the other.
+
+        But for the ridge, which is small here: it is a share of the mean |x|^2 of samples to start
+        from, and of the first sample's where the board begins at zero.
+        """
         old, new = person(9, "learn"), person(10, "learn")
         np.savez(tmp_path / "old.npz", x=old[0], y=old[1])
-        zero = compiled(tmp_path / "zero", learner="rls")
+        zero = compiled(tmp_path / "zero", learner="rls", ridge=1e-4)
         started = compiled(
-            tmp_path / "started", learner="rls", start=tmp_path / "old.npz", start_weight=1
+            tmp_path / "started",
+            learner="rls",
+            ridge=1e-4,
+            start=tmp_path / "old.npz",
+            start_weight=1,
         )
         probe = person(10, "test")[0]
         with Session(zero, port="host") as session:

@@ -78,6 +78,40 @@ class TestDrift:
         assert at < 40
         assert all(Flag.UNTRAINED in each for each in flags[at:])  # labels are wanted again
 
+    def test_labels_are_wanted_while_it_is_not_known_whether_there_is_one(self, tmp_path):
+        """Too few distances of the class, or one that is half way to a drift."""
+        board = net(tmp_path, drift=True, query="margin:0.0")
+        board.set("least_trained", 0)
+        found = {True: 0, False: 0}
+        for x, label in zip(*self.cluster(600, 3), strict=True):
+            _, _, flags = board.ask(x)
+            c = board.predicted()
+            count, mean, squares = board.parameter(SPREAD)[:, c]
+            moved = board.parameter(RECENT)[c] - board.parameter(TRAINED)[c]
+            distance = np.sqrt(np.mean(moved.astype(float) ** 2))
+            few = 1 + 3 * 0.22  # 5 features, doubled three times
+            half = mean + few * 3 * np.sqrt(squares / max(count, 1)) / 2
+            if count < WARMUP or abs(distance - half) > 1e-4:
+                pending = bool(count < WARMUP or distance > half)
+                assert (Flag.UNTRAINED in flags) == (Flag.WANTED in flags) == pending
+                found[pending] += count >= WARMUP
+            board.learn(int(label))
+        assert found[True] > 3 and found[False] > 100
+
+    @pytest.mark.parametrize("features", [1, 4])
+    def test_few_features_do_not_alarm_by_themselves(self, tmp_path, features):
+        board = net(tmp_path, inputs=features, rule="sgd", drift=True)
+        board.library.net_set_learning_rate(0.0)  # all are predicted 0
+        alarms = 0
+        for seed in range(20):
+            board.library.net_reset()
+            board.library.net_set_learning_rate(0.0)
+            rng = np.random.default_rng(700 + seed)
+            for x in rng.normal(size=(400, features)).astype(np.float32):
+                board.train(x, 0)
+                alarms += Flag.DRIFT in board.flags
+        assert alarms <= 2
+
     def test_recursive_least_squares_then_begins_anew(self, tmp_path):
         """P is as fresh; the weights stay."""
         board, fresh = net(tmp_path / "a", drift=True), net(tmp_path / "b")
