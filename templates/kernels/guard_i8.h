@@ -65,7 +65,7 @@ static inline int32_t guard_held(int32_t n, int32_t slots, const int32_t *counts
  * they become better; to go back each time would undo that each time. */
 static inline float guard_margin(float margin, const int32_t *state)
 {
-    const float wide = margin * (1.0f + (float)state[1]);
+    const float wide = margin * (float)(state[1] > 1 ? state[1] : 1);
     return margin > 0.5f ? margin : wide < 0.5f ? wide : 0.5f;
 }
 

@@ -188,7 +188,7 @@ class TestGuardOfSeveralLayers:
             did = Flag.HELD_BACK
             if n > k and n > c:
                 best, did = now, did | Flag.KEPT
-            margin = min(0.05 * (1 + returns), 0.5)  # wider with each return that did not help
+            margin = min(0.05 * max(returns, 1), 0.5)  # wider from the second return on
             if did & Flag.KEPT:
                 returns = 0
             elif n > k or k - n > margin * there:  # one of the two copies may be the compiled one
