@@ -7,6 +7,7 @@ import operator
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -149,7 +150,7 @@ class Run:
         judged = [step for step in self.log.steps if step.label is not None]
         right, count = sum(step.predicted == step.label for step in judged), len(judged)
         every = self.log.record.save_every
-        for place in self.order[len(self.log.steps) :]:
+        for place in islice(self.order, len(self.log.steps), None):
             self.wish.check()
             outlier = self.gate.look(place.step, place.sample) if self.gate else None
             if outlier:
