@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from tinyodl.built_here import remember_program, sources_digest
 from tinyodl.device import Client, connect
 from tinyodl.device.connect import find_port
 from tinyodl.device.transport import SerialTransport
-from tinyodl.errors import BoardError, UserError
+from tinyodl.errors import BoardError, LineLostError, UserError
 from tinyodl.virtual import host
 
 BOARD = load_board("nrf52840_dk")
@@ -129,3 +131,19 @@ def test_a_pyserial_url_reaches_a_board(library: Path) -> None:
         thread.join()
     with pytest.raises(BoardError, match="the line is gone"):
         transport.write(b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudoterminals")
+def test_a_line_that_takes_no_bytes_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads at the other end: a write must not wait for ever."""
+    import pty
+
+    monkeypatch.setattr("tinyodl.device.transport.WRITE_SECONDS", 0.1)
+    ends = pty.openpty()
+    line = SerialTransport(os.ttyname(ends[1]), 115200)
+    with pytest.raises(LineLostError, match="the line is gone"):
+        for _ in range(1000):
+            line.write(bytes(4096))
+    line.close()
+    for end in ends:
+        os.close(end)

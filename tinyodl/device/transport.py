@@ -14,6 +14,8 @@ from tinyodl.errors import BoardError, InUseError, LineLostError
 from tinyodl.file_lock import FileLock
 from tinyodl.folders import state_directory
 
+WRITE_SECONDS = 15.0  # for a line to take bytes: else a stalled one would hang the host
+
 
 class Transport(Protocol):
     """A stream of bytes in both directions. `name` is how messages call it.
@@ -50,7 +52,9 @@ class SerialTransport:
         self._failures = (serial.SerialException, OSError)
         self._lock = lock_device(port)
         try:
-            self._line: Any = serial.serial_for_url(port, baudrate=baud, exclusive=True)
+            self._line: Any = serial.serial_for_url(
+                port, baudrate=baud, write_timeout=WRITE_SECONDS, exclusive=True
+            )
         except (*self._failures, ValueError) as error:
             self._unlock()
             if getattr(error, "errno", None) in (errno.EAGAIN, errno.EBUSY):
