@@ -129,9 +129,10 @@ class TestAutoencoder:
         ],
     )
     def test_a_fault_that_stays_is_learned_only_with_the_option(self, tmp_path, options, learns):
+        np.savez(tmp_path / "normal.npz", x=normal(300))
         folder = flashed(autoencoder(tmp_path), tmp_path / "ae", loss="reconstruction",
-                         update="none", **options)  # fmt: skip
-        normals, faults = normal(300), 4 * normal(300)
+                         update="none", start=tmp_path / "normal.npz", **options)  # fmt: skip
+        normals, faults = normal(300), 6 * normal(300)
         with Session(folder, port="host") as session:
             session.train(np.concatenate((normals, faults)), None, run=tmp_path / "run")
         found = np.array([step.predicted for step in runlog.read(tmp_path / "run").steps])

@@ -57,8 +57,8 @@ static inline float drift_few_f32(int32_t features)
     return more;
 }
 
-/* seen[0] becomes 1 where a drift is found, -1 where that is not known yet: the class has too few
- * distances, or this one is half way there; else 0. seen[1] the distance. */
+/* seen[0] becomes 1 where a drift is found, -1 where one is half way there, else 0; seen[1] the
+ * distance. */
 static inline void drift_look_f32(int32_t n, int32_t f, int32_t among, float active,
                                   float window, float warmup, float z, const float *y,
                                   const float *x, const float *trained, float *recent,
@@ -75,11 +75,7 @@ static inline void drift_look_f32(int32_t n, int32_t f, int32_t among, float act
     counts[c] += counts[c] < window ? 1.0f : 0.0f;
     centroid_move_f32(f, counts[c] < window ? counts[c] : window, x, recent + c * f);
     seen[1] = centroid_distance_f32(f, recent + c * f, trained + c * f, &moved);
-    if (active == 0.0f) {
-        return;
-    }
-    if (spread[c] < warmup) {
-        seen[0] = -1.0f;
+    if (active == 0.0f || spread[c] < warmup) {
         return;
     }
     const float deviation = __builtin_sqrtf(spread[2 * n + c] / spread[c]);

@@ -78,8 +78,8 @@ class TestDrift:
         assert at < 40
         assert all(Flag.UNTRAINED in each for each in flags[at:])  # labels are wanted again
 
-    def test_labels_are_wanted_while_it_is_not_known_whether_there_is_one(self, tmp_path):
-        """Too few distances of the class, or one that is half way to a drift."""
+    def test_labels_are_wanted_half_way_to_one(self, tmp_path):
+        """While nothing is known of the distances, that is a question of least_trained alone."""
         board = net(tmp_path, drift=True, query="margin:0.0")
         board.set("least_trained", 0)
         found = {True: 0, False: 0}
@@ -92,9 +92,9 @@ class TestDrift:
             few = 1 + 3 * 0.22  # 5 features, doubled three times
             half = mean + few * 3 * np.sqrt(squares / max(count, 1)) / 2
             if count < WARMUP or abs(distance - half) > 1e-4:
-                pending = bool(count < WARMUP or distance > half)
+                pending = bool(count >= WARMUP and distance > half)
                 assert (Flag.UNTRAINED in flags) == (Flag.WANTED in flags) == pending
-                found[pending] += count >= WARMUP
+                found[pending] += bool(count >= WARMUP)
             board.learn(int(label))
         assert found[True] > 3 and found[False] > 100
 
