@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/bound.py candidates [watch har digits]
     .venv/bin/python benchmarks/bound.py streams
+    .venv/bin/python benchmarks/bound.py rates
 
 candidates: samples one by one, at their usual rate (last 0.02, full 0.01) as recorded and shuffled;
 shuffled with one sample of -9999 in the middle, with one feature of it -9999; and at 10, 100 and
@@ -12,6 +13,9 @@ shuffled with one sample of -9999 in the middle, with one feature of it -9999; a
     0.3     rate 0.3 / reach at each step, whatever the rate
     norm    the gradient of all layers is clipped to length 1
     agc     that of each layer to a tenth of its weights' length (Brock et al. 2021, 0.1)
+
+rates: the host build with all layers at rate 1, 100 times the default, shuffled, with the bound and
+without: accuracy before and after one pass.
 
 streams: the host build at default rates, of which no step should be bounded, on streams of the
 project and of shared/, with how many were.
@@ -69,6 +73,25 @@ def digits() -> Task:
         x, y = (data["x"].reshape(-1, 64) / 16).astype(np.float32), data["y"].astype(np.int64)
     model = ROOT / "tests/models/digits_mlp_64_32_10.onnx"
     return model, (x[:300], y[:300]), (x[300:700], y[300:700])
+
+
+def speech() -> Task:
+    """200 spoken digits of one speaker, shuffled, and the rest of theirs."""
+    with np.load(SHARED / "data" / "fsdd_mfcc_49x10.npz") as data:
+        mine = np.flatnonzero(data["speaker"] == 0)
+        rows = np.random.default_rng(0).permutation(mine)
+        rows = rows[data["digit"][rows] < 8]
+        x, y = data["x"][rows][:, None].astype(np.float32), data["digit"][rows].astype(np.int64)
+    return SHARED / "models" / "fsdd_dscnn_c8.onnx", (x[:200], y[:200]), (x[200:], y[200:])
+
+
+def mnist() -> Task:
+    """300 of the digits 0 to 7, and 500 others."""
+    with np.load(SHARED / "data" / "mnist_12k.npz") as data:
+        known = data["y_test"] < 8
+        x = (data["x_test"][known][:, None] / 255).astype(np.float32)
+        y = data["y_test"][known].astype(np.int64)
+    return SHARED / "models" / "lenet_mnist_c8.onnx", (x[:300], y[:300]), (x[300:800], y[300:800])
 
 
 def tasks() -> dict[str, Callable[[], Task]]:
@@ -167,6 +190,9 @@ def streams() -> None:
     model, learned, _ = digits()
     for options in rates:
         print_bounded("digits", model, options, [learned])
+    for name, (model, learned, _) in {"spoken digits": speech(), "LeNet, MNIST": mnist()}.items():
+        for update in ("last", "full"):
+            print_bounded(name, model, {"update": update}, [learned])
     with np.load(SHARED / "data" / "cwru_load0_12k_win256.npz") as data:
         x = data["logspec64"].astype(np.float32)
         normal = x[data["is_fault"] == 0]
@@ -178,6 +204,29 @@ def streams() -> None:
         options = {"loss": "reconstruction", "update": update}
         print_bounded("bearing, healthy", autoencoder, options, [healthy])
         print_bounded("bearing, with faults", autoencoder, options, [bearing])
+
+
+def rates() -> None:
+    print("| stream | before | with the bound | bounded | without |")
+    print("|---|--:|--:|--:|--:|")
+    given: dict[str, Task] = {f"HAR {p}": (har().model, *har().persons[p][0]) for p in (14, 19)}
+    given |= {"watch 9": (watch().model, *watch().persons[9][0]), "LeNet, MNIST": mnist()}
+    for name, (model, (x, y), test) in given.items():
+        found = {}
+        for bound in ("on", "off"):
+            with tempfile.TemporaryDirectory() as folder:
+                project = Path(folder) / "p"
+                tinyodl.compile(model, "host", project, update="full", bound=bound)
+                tinyodl.flash(project, port="host")
+                with tinyodl.Session(project, port="host") as session:
+                    found[bound] = session.train(
+                        x, y, shuffle=0, learning_rate=1.0, eval=test, run=Path(folder) / "run"
+                    )
+        on, off = found["on"], found["off"]
+        shown = (on.accuracy_before, on.accuracy_after, off.accuracy_after)
+        before, after, plain = (f"{100 * (share or 0):.1f}" for share in shown)
+        count = f"{on.bounded} of {on.samples}"
+        print(f"| {name} | {before} | {after} | {count} | {plain} |", flush=True)
 
 
 def print_bounded(name: str, model: Path, options: dict[str, Any], given: list[Samples]) -> None:
@@ -200,5 +249,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["streams"]:
         streams()
+    elif sys.argv[1:2] == ["rates"]:
+        rates()
     else:
         candidates(sys.argv[2:] or list(tasks()))

@@ -32,7 +32,8 @@ def test_compile_json_is_one_object_with_memory_work_and_layers(
     assert values["ram_bytes"]["total"] == sum(values["ram_bytes"]["parts"].values())
     assert values["flash_bytes"]["total"] > 26_940  # the weights alone
     assert values["macs_forward"] == 131_744
-    assert values["macs_backward"] == 0 and values["macs_update"] > 0
+    assert values["macs_backward"] == 32 + 7  # of the bound: squares of features and of gradients
+    assert values["macs_update"] > 0
     assert [layer["updates"] for layer in values["layers"]] == ["none", "none", "none", "weights"]
     assert "Gemm" in done.err  # the table is for people
 
