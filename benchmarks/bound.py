@@ -229,9 +229,8 @@ def at_rate_one(
         project, log = Path(folder) / "p", Path(folder) / "run"
         tinyodl.compile(model, "host", project, update="full", bound=bound)  # type: ignore[arg-type]
         tinyodl.flash(project, port="host")
-        with tinyodl.Session(project, port="host") as session:
-            with contextlib.suppress(UserError):  # which the log says, too
-                session.train(*learned, shuffle=0, learning_rate=1.0, eval=test, run=log)
+        with tinyodl.Session(project, "host") as session, contextlib.suppress(UserError):
+            session.train(*learned, shuffle=0, learning_rate=1.0, eval=test, run=log)
         done = runlog.read(log).summary
         return done.accuracy_before, done.accuracy_after, done.bounded, done.samples
 
