@@ -24,6 +24,7 @@ project and of shared/, with how many were.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -80,11 +81,13 @@ def digits() -> Task:
 
 def speech() -> Task:
     """200 spoken digits of one speaker, shuffled, and the rest of theirs."""
+    card = json.loads((SHARED / "models" / "fsdd_dscnn_c8.json").read_text())["preprocessing"]
     with np.load(SHARED / "data" / "fsdd_mfcc_49x10.npz") as data:
         mine = np.flatnonzero(data["speaker"] == 0)
         rows = np.random.default_rng(0).permutation(mine)
         rows = rows[data["digit"][rows] < 8]
-        x, y = data["x"][rows][:, None].astype(np.float32), data["digit"][rows].astype(np.int64)
+        x = (data["x"][rows].astype(np.float64) - card["mean"]) / card["std"]
+        x, y = x[:, None].astype(np.float32), data["digit"][rows].astype(np.int64)
     return SHARED / "models" / "fsdd_dscnn_c8.onnx", (x[:200], y[:200]), (x[200:], y[200:])
 
 
