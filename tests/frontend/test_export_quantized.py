@@ -79,9 +79,10 @@ class Project:
 
 
 def moved(value: Array, rng: np.random.Generator) -> Array:
+    """Other values, of int8 weights within the range of theirs: see `by_onnxruntime`."""
     if value.dtype == np.int8:
         steps = rng.integers(-20, 21, value.shape)
-        return np.clip(value.astype(int) + steps, -128, 127).astype(np.int8)
+        return np.clip(value.astype(int) + steps, value.min(), value.max()).astype(np.int8)
     if value.dtype == np.int16:
         return rng.integers(-600, 600, value.shape).astype(np.int16)
     return (value + rng.normal(0, 0.05, value.shape)).astype(np.float32)

@@ -259,6 +259,7 @@ class TestProjects:
         learned = {
             record.name: rng.normal(size=record.shape).astype(np.float32)
             for record in manifest.parameters
+            if record.origin is not None
         }
         export_model(out, manifest, learned, tmp_path / "learned.onnx")
         exported = onnx.load(tmp_path / "learned.onnx")
