@@ -218,7 +218,7 @@ def test_names_that_the_generated_c_uses_itself_are_avoided(tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "names.onnx")
-    tinyodl.compile(tmp_path / "names.onnx", "host", tmp_path / "p", update="full")
+    tinyodl.compile(tmp_path / "names.onnx", "host", tmp_path / "p", update="full", loss="mse")
     pio.build(tmp_path / "p", load_board("host"))
 
 

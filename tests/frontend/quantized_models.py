@@ -164,16 +164,16 @@ def as_tf2onnx_exports() -> onnx.ModelProto:
 
 
 def as_onnxruntimes_operators() -> onnx.ModelProto:
-    """Operators on integers in a row, uint8."""
+    """Operators on integers in a row, uint8 and weights of 7 bits: see `by_onnxruntime`."""
     b = Builder("uint8")
     x, y, z = b.steps(0.03, 133, "uint8"), b.steps(0.1, 100, "uint8"), b.steps(0.2, 128, "uint8")
-    weight = b.hold(b.integers("int8", 3, 2, 3, 3)), *b.steps(b.scales(3), 0, "int8")
+    weight = b.hold(b.integers("int8", 3, 2, 3, 3) // 2), *b.steps(2 * b.scales(3), 0, "int8")
     q = b.add("QuantizeLinear", "x", *x)
     q = b.add("QLinearConv", q, *x, *weight, *y, b.hold(b.integers("int32", 3)), pads=[1] * 4)
     q = b.add("MaxPool", q, kernel_shape=[2, 2], strides=[2, 2])
     q = b.add("QLinearAdd", q, *y, q, *y, *z, domain="com.microsoft")
     q = b.add("Flatten", b.add("QLinearGlobalAveragePool", q, *z, *y, domain="com.microsoft"))
-    weight = b.hold(b.integers("int8", 2, 3)), *b.steps(0.01, 0, "int8")
+    weight = b.hold(b.integers("int8", 2, 3) // 2), *b.steps(0.02, 0, "int8")
     bias = b.hold(b.integers("int32", 2))
     q = b.add("QGemm", q, *y, *weight, bias, *z, transB=1, domain="com.microsoft")
     output = b.add("DequantizeLinear", q, *z)
