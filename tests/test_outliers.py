@@ -97,6 +97,12 @@ class TestTheRule:
         assert first_reach(np.zeros((FIRST, 2), np.float32)).tolist() == [0, 0]
         assert first_reach(np.array([[9999], [16]], np.float32)) == 16
 
+    def test_a_bad_sample_behind_a_long_silence_is_seen(self):
+        silence = np.zeros((2 * FIRST, 1), np.float32)
+        good = np.full((FIRST, 1), 16, np.float32)
+        bad = np.array([[9999]], np.float32)
+        assert first_reach(np.concatenate([silence, bad, good])) == 16
+
 
 # No false alarm
 

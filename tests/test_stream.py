@@ -282,3 +282,9 @@ def test_a_project_that_was_not_built_says_so(watch_host: Path) -> None:
     (watch_host / ".pio/build/host/firmware.elf").unlink()
     with pytest.raises(UserError, match="tinyodl flash"):
         Session(watch_host)
+
+
+@pytest.mark.parametrize("patience", [math.nan, math.inf, 0.0, -1.0])
+def test_patience_is_a_number_of_seconds(tmp_path, patience):
+    with pytest.raises(UserError, match="needed is a number of seconds above 0"):
+        Session(tmp_path, port="host", patience=patience)

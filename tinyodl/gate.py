@@ -20,7 +20,6 @@ from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.outliers import (
     FACTOR,
-    FIRST,
     IN_A_ROW,
     REACH,
     SETTING,
@@ -65,7 +64,7 @@ class Gate:
         self._in_a_row = [step.sample for step in before][::-1]
         unseen = (self._reach == 0) & self._on_board
         if unseen.any() and self._index is not None:
-            first = first_reach(self._peaks[list(rows[:FIRST])])
+            first = first_reach(self._peaks[list(rows)])
             self._reach[unseen] = first[unseen]
             self._client.write_parameter(self._index, self._reach[self._on_board])
 

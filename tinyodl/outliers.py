@@ -62,12 +62,12 @@ def grown(peak: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.f
 
 
 def first_reach(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the reach begins: the median of the first peaks (N, inputs) that are not 0.
+    """Where the reach begins: the median of the first FIRST peaks (N, inputs) that are not 0.
 
-    One bad sample among them does not move it far, nor does silence. Of two it is the smaller.
+    One bad sample among them does not move it far, nor does silence, however long. Of two it is
+    the smaller.
     """
-    first = samples[:FIRST]
-    found = [np.sort(column[column > 0]) for column in first.T]
+    found = [np.sort(column[column > 0][:FIRST]) for column in samples.T]
     return np.array([each[(len(each) - 1) // 2] if len(each) else 0 for each in found], np.float32)
 
 

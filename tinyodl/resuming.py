@@ -108,6 +108,8 @@ def require_same(old: RunRecord, new: RunRecord, folder: str) -> None:
 def _told(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={number:g}" for name, number in value.items()) or "not given"
+    if isinstance(value, float):
+        return f"{value:g}"
     return "not given" if value is None else f"{value}"
 
 

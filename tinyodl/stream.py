@@ -8,6 +8,7 @@ with Session("build/watch", port="virtual") as session:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
+from tinyodl.errors import UserError
 from tinyodl.evaluating import Outcomes, evaluate
 from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array
@@ -54,9 +56,9 @@ class Session:
     A serial device, or without hardware the project, is this session's alone until it is closed.
     `lock` is a lock on the project that the caller has already, and keeps.
 
-    Raises UserError for a project or port that cannot be used, InUseError where another has it, and
-    BoardError, here and in every method that talks to the board, when it is silent or runs other
-    firmware.
+    Raises UserError for a project, port or patience that cannot be used, InUseError where another
+    has it, and BoardError, here and in every method that talks to the board, when it is silent or
+    runs other firmware.
     """
 
     @strict
@@ -68,6 +70,8 @@ class Session:
         *,
         lock: FileLock | None = None,
     ) -> None:
+        if not 0 < patience < math.inf:
+            raise UserError(f"patience {patience:g}: needed is a number of seconds above 0")
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
         self.board = load_board(self.manifest.board)
