@@ -49,6 +49,19 @@ def test_runs_on_other_data_of_the_same_name_are_not_averaged():
     assert "Mean of" not in printed(runs)
 
 
+def test_runs_on_the_same_data_under_two_names_are_one_experiment():
+    runs = [run("a", 0), run("b", 1, data="day2.npz", eval_data="test.npz")]
+    assert differences(runs) == {} and len(spreads(runs)) == 1
+    runs = [run("a", 0, data_digest=None), run("b", 1, data="day2.npz", data_digest=None)]
+    assert differences(runs) == {"data": ["arrays", "day2.npz"]}
+
+
+def test_remarks_about_the_data_are_told_once_in_the_terminal_and_on_the_page():
+    runs = [run(name, None, remarks=("a.npz: x holds whole numbers",)) for name in "ab"]
+    for text in (printed(runs), report_html(runs)):
+        assert text.count("a.npz: x holds whole numbers.") == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "column", "cells"),
     [
