@@ -43,6 +43,8 @@ def test_compile_and_plan_refuse_options_that_there_are_not(tmp_path, function, 
         (lambda: tinyodl.Session.train(None, [], [], lr=1), "did you mean learning_rate?"),
         (lambda: tinyodl.Session.train(None, [], [], epoch=1), "did you mean epochs?"),
         (lambda: tinyodl.Session.evaluate(None, [], [], sources=1), "did you mean source?"),
+        (lambda: tinyodl.Session.export(None, file="x.onnx"), "it takes path"),
+        (lambda: tinyodl.Session("p", prot="host"), r"Session\(\) takes no option 'prot'"),
     ],
 )
 def test_so_do_the_other_functions(call, message):
