@@ -118,6 +118,8 @@ def test_an_int8_output_behind_a_sigmoid_is_a_probability(tmp_path, form):
         manifest, evaluation = session.manifest, session.evaluate(x, y)
         session.train(x, y, run=tmp_path / "run", learning_rate=0.0)
     assert manifest.plan.loss == "binary-cross-entropy"
+    header = (folder / "lib/net/net.h").read_text()
+    assert "1 where the output is above 0.5, else 0" in header
     assert expected_labels(manifest).endswith("1 is predicted where the output is above 0.5.")
     plain = onnxruntime.SessionOptions()  # onnxruntime's fused int8 kernels saturate on AVX2
     plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -27,6 +27,7 @@ from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
 from tinyodl.device.protocol import RefusedError, Status
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
+from tinyodl.errors import UserError
 from tinyodl.evaluating import Outcomes, evaluate
 from tinyodl.file_lock import FileLock
 from tinyodl.graph import Array

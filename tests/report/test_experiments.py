@@ -115,6 +115,13 @@ def test_runs_that_have_no_mean_are_told_why(runs, reason):
     assert reason in report_html(runs)
 
 
+def test_one_change_of_label_is_one_change():
+    steps = tuple(step(i, label=i // 15) for i in range(30))
+    whole = run("a", None)
+    told = printed([Run(whole.folder, whole.record, whole.manifest, steps)])
+    assert "blocks, 1 change in 30 samples" in told
+
+
 def test_labels_in_blocks_are_told_in_the_terminal_and_on_the_page():
     blocks = [step(i, label=i // 10, predicted=max(i - 1, 0) // 10) for i in range(30)]
     whole = run("a", None)

@@ -155,8 +155,9 @@ def block_sentences(runs: Sequence[Run]) -> list[str]:
     for run, name in zip(runs, names(runs), strict=True):
         summary = run.summary
         if summary.labels_in_blocks:
+            changes = "change" if summary.label_changes == 1 else "changes"
             found.append(
-                f"* {name}: labels come in blocks, {count(summary.label_changes)} changes in "
+                f"* {name}: labels come in blocks, {count(summary.label_changes)} {changes} in "
                 f"{count(summary.samples)} samples. The {percent(summary.prequential_accuracy)} "
                 "predicted right before learning is no evidence there, since the label before is a "
                 "good guess; shown is the share right at the changes."
