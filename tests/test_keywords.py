@@ -52,6 +52,19 @@ def test_so_do_the_other_functions(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [("query", "margin", "auto, always or margin:T"), ("guard", "2x", "such as 20 or 20:0.1")],
+)
+def test_a_value_of_no_known_form_is_answered_with_the_forms(tmp_path, option, value, wanted):
+    with pytest.raises(UserError, match=f"{option} = {value}: give .*{wanted}"):
+        tinyodl.plan(DIGITS, "host", **{option: value})
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'{option} = "{value}"\n[layers]\n')
+    with pytest.raises(UserError, match=f"{option}: give .*{wanted}"):
+        tinyodl.plan(DIGITS, "host", update=str(plan))
+
+
 def test_type_checkers_see_the_options(tmp_path: Path) -> None:
     """As a user's code is checked that imports the installed package."""
     assert (Path(tinyodl.__file__).parent / "py.typed").is_file()
