@@ -43,11 +43,26 @@ def test_compile_and_plan_refuse_options_that_there_are_not(tmp_path, function, 
         (lambda: tinyodl.Session.train(None, [], [], lr=1), "did you mean learning_rate?"),
         (lambda: tinyodl.Session.train(None, [], [], epoch=1), "did you mean epochs?"),
         (lambda: tinyodl.Session.evaluate(None, [], [], sources=1), "did you mean source?"),
+        (lambda: tinyodl.Session.export(None, file="x.onnx"), "it takes path"),
+        (lambda: tinyodl.Session("p", prot="host"), r"Session\(\) takes no option 'prot'"),
     ],
 )
 def test_so_do_the_other_functions(call, message):
     with pytest.raises(TypeError, match=message.replace("?", r"\?")):
         call()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [("query", "margin", "auto, always or margin:T"), ("guard", "2x", "such as 20 or 20:0.1")],
+)
+def test_a_value_of_no_known_form_is_answered_with_the_forms(tmp_path, option, value, wanted):
+    with pytest.raises(UserError, match=f"{option} = {value}: give .*{wanted}"):
+        tinyodl.plan(DIGITS, "host", **{option: value})
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'{option} = "{value}"\n[layers]\n')
+    with pytest.raises(UserError, match=f"{option}: give .*{wanted}"):
+        tinyodl.plan(DIGITS, "host", update=str(plan))
 
 
 def test_type_checkers_see_the_options(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import QuantFormat
 
 import tinyodl
 from tests.frontend.models import model, node, saved, weights
+from tests.frontend.quantized_models import by_onnxruntime
 from tests.test_learners import flashed
 from tinyodl import runlog
 from tinyodl.cli.main import tinyodl as command_line
@@ -105,6 +107,32 @@ def test_a_single_output_learns_labels_0_and_1_as_pytorch_does(tmp_path, sigmoid
     exported = np.concatenate([running.run(None, {"x": row[None]})[0] for row in tested])
     np.testing.assert_allclose(outputs, exported, rtol=1e-5, atol=1e-6)
     assert np.array_equal(exported[:, 0] > (0.5 if sigmoid else 0), wanted)
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_an_int8_output_behind_a_sigmoid_is_a_probability(tmp_path, form):
+    int8 = by_onnxruntime(single(tmp_path, hidden=40), tmp_path / "int8.onnx", form)
+    folder = flashed(int8, tmp_path / "p")
+    x, y = stream()
+    with Session(folder, port="host") as session:
+        manifest, evaluation = session.manifest, session.evaluate(x, y)
+        session.train(x, y, run=tmp_path / "run", learning_rate=0.0)
+    assert manifest.plan.loss == "binary-cross-entropy"
+    header = (folder / "lib/net/net.h").read_text()
+    assert "1 where the output is above 0.5, else 0" in header
+    assert expected_labels(manifest).endswith("1 is predicted where the output is above 0.5.")
+    plain = onnxruntime.SessionOptions()  # onnxruntime's fused int8 kernels saturate on AVX2
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    running = onnxruntime.InferenceSession(str(int8), plain)
+    p = np.concatenate([running.run(None, {"x": row[None]})[0][0] for row in x])
+    clear = np.abs(p - 0.5) > 2 / 256  # elsewhere one step of rounding may turn it
+    assert clear.sum() > 40 and 0 < (p > 0.5).sum() < len(p)
+    steps = runlog.read(tmp_path / "run").steps
+    assert [step.predicted for step in np.array(steps)[clear]] == list((p > 0.5)[clear])
+    assert abs(evaluation.accuracy - np.mean((p > 0.5) == y)) <= np.mean(~clear)
+    right = np.where(y == 1, p, 1 - p)
+    within = 3 / 256 / right.min()  # the logit is rounded too
+    np.testing.assert_allclose([step.loss for step in steps], -np.log(right), atol=within)
 
 
 def test_without_a_loss_one_output_behind_a_sigmoid_takes_binary_cross_entropy(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import manifest
-from tinyodl import data
+from tinyodl import Session, data
 from tinyodl.raw_inputs import remark
 
 RANDOM = np.random.default_rng(0)
@@ -42,3 +42,19 @@ def test_raw_counts_are_said(x, said):
 )
 def test_scaled_inputs_are_not(x):
     assert of(x) is None
+
+
+def test_they_are_said_before_the_first_sample(watch_host, tmp_path):
+    said = []
+    x, y = np.full((12, 6, 1, 100), 200), np.arange(12) % 7
+    for number, tested in enumerate((None, (x, y))):
+        with Session(watch_host) as session:
+            session.train(
+                x, y, eval=tested, run=tmp_path / str(number), source="raw.npz",
+                progress=lambda told: said.append((told.stage, told.done, told.note)),
+            )  # fmt: skip
+        first, *later = said
+        assert first[:2] == ("before" if tested else "learning", 0)
+        assert first[2].startswith("raw.npz: x holds whole numbers from 200 to 200")
+        assert not any(note for _, _, note in later if note and note.startswith("raw.npz: x"))
+        said.clear()

@@ -53,7 +53,7 @@ from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
 from tinyodl.training import FRACTION, LOSS, differentiate, state_name
-from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan
+from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan, what_is_wrong
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
@@ -118,7 +118,7 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{first['loc'][0]} = {first['input']}: " if first["loc"] else ""
-        raise UserError(f"{where}{first['msg']}") from error
+        raise UserError(f"{where}{what_is_wrong(error)}") from error
 
 
 def _changes(options: Options) -> Changes:

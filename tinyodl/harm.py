@@ -65,9 +65,10 @@ def compared(before: Outcomes, after: Outcomes, nothing: float) -> Verdict:
 
 def _of_classes(before: NDArray[np.float64], after: NDArray[np.float64]) -> Verdict:
     fall, error = _paired(before - after)
+    points = round(-100 * fall, 1) + 0.0  # not -0.0
     found = (
         f"accuracy {100 * before.mean():.1f} % before and {100 * after.mean():.1f} % after on the "
-        f"same {len(before)} samples: {-100 * fall:+.1f} points, two standard errors are "
+        f"same {len(before)} samples: {points:+.1f} points, two standard errors are "
         f"{100 * ERRORS * error:.1f}"
     )
     return Verdict(bool(fall >= POINTS and fall >= ERRORS * error), found)

@@ -47,6 +47,9 @@ def check_keywords(function: str, given: Collection[str], known: Collection[str]
 
 def strict(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """The function, which says of a keyword that it does not take which one was meant."""
+    name = function.__name__
+    if name == "__init__":  # as the caller calls it
+        name = function.__qualname__.split(".")[-2]
     known = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
@@ -55,7 +58,7 @@ def strict(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        check_keywords(f"{function.__name__}()", kwargs, known)
+        check_keywords(f"{name}()", kwargs, known)
         return function(*args, **kwargs)
 
     return checked

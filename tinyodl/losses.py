@@ -46,7 +46,8 @@ def expected_labels(manifest: Manifest) -> str:
     none = ", or -1 for none" if plan.may_be_unlabelled else ""
     if plan.loss == "mse":
         sizes = " x ".join(map(str, shape[1:])) or "1"
-        return f"Each sample comes with a target of {sizes} numbers."
+        numbers = "number" if outputs == 1 else "numbers"
+        return f"Each sample comes with a target of {sizes} {numbers}."
     if plan.reconstructs:
         return "The target is the sample itself; labels are 0 normal, 1 an anomaly, -1 not known."
     if plan.labels is not None:

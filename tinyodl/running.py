@@ -138,12 +138,21 @@ class Run:
     # The parts of a run
 
     def _before(self) -> None:
+        self._remark()
         if self.log.record.save_every is not None and self.log.record.checkpoint is None:
             self._save(0, 0)
         if self.tested is not None and self.log.record.before is None:
             found = self._evaluate(self.tested, "before")
             aside.keep_outcomes(self.log, found)
             self.log.update(before=found.evaluation)
+
+    def _remark(self) -> None:
+        """Say what is to be said of the data, before the first sample is sent."""
+        if self.progress and not self.log.steps:
+            stage: Stage = "learning" if self.tested is None else "before"
+            total = len(self.order if self.tested is None else self.tested)
+            for remark in self.log.record.remarks:
+                self.progress(Progress(stage, 0, total, None, note=remark))
 
     def _stream(self) -> None:
         total = len(self.order) + (self.log.record.epochs - 1) * self.manifest.plan.cache

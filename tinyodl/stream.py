@@ -247,6 +247,8 @@ class Session:
             resume=None if resume is None else Path(resume),
         )
         samples = data.check(x, y, self.manifest, source)
+        if eval is not None and len(eval) != 2:
+            raise UserError(f"eval holds {len(eval)} arrays; give two, eval=(x_test, y_test)")
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
         folder = None if run is None else Path(run)
         return run_session(self, samples, tested, options, folder, progress)
@@ -294,6 +296,7 @@ class Session:
         [index] = [record.index for record in self.manifest.parameters if record.name == name]
         return self.client.read_parameter(index)
 
+    @strict
     def export(self, path: str | Path) -> None:
         """Write an ONNX file with the weights as the board has them now.
 

@@ -320,7 +320,22 @@ def load_plan(path: Path) -> UpdatePlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}") from error
+        raise UserError(f"{path}: {where}: {what_is_wrong(error)}") from error
+
+
+_FORMS = {  # of a value that has to match a pattern
+    "query": "auto, always or margin:T, such as margin:0.2",
+    "guard": "a number of samples, with a margin if you like, such as 20 or 20:0.1",
+}
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Of the first fault in a plan's values: what is wrong, or what is wanted in its place."""
+    first = error.errors()[0]
+    name = str(first["loc"][-1]) if first["loc"] else ""
+    if first["type"] == "string_pattern_mismatch" and name in _FORMS:
+        return f"give {_FORMS[name]}"
+    return str(first["msg"])
 
 
 def dump_plan(plan: UpdatePlan) -> str:

@@ -49,6 +49,19 @@ def test_runs_on_other_data_of_the_same_name_are_not_averaged():
     assert "Mean of" not in printed(runs)
 
 
+def test_runs_on_the_same_data_under_two_names_are_one_experiment():
+    runs = [run("a", 0), run("b", 1, data="day2.npz", eval_data="test.npz")]
+    assert differences(runs) == {} and len(spreads(runs)) == 1
+    runs = [run("a", 0, data_digest=None), run("b", 1, data="day2.npz", data_digest=None)]
+    assert differences(runs) == {"data": ["arrays", "day2.npz"]}
+
+
+def test_remarks_about_the_data_are_told_once_in_the_terminal_and_on_the_page():
+    runs = [run(name, None, remarks=("a.npz: x holds whole numbers",)) for name in "ab"]
+    for text in (printed(runs), report_html(runs)):
+        assert text.count("a.npz: x holds whole numbers.") == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "column", "cells"),
     [
@@ -100,6 +113,13 @@ def test_a_mean_is_of_all_befores_and_of_harmed_runs_too():
 def test_runs_that_have_no_mean_are_told_why(runs, reason):
     assert f"The 2 shuffled runs are not averaged: {reason}" in printed(runs)
     assert reason in report_html(runs)
+
+
+def test_one_change_of_label_is_one_change():
+    steps = tuple(step(i, label=i // 15) for i in range(30))
+    whole = run("a", None)
+    told = printed([Run(whole.folder, whole.record, whole.manifest, steps)])
+    assert "blocks, 1 change in 30 samples" in told
 
 
 def test_labels_in_blocks_are_told_in_the_terminal_and_on_the_page():

@@ -5,6 +5,7 @@
     DQ -> AveragePool, or ReduceMean over a map [-> Relu, Clip] -> Q     QLinearAveragePool
     DQ -> MaxPool [-> Relu, Clip] -> Q                                   QLinearMaxPool
     DQ -> elementwise operators -> Q                                     QLinearLookup
+    DQ -> Sigmoid -> Q, the end of a network with one output             as it is
     DQ -> Q of the same scale                                            nothing
 
 DQ and Q stand for DequantizeLinear and QuantizeLinear. Views may lie anywhere in between; they end
@@ -119,10 +120,25 @@ class _Fusing:
         made = self._made(node)
         if made and made.core.op in _RULES and _RULES[made.core.op](self, made):
             return True
+        if self._is_probability(x, y):
+            return False
         found = table_of(self.graph, x, _of(y))
         if found:
             self._put_lookup(node.name, *found, y)
         return found is not None
+
+    def _is_probability(self, x: str, y: Tensor) -> bool:
+        """Whether x is the Sigmoid of a single output, whose logit a loss reads as a float."""
+        core = self.graph.producer.get(self._without_views(x))
+        if core is None or core.op != "Sigmoid" or y.size > 1:
+            return False
+        name = y.name
+        while name not in self.graph.outputs and len(self.graph.consumers[name]) == 1:
+            (node,) = self.graph.consumers[name]
+            if node.op not in (_DQ, _VIEW):
+                return False
+            name = node.outputs[0]
+        return name in self.graph.outputs
 
     def _is_only_quantized(self, name: str) -> bool:
         """Whether everything that reads an input quantises it alike, views aside."""

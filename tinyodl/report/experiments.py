@@ -35,7 +35,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """
     told = [_facts(run) for run in runs]
     for name in ("data", "tested on"):
-        _tell_apart([facts[name] for facts in told])
+        _by_content([facts[name] for facts in told])
     columns: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for facts in told for name in facts):
         cells = [str(facts.get(name, "-")) for facts in told]
@@ -61,8 +61,13 @@ class _Data:
         return f"{self.name} {self.digest[:6]}" if self.told and self.digest else self.name
 
 
-def _tell_apart(data: Sequence[_Data | str]) -> None:
+def _by_content(data: Sequence[_Data | str]) -> None:
+    """One name for one content, the first; one name of several contents gets their digests."""
     known = [each for each in data if isinstance(each, _Data)]
+    first = {each.digest: each.name for each in reversed(known)}
+    for each in known:
+        if each.digest is not None:
+            each.name = first[each.digest]
     contents = {
         name: {d.digest for d in known if d.name == name} for name in {d.name for d in known}
     }
@@ -150,8 +155,9 @@ def block_sentences(runs: Sequence[Run]) -> list[str]:
     for run, name in zip(runs, names(runs), strict=True):
         summary = run.summary
         if summary.labels_in_blocks:
+            changes = "change" if summary.label_changes == 1 else "changes"
             found.append(
-                f"* {name}: labels come in blocks, {count(summary.label_changes)} changes in "
+                f"* {name}: labels come in blocks, {count(summary.label_changes)} {changes} in "
                 f"{count(summary.samples)} samples. The {percent(summary.prequential_accuracy)} "
                 "predicted right before learning is no evidence there, since the label before is a "
                 "good guess; shown is the share right at the changes."

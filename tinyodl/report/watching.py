@@ -16,8 +16,12 @@ _EVENTS = {"drift": "drift found", "returned": "guard: back to better parameters
 
 
 def sentences(runs: Sequence[Run]) -> list[str]:
-    """Of all runs, those that have something to tell; each begins with the name of its run."""
-    found = []
+    """Of all runs, those that have something to tell; each begins with the name of its run.
+
+    What is to be said of their data comes first, once.
+    """
+    remarks = [remark for run in runs for remark in run.record.remarks]
+    found = [f"{remark}." for remark in dict.fromkeys(remarks)]
     for run, name in zip(runs, groups.names(runs), strict=True):
         found += [f"{name}: {sentence}." for sentence in _of(run, run.summary)]
     return found
