@@ -232,6 +232,7 @@ def rows_on_a_board(
     flags = [flag for flag in FLAGS if flag != "-ffreestanding"] + ["-fno-strict-aliasing"]
     command = [require_tool("arm-none-eabi-gcc"), *flags, "-DNRF52840=1"]
     command += ["-I", FIRMWARE, "-I", folder, "-I", TEMPLATES / "kernels"]
+    command += ["-I", TEMPLATES / "ports" / "cortex_m4"]  # string.h, where no C library is
     command += ["-Wl,--defsym=ORIGIN_OF_FLASH=0", "-T", FIRMWARE / "start.ld", "-o", elf]
     subprocess.run([*command, "-Wno-unused-function", FIRMWARE / "start.c", source], check=True)
     with UnicornBoard(load_board("nrf52840_dk"), elf) as board:

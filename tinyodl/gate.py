@@ -32,6 +32,10 @@ from tinyodl.outliers import (
 from tinyodl.run_record import Outlier, Step
 
 
+class OtherSamplesError(UserError):
+    """So many samples in a row are outliers that they are other data, not faults."""
+
+
 class Gate:
     """Which samples of a stream are outliers to a board; `None` from `look` for all others."""
 
@@ -76,7 +80,7 @@ class Gate:
     def look(self, step: int, row: int) -> Outlier | None:
         """The sample of a row, if it is an outlier.
 
-        Raises UserError where it is the last of IN_A_ROW of them.
+        Raises OtherSamplesError where it is the last of IN_A_ROW of them.
         """
         peak = self._peaks[row]
         far = are_outliers(peak, self._reach, self._factor)
@@ -109,11 +113,11 @@ class Gate:
             raise self._other_samples(found, place)
         return found
 
-    def _other_samples(self, last: Outlier, place: int) -> UserError:
+    def _other_samples(self, last: Outlier, place: int) -> OtherSamplesError:
         rows = self._in_a_row
         on_board = self._on_board[place]
         before = "the samples before reach" if on_board else "the calibration reaches"
-        return UserError(
+        return OtherSamplesError(
             f"these samples do not look like those before: {IN_A_ROW} in a row are outliers, rows "
             f"{', '.join(map(str, rows))} of {self._samples.source}. Row {last.sample} has "
             f"{last.value:.6g} at {last.place}; {before} {last.reach:.6g}, and more than "

@@ -11,7 +11,7 @@ from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
 from tinyodl.device.protocol import State
 from tinyodl.errors import BoardError, UserError
-from tinyodl.gate import gating
+from tinyodl.gate import OtherSamplesError, gating
 from tinyodl.interrupt import Interrupted, interruptible
 from tinyodl.linked import linked_firmware
 from tinyodl.progress import OnProgress
@@ -93,10 +93,22 @@ def run_session(
 
 
 def _watched(run: Run, event: EventName | None) -> None:
-    """The run, which Ctrl-C ends between two samples."""
+    """The run, which Ctrl-C ends between two samples, and samples that are other data.
+
+    What was learned before is kept.
+    """
     log = run.log
     try:
         run.all(event)
+    except OtherSamplesError as error:
+        learned = sum(not step.outlier for step in log.steps)
+        if learned:
+            run.keep(None)
+        if not log.record.saved:
+            raise
+        raise OtherSamplesError(
+            f"{error}; what the board learned from {learned} samples before is saved"
+        ) from error
     except Interrupted:
         log.update(status="interrupted")
         if log.steps:

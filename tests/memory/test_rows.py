@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import onnxruntime
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from tests.projects import built, image_model, require_arm_compiler
 from tests.random_int8 import POINTWISE, SAME_3X3, Maps, random_maps
 from tinyodl.compiler import plan_model
 from tinyodl.frontend import import_model
+from tinyodl.frontend.runtime import session
 from tinyodl.graph import Graph, Node, Storage
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.rows import arrival, by_rows, turns, with_rows
@@ -237,10 +238,11 @@ def test_shared_models_keep_their_bits(path, tmp_path):
     assert plan_arena(made).nbytes < plan_arena(training).nbytes
     plain = HostNet(graph, plan, tmp_path / "plain")
     rows = HostNet(graph, plan, tmp_path / "rows", passes=[by_rows])
-    for label in range(3):
-        x = np.random.default_rng(label).integers(-128, 128, plain.input_shapes[0]).astype(np.int8)
+    classes = graph.tensor(graph.outputs[0]).size
+    for seed in range(3):
+        x = np.random.default_rng(seed).integers(-128, 128, plain.input_shapes[0]).astype(np.int8)
         np.testing.assert_array_equal(rows.forward(x), plain.forward(x))
-        assert rows.train(x, label) == plain.train(x, label)
+        assert rows.train(x, seed % classes) == plain.train(x, seed % classes)
     for kept in plain.parameters:
         np.testing.assert_array_equal(rows.parameter(kept.name), plain.parameter(kept.name))
 
@@ -255,11 +257,11 @@ def test_a_board_that_works_on_images_as_they_arrive_computes_what_the_file_says
     np.savez(tmp_path / "images.npz", x=images)
     options = {"precision": "int8", "calibrate": tmp_path / "images.npz"}
     project = built(image_model(tmp_path / "image.onnx"), board, tmp_path / "project", **options)
-    with Session(project, port=port) as session:
-        assert session.manifest.model.input_by_rows
-        found = session.infer(images)
+    with Session(project, port=port) as board_session:
+        assert board_session.manifest.model.input_by_rows
+        found = board_session.infer(images)
         labels = found.argmax(axis=1)
-        assert session.evaluate(images, labels).accuracy == 1
-    runtime = onnxruntime.InferenceSession(project / "model.onnx")
+        assert board_session.evaluate(images, labels).accuracy == 1
+    runtime = session(onnx.load(project / "model.onnx"))  # whose optimised kernels may saturate
     expected = np.concatenate([runtime.run(None, {"x": x[None]})[0] for x in images])
     np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())

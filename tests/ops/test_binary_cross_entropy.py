@@ -43,8 +43,13 @@ def compiled(path, loss, folder, **rule):
 
 
 def expected(loss, z, x, label):
-    """PyTorch's, of logits z (1, N) against the label or the sample."""
-    target = one_hot(torch.tensor([label]), z.shape[1]) if loss == LOSSES[0] else x
+    """PyTorch's, of logits z (1, N) against the sample, or the label; of one logit that is 0 or 1."""
+    if loss != LOSSES[0]:
+        target = x
+    elif z.shape[1] == 1:
+        target = torch.tensor([[label]])
+    else:
+        target = one_hot(torch.tensor([label]), z.shape[1])
     return BCEWithLogitsLoss()(z, target.to(z.dtype))
 
 
@@ -54,7 +59,7 @@ def test_loss_and_gradient(tmp_path, loss, size, spread):
     """Also where the sigmoid is 0 or 1 to the last bit."""
     rng = np.random.default_rng(size)
     x = np.clip(rng.normal(0.5, 0.4, (1, size)), 0, 1).astype(np.float32)
-    label = int(rng.integers(size))
+    label = int(rng.integers(max(size, 2)))
     w = rng.normal(size=(size, size)).astype(np.float32)
     b = rng.normal(0, spread, size).astype(np.float32)
     path = autoencoder(tmp_path, (size, size), {"d0.w": w, "d0.b": b})

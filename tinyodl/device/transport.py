@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-import serial
-
 from tinyodl.errors import BoardError, InUseError, LineLostError
 from tinyodl.file_lock import FileLock
 from tinyodl.folders import state_directory
@@ -47,6 +45,8 @@ class SerialTransport:
 
     def __init__(self, port: str, baud: int) -> None:
         """Opens the line. Raises InUseError while another has it, BoardError when it cannot."""
+
+        import serial  # which needs fcntl here: without a serial line, nothing else does
 
         self.name = port
         self._failures = (serial.SerialException, OSError)
