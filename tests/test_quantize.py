@@ -302,7 +302,7 @@ def project(tmp_path_factory, samples) -> Path:
     """A host build whose input is int8, with a head that learns."""
     out = tmp_path_factory.mktemp("int8") / "digits"
     options = {"precision": "int8", "calibrate": samples, "head": "dense:10"}
-    return built(DIGITS, "host", out, learning_rate=0.1, **options)
+    return built(DIGITS, "host", out, learning_rate=0.05, **options)
 
 
 class TestProjects:
