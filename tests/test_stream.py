@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.projects import WATCH
+from tests.projects import WATCH, built
 from tinyodl import Session, runlog
 from tinyodl import manifest as manifest_file
 from tinyodl.errors import BoardError, DataError, UserError
@@ -241,10 +241,9 @@ def test_a_board_that_dies_is_named_with_the_step_and_the_log_is_kept(
     assert run.record.error is not None and "step 6" in run.record.error
 
 
-def test_a_rate_that_is_too_high_is_named_and_the_board_goes_back(
-    watch_host: Path, tmp_path: Path
-) -> None:
-    with Session(watch_host) as session:
+def test_a_rate_that_is_too_high_is_named_and_the_board_goes_back(tmp_path: Path) -> None:
+    model = WATCH / "watch_cnn_c7.onnx"
+    with Session(built(model, "host", tmp_path / "watch", bound="off")) as session:
         before = session.client.read_parameter(0)
         with pytest.raises(UserError, match=r"not a finite number.*--lr.*the ONNX file"):
             session.train(*windows("learn"), learning_rate=1e38, run=tmp_path / "run")
