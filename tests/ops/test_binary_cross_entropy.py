@@ -43,7 +43,7 @@ def compiled(path, loss, folder, **rule):
 
 
 def expected(loss, z, x, label):
-    """PyTorch's, of logits z (1, N) against the sample, or the label; of one logit that is 0 or 1."""
+    """PyTorch's, of logits z (1, N) against sample or label; of one logit the label is 0 or 1."""
     if loss != LOSSES[0]:
         target = x
     elif z.shape[1] == 1:
