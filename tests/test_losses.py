@@ -23,6 +23,7 @@ from tinyodl.stream import Session
 
 def single(folder, *, sigmoid=True, hidden=5):
     """(n, 4) -> one value, behind a Sigmoid or not."""
+    random = np.random.default_rng(0)
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["h"], "first", transB=1),
         node("Tanh", ["h"], "t"),
@@ -31,10 +32,10 @@ def single(folder, *, sigmoid=True, hidden=5):
     if sigmoid:
         nodes.append(node("Sigmoid", ["z"], "p"))
     constants = {
-        "w": weights(hidden, 4),
-        "b": weights(hidden),
-        "v": weights(1, hidden),
-        "c": weights(1),
+        "w": random.normal(0, 0.5, (hidden, 4)).astype(np.float32),
+        "b": np.zeros(hidden, np.float32),  # so that as many outputs are above 0 as below
+        "v": random.normal(0, 0.5, (1, hidden)).astype(np.float32),
+        "c": np.zeros(1, np.float32),
     }
     return saved(model(nodes, ["N", 4], constants, output="p" if sigmoid else "z"), folder)
 

@@ -281,7 +281,7 @@ def test_labels_on_request_drift_and_guard_give_the_same_bits_everywhere(tmp_pat
         **{"learner": "rls", "forgetting": 0.99},
     }
     quick = {"least_trained": 5, "explore": 2, "error_budget": 0.95}
-    quick |= {"drift_window": 4, "drift_warmup": 5, "drift_z": 1}
+    quick |= {"drift_window": 2, "drift_warmup": 2, "drift_z": 1}
     ended = []
     for machine in MACHINES[:3]:
         compiler, board, port = machine
