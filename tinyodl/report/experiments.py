@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.manifest import Manifest
+from tinyodl.manifest import LayerRecord, Manifest
 from tinyodl.report.figures import count, learns, mean_percent, percent, significant
 from tinyodl.report.groups import names
 from tinyodl.runlog import Run
@@ -105,7 +105,13 @@ def _what_learns(manifest: Manifest) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
     if len(learning) > 3:
         return f"{len(learning)} of {len(manifest.layers)} layers"
-    return "; ".join(f"{layer.name}: {learns(layer)}" for layer in learning) or "nothing"
+    return "; ".join(map(_briefly, learning)) or "nothing"
+
+
+def _briefly(layer: LayerRecord) -> str:
+    """A layer, and what of it learns where that is not all."""
+    whole = layer.updates == "weights" and layer.channels is None
+    return layer.name if whole else f"{layer.name}: {learns(layer)}"
 
 
 def _experiments(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -315,7 +315,7 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
         )
         losses = (significant(summary.loss_before), significant(summary.loss_after))
         table.add_row(
-            name if status == "done" else f"{name} ({status})",
+            name if status == "done" else f"{name}\n({status})",
             f"{order} x{run.record.epochs}" if run.record.epochs > 1 else order,
             count(summary.samples),
             *(accuracies if classes else losses),
