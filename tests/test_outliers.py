@@ -393,6 +393,8 @@ class TestARun:
         assert "these samples do not look like those before" in text
         assert "rows 30, 31, " in text and "39 of pixels.csv" in text and "--keep-outliers" in text
         assert "255" in text and "reach 1," in text
+        assert "learned from 30 samples before is saved" in text
+        assert digits.client.hello().generation > 0
         run = runlog.read(tmp_path / "run")
         assert run.record.status == "failed" and len(run.record.outliers) == 8
         assert len(run.steps) == 30 + IN_A_ROW - 1
