@@ -190,7 +190,7 @@ def test_the_command_says_it_loudly_and_ends_with_1(project: Path, tmp_path: Pat
     done = train("wrong.npz", "bad")
     assert done.exit_code == 1
     text = " ".join(done.output.split())
-    assert "this run did harm: accuracy" in text and "bad (harmed)" in text
+    assert "this run did harm: accuracy" in text and "(harmed)" in text
     page = (tmp_path / "bad" / "report.html").read_text()
     assert "harmed" in page and "this run did harm" in page
     assert train("wrong.npz", "kept", "--save", "always").exit_code == 1
