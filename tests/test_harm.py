@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,9 @@ def test_the_command_says_it_loudly_and_ends_with_1(project: Path, tmp_path: Pat
     done = train("wrong.npz", "bad")
     assert done.exit_code == 1
     text = " ".join(done.output.split())
-    assert "this run did harm: accuracy" in text and "(harmed)" in text
+    assert "this run did harm: accuracy" in text and re.search(
+        r"\bbad recorded x5 .{,80}\(harmed\)", text
+    )
     page = (tmp_path / "bad" / "report.html").read_text()
     assert "harmed" in page and "this run did harm" in page
     assert train("wrong.npz", "kept", "--save", "always").exit_code == 1
