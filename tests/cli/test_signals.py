@@ -36,6 +36,11 @@ def started(*command: object, **environment: str) -> Iterator[subprocess.Popen[s
         process.communicate()
 
 
+def asleep(pid: int) -> bool:
+    """Whether a process waits for something, on Linux."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
+
+
 class Pipe:
     """A file that has no content yet: who reads it waits."""
 
@@ -45,10 +50,17 @@ class Pipe:
         self._writer = -1
 
     def wait_for_reader(self, process: subprocess.Popen[str]) -> None:
+        """Return once the process has opened the file and sleeps in reading it.
+
+        A signal between the two calls would be noticed by Python only after the reading, which
+        never ends.
+        """
         while self._writer < 0:
             assert process.poll() is None, process.communicate()
             with contextlib.suppress(OSError):  # until there is one
                 self._writer = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        while sys.platform == "linux" and not asleep(process.pid):
+            assert process.poll() is None, process.communicate()
 
     def close(self) -> None:
         if self._writer >= 0:
