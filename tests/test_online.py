@@ -24,8 +24,8 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Command, RefusedError
 from tinyodl.errors import DataError, UserError
-from tinyodl.frontend.start import cross_entropy_fit
-from tinyodl.learners import as_learner
+from tinyodl.learning.learners.choice import as_learner
+from tinyodl.learning.learners.online import cross_entropy_fit
 from tinyodl.manifest import load
 from tinyodl.report import report_html
 from tinyodl.stream import Session

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Unpack
 
 from pydantic import ValidationError
 
@@ -22,7 +22,9 @@ from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.keywords import check_keywords
 from tinyodl.layers import layer_records, shared_records
-from tinyodl.learners import Options, as_learner
+from tinyodl.learners import Options
+from tinyodl.learning.learners import learner_named, rule_named, rule_of
+from tinyodl.learning.learners.choice import as_learner
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.losses import with_fitting_loss
 from tinyodl.manifest import (
@@ -137,34 +139,29 @@ def _changes(options: Options) -> Changes:
     )
 
 
-_FITTED_BY: Mapping[str, Literal["softmax", "sigmoid"]] = {
-    "cross-entropy": "softmax",
-    "binary-cross-entropy": "sigmoid",
-}
-
-
 def _head(options: Options) -> Head | None:
     if "head" not in options:
         return None
-    online, grows = options.get("learner") == "online", options.get("grow", False)
-    return replace(
+    rule = rule_named(options.get("optimizer", "sgd"))
+    head = replace(
         parse_head(options["head"]),
-        zero=online or options.get("optimizer") == "rls",
-        standardized=online and not grows,
-        sigmoid=options.get("activation") == "sigmoid",
-        grows=grows,
+        zero=rule.zero,
+        bias=rule.bias,
+        grows=options.get("grow", False),
     )
+    return learner_named(options.get("learner")).layer(head, options)
 
 
 def _start(options: Options) -> Start | None:
     samples, loss = options.get("start"), options.get("loss", "cross-entropy")
     if not samples:
         return None
+    starts = learner_named(options.get("learner")).start
     return Start(
         Path(samples),
         weight=options.get("start_weight", Start.weight),
         ridge=options.get("ridge"),
-        by=_FITTED_BY.get(loss) if options.get("learner") == "online" else None,
+        fit=starts(options) if starts else None,
         any_label="labels" in options,
         reconstruction=loss if loss in RECONSTRUCTIONS else None,
     )
@@ -179,7 +176,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     graph = prepared.under(plan)
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
+    training = differentiate(graph, layers, prepared.begun, prepared.errors)
     training = watched(bounded(training, plan, LOSS), plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     shown = [options[name] for name in ("calibrate", "start") if name in options]
@@ -249,11 +246,8 @@ def _ram_advice(manifest: Manifest, limit: int) -> str:
             return advice + ("" if manifest.cache.flash else ", or keep it in --cache-memory flash")
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
-    if manifest.plan.optimizer == "rls":
-        return (
-            "let the learner read fewer features (another --tap, fewer --hidden of elm), whose "
-            "number counts squared, or take a board with more RAM"
-        )
+    if rule_of(manifest.plan).smaller:
+        return rule_of(manifest.plan).smaller
     if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
         return "use --optimizer sgd with --batch 1, or take a board with more RAM"
     return "take a smaller input or model, or a board with more RAM"

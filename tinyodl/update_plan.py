@@ -13,10 +13,12 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from tinyodl.errors import UserError
+from tinyodl.learning.learners import either, optimizers, rule_of
 from tinyodl.text import toml_string
 
 Updates = Literal["none", "bias", "weights", "statistics"]
@@ -24,14 +26,18 @@ Loss = Literal[
     "cross-entropy",
     "binary-cross-entropy",
     "one-hot",
+    "zero-one",
     "mse",
     "reconstruction",
     "reconstruction-cross-entropy",
 ]
-LABELLED = ("cross-entropy", "binary-cross-entropy", "one-hot")  # losses of class labels
+LABELLED = (
+    "cross-entropy",
+    "binary-cross-entropy",
+    "one-hot",
+    "zero-one",
+)  # losses of class labels
 RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses of autoencoders
-_LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
-Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 CachePolicy = Literal["ring", "reservoir", "balanced", "first", "ageing"]
 Memory = Literal["ram", "flash"]
@@ -150,7 +156,7 @@ class UpdatePlan(BaseModel):
 
     layers: dict[str, LayerUpdate] = {}
     loss: Loss = "cross-entropy"
-    optimizer: Optimizer = "sgd"
+    optimizer: str = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     batch: int = Field(default=1, ge=1)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -210,12 +216,18 @@ class UpdatePlan(BaseModel):
             return {"cache_policy": "balanced", **given}
         return given
 
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, optimizer: str) -> str:
+        if optimizer not in optimizers():
+            raise ValueError(f"give {either(optimizers())}")
+        return optimizer
+
     @model_validator(mode="after")
-    def _squared(self) -> Self:
-        if self.optimizer == "rls" and self.loss not in _LINEAR_FIT:
-            raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
-        if self.optimizer == "rls" and self.batch != 1:
-            raise ValueError("optimizer rls learns from each sample by itself: batch 1")
+    def _fits_rule(self) -> Self:
+        misfit = rule_of(self).misfit(self)
+        if misfit:
+            raise ValueError(misfit)
         if self.watches and self.loss == "mse":
             raise ValueError("query, drift and guard are for class labels: not for loss mse")
         if (self.query or self.guard) and self.reconstructs:
@@ -262,8 +274,8 @@ class UpdatePlan(BaseModel):
 
     @model_validator(mode="after")
     def _cached(self) -> Self:
-        if self.cache and (self.loss == "mse" or self.optimizer == "rls"):
-            what = "loss mse" if self.loss == "mse" else "optimizer rls"
+        if self.cache and (self.loss == "mse" or rule_of(self).replaces):
+            what = "loss mse" if self.loss == "mse" else f"optimizer {self.optimizer}"
             raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
         if self.replay != 1 and not self.cache:
             raise ValueError("replay needs a cache to draw from: give --cache N")
@@ -288,7 +300,7 @@ class UpdatePlan(BaseModel):
                 "in flash a cache would outlive the table of labels as they come (--max-classes); "
                 "keep it in RAM"
             )
-        if self.weight_decay and self.optimizer in ("adam", "rls"):
+        if self.weight_decay and self.optimizer == "adam":
             raise ValueError("weight_decay is for optimizer sgd and momentum")
         return self
 
@@ -354,11 +366,12 @@ def dump_plan(plan: UpdatePlan) -> str:
             f"beta2 = {plan.beta2!r}",
             f"epsilon = {plan.epsilon!r}",
         ]
-    if plan.optimizer == "rls":
-        lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
+    rule = rule_of(plan)
+    if rule.fields:
+        lines += [f"{name} = {getattr(plan, name)!r}" for name in rule.fields]
     elif "statistics" in plan.layers.values() or plan.reconstructs:
         lines += [f"forgetting = {plan.forgetting!r}"]
-    if plan.optimizer != "rls":
+    if not rule.replaces:
         lines.append(f'bound = "{plan.bound}"')
     if plan.metrics:
         lines += ["metrics = true", f"fading = {plan.fading!r}"]

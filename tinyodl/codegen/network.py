@@ -16,6 +16,7 @@ from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, i
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.learning.learners import rule_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
@@ -392,7 +393,7 @@ def _used_tensors(graph: Graph) -> set[str]:
 def _learners(graph: Graph, plan: UpdatePlan, names: _Names) -> list[dict[str, Any]]:
     """For each parameter that a gradient reaches: its learner's name and fields."""
     found: list[dict[str, Any]] = []
-    if plan.optimizer == "rls":  # which hands nothing on
+    if rule_of(plan).replaces:  # which hands nothing on
         return found
     for tensor in graph.tensors.values():
         if tensor.storage is not Storage.PARAMETER:
