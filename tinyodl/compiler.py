@@ -411,8 +411,8 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan) -> M
         "optimizer": held(Storage.STATE) - masters - watching - cached,
         "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
         "cache": cached,
-        "buffers": firmware.buffer_bytes(board.port),
-        "stack": firmware.stack_bytes(board.port),
+        "buffers": firmware.buffer_bytes(board.target),
+        "stack": firmware.stack_bytes(board.target),
     }
     return MemoryRecord(parts=parts, total=sum(parts.values()))
 
@@ -423,7 +423,7 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     )
     kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in network.files)
     nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
-    code = firmware.code_bytes(board.port, kernels, nodes)
+    code = firmware.code_bytes(board.target, kernels, nodes)
     parts = {"weights": weights, "code": code}
     cache = cache_of(training)
     if cache and cache.flash:
