@@ -41,8 +41,8 @@ def ram_parts(
         "optimizer": held(Storage.STATE) - masters - watching - cached,
         "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
         "cache": cached,
-        "buffers": firmware.buffer_bytes(board.port),
-        "stack": firmware.stack_bytes(board.port),
+        "buffers": firmware.buffer_bytes(board.target),
+        "stack": firmware.stack_bytes(board.target),
     }
 
 
@@ -57,7 +57,7 @@ def flash_parts(training: Graph, board: Board) -> Mapping[str, int]:
     files = kernel_files(training)
     kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in files)
     nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
-    code = firmware.code_bytes(board.port, kernels, nodes)
+    code = firmware.code_bytes(board.target, kernels, nodes)
     parts = {"weights": weights, "code": code}
     cache = cache_of(training)
     if cache and cache.flash:
