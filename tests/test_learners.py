@@ -138,7 +138,10 @@ class TestMistakes:
             ({"learner": "rls", "hidden": 3}, "--hidden is for --learner elm"),
             ({"hidden": 3}, "--hidden is for --learner elm"),
             ({"ridge": 0.1}, "--ridge is for recursive least squares"),
-            ({"start_weight": 0.5}, "--start-weight is for --learner online, rls, elm, slda or ncm"),
+            (
+                {"start_weight": 0.5},
+                "--start-weight is for --learner online, rls, elm, slda or ncm",
+            ),
             ({"learner": "rls", "start_weight": 0.5}, "--start-weight is for --start"),
             ({"learner": "rls", "start": "a", "start_weight": 0.0}, "give more than 0"),
             ({"learner": "elm", "classes": 0}, "--classes 0: give at least 1"),

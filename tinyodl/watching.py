@@ -20,6 +20,7 @@ from tinyodl import feature_cache, kept
 from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.learners import rule_of
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.metrics import SKIPPED
@@ -95,7 +96,7 @@ def settings_of(plan: UpdatePlan, graph: Graph | None = None) -> tuple[Setting, 
         found.append(Setting("drift_z", DRIFT_Z, 0.0, 1000.0))
         found.append(Setting("drift_window", WINDOW, 1.0, 65536.0))
         found.append(Setting("drift_warmup", WARMUP, 2.0, 1e6))
-        if plan.optimizer == "rls":
+        if rule_of(plan).anew:
             found.append(Setting("drift_retrain", 1.0, 0.0, 1.0))
     if plan.guard:
         every, margin = _guard(plan.guard)
@@ -151,8 +152,8 @@ def watched(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
         tensors += _drift_tensors(graph, classes, seen)
         reads: tuple[str, ...] = (output, _features(graph), TRAINED, RECENT, COUNTS, SPREAD)
         look.append(_node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **among))
-        for update in (node for node in graph.nodes if node.op == "RecursiveLeastSquares"):
-            begun = update.inputs[5]
+        if rule_of(plan).anew:
+            begun = state_name(last_layer(graph).inputs[1], rule_of(plan).anew)
             note.append(_node("DriftRetrain", (COUNTS, begun), (), Phase.BACKWARD))
         skipped = "label == NET_SKIPPED" + (f" || {SKIPPED}" if not plan.learn_flagged else "")
         label = f"{skipped} ? -1 : 0" if plan.reconstructs else "label"

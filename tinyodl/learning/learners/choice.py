@@ -61,8 +61,8 @@ def _check_whose(options: Options, learner: Learner) -> None:
 def _check_outputs(options: Options) -> None:
     """Raises UserError where the numbers of outputs and units clash, or what they begin with."""
     for name in ("classes", "max_classes", "hidden"):
-        if options.get(name, 1) < 1:
-            given = options[name]  # type: ignore[literal-required]
+        if options.get(name, 1) < 1:  # type: ignore[operator]
+            given = options[name]
             raise UserError(f"{_flag(name)} {given}: give at least 1")
     if "classes" in options and "max_classes" in options:
         raise UserError("--classes and --max-classes both say how many outputs; give one of them")
