@@ -266,7 +266,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"max_classes": 3}, "--max-classes is for --learner online, rls, elm or transfer"),
+            (
+                {"max_classes": 3},
+                "--max-classes is for --learner online, rls, elm, transfer, slda or ncm",
+            ),
             ({"learner": "online", "max_classes": 3, "classes": 3}, "give one of them"),
             ({"learner": "online", "max_classes": 0}, "--max-classes 0: give at least 1"),
             ({"learner": "online", "grow": True}, "give --max-classes N too"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Array
+from tinyodl.learning.learners import rule_named
 from tinyodl.learning.learners.fitted import OUTPUTS, START, with_fresh_layer
 from tinyodl.learning.learners.gradients import RULE
 from tinyodl.learning.learners.learner import Fit, Fitted, Learner, Shown
@@ -27,7 +28,7 @@ STEPS = 300
 
 def _makes(options: Options) -> Options:
     made = with_fresh_layer(options)
-    if made.get("optimizer") == "rls":
+    if rule_named(made.get("optimizer", "sgd")).replaces:
         raise UserError("--learner online learns by gradients; --learner rls by least squares")
     loss, activation = made.get("loss", "cross-entropy"), made.get("activation")
     if loss == "binary-cross-entropy" or (loss, activation) == ("cross-entropy", "sigmoid"):
