@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-from pydantic import ValidationError
-
 from tinyodl import __version__, firmware
 from tinyodl.boards import Board, load_board
 from tinyodl.bound import bounded
 from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
-from tinyodl.errors import DoesNotFitError, UserError
+from tinyodl.errors import DoesNotFitError
 from tinyodl.feature_cache import BOOKS, cache_of
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
@@ -49,11 +47,12 @@ from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_bytes, gated
+from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
+from tinyodl.project.plan_file import load_plan, plan_of
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
 from tinyodl.training import FRACTION, LOSS, differentiate, state_name
-from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan, what_is_wrong
 from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
@@ -109,16 +108,10 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
         layers |= dict.fromkeys(prepared.head, "weights")
         if prepared.standardized:
             layers[prepared.standardized] = "statistics"
-    rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
-    rule |= {"seen": prepared.seen}
-    if rule.get("labels") == ():
-        rule["labels"] = prepared.labels
-    try:
-        return UpdatePlan.model_validate({"layers": layers, **rule})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{first['loc'][0]} = {first['input']}: " if first["loc"] else ""
-        raise UserError(f"{where}{what_is_wrong(error)}") from error
+    given = {**options, "seen": prepared.seen}
+    if given.get("labels") == ():
+        given["labels"] = prepared.labels
+    return plan_of(layers, given)
 
 
 def _changes(options: Options) -> Changes:

@@ -21,7 +21,7 @@ from tinyodl.kept import (
     bins_of,
 )
 from tinyodl.ops.metrics import MINIMUM
-from tinyodl.update_plan import LABELLED, UpdatePlan
+from tinyodl.project.plan import LABELLED, UpdatePlan
 
 
 def with_counts(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:

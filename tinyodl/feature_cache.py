@@ -16,7 +16,7 @@ from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.ops.feature_cache import KEEPS, flash_bytes
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 FEATURES = "<cache.features>"
 SCALES = "<cache.scales>"

@@ -24,7 +24,7 @@ from tinyodl.logits import sigmoid_logits, softmax_logits
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
 from tinyodl.ops.standardize import standardized, with_updates
-from tinyodl.update_plan import LayerUpdate, UpdatePlan
+from tinyodl.project.plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
 RESERVED = "<"

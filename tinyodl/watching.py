@@ -9,7 +9,6 @@ Each is nodes that training adds, and tensors that survive steps. A step that ma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,14 +19,17 @@ from tinyodl import feature_cache, kept
 from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.beside.cache.section import MOST_REPLAYED
+from tinyodl.learning.beside.guard.section import Guard
+from tinyodl.learning.beside.query.section import Query
 from tinyodl.ops import looked_at
 from tinyodl.ops.feature_cache import FLASH_HEADER, RECALLS
 from tinyodl.ops.metrics import SKIPPED
 from tinyodl.ops.query import THRESHOLDS
 from tinyodl.ops.shared import Symbol
 from tinyodl.outliers import FACTOR, REACH, SETTING
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import LOSS, SUM, state_name
-from tinyodl.update_plan import GUARD, MOST_REPLAYED, QUERY, UpdatePlan
 
 MARGIN, SURE_FROM = "<query.margin>", "<query.threshold>"
 DRIFT, HELD = "<drift.seen>", "<guard.held>"
@@ -55,7 +57,6 @@ SECTIONS = {
 }
 
 GUARD_SLOTS = 4  # samples of each class that are held back
-GUARD_MARGIN = 0.1
 EXPLORE = 16.0  # of so many samples that are no question, one is asked
 CONFIDENCE = 1.645  # standard normal quantile: 95 % on one side
 LEAST_TRAINED = 50.0
@@ -88,8 +89,9 @@ def settings_of(plan: UpdatePlan, graph: Graph | None = None) -> tuple[Setting, 
         found.append(Setting("error_budget", plan.error_budget, 0.0, 1.0))
         found.append(Setting("confidence", CONFIDENCE, 0.0, 10.0))
         found.append(Setting("explore", EXPLORE, 1.0, 65536.0))
-    elif plan.query and plan.query != "always":
-        found.append(Setting("threshold", _threshold(plan.query), 0.0, 1e6))
+    query = Query.of(plan)
+    if query and query.margin is not None:
+        found.append(Setting("threshold", query.margin, 0.0, 1e6))
     if plan.drift:
         found.append(Setting("drift", 1.0, 0.0, 1.0))
         found.append(Setting("drift_z", DRIFT_Z, 0.0, 1000.0))
@@ -97,29 +99,14 @@ def settings_of(plan: UpdatePlan, graph: Graph | None = None) -> tuple[Setting, 
         found.append(Setting("drift_warmup", WARMUP, 2.0, 1e6))
         if plan.optimizer == "rls":
             found.append(Setting("drift_retrain", 1.0, 0.0, 1.0))
-    if plan.guard:
-        every, margin = _guard(plan.guard)
+    guard = Guard.of(plan)
+    if guard:
         found.append(Setting("guard", 1.0, 0.0, 1.0))
-        found.append(Setting("guard_every", every, 2.0, 65536.0))
-        found.append(Setting("guard_margin", margin, 0.0, 1.0))
+        found.append(Setting("guard_every", guard.every, 2.0, 65536.0))
+        found.append(Setting("guard_margin", guard.margin, 0.0, 1.0))
     if graph and REACH in graph.tensors:
         found.append(Setting(SETTING, FACTOR, 0.0, 1e6))
     return tuple(found)
-
-
-def _threshold(query: str) -> float:
-    found = re.fullmatch(QUERY, query)
-    assert found is not None
-    return float(found[1])
-
-
-def _guard(text: str) -> tuple[float, float]:
-    """(every how-manieth sample, margin) of "K" or "K:MARGIN"."""
-    found = re.fullmatch(GUARD, text)
-    assert found is not None
-    if int(found[1]) < 2:
-        raise UserError("--guard 1 would hold every sample back; give at least 2")
-    return float(found[1]), float(found[2]) if found[2] else GUARD_MARGIN
 
 
 @dataclass(frozen=True)

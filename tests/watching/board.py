@@ -12,8 +12,8 @@ from tests.hostnet import HostNet
 from tests.ops.test_recursive_least_squares import LAYER, dense
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Command, Flag, RefusedError, Status
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
-from tinyodl.update_plan import UpdatePlan
 from tinyodl.watching import Seen, settings_of, watched
 
 RULES = {

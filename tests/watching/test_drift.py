@@ -12,7 +12,7 @@ from tests.frontend.models import model, saved
 from tests.watching.board import RULES, Watched, net
 from tinyodl.device.protocol import Flag
 from tinyodl.frontend import import_model
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.watching import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW, Seen
 
 

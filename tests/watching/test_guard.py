@@ -18,8 +18,8 @@ from tinyodl.device.protocol import Draw, Flag
 from tinyodl.errors import UserError
 from tinyodl.feature_cache import CACHED_LABELS
 from tinyodl.frontend import import_model
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan
 from tinyodl.watching import BEST, GUARD_SLOTS, MEMORY, MEMORY_SCALES
 
 

@@ -37,6 +37,7 @@ from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_context
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 from tinyodl.training import (
@@ -50,7 +51,6 @@ from tinyodl.training import (
     sample_inputs,
     state_name,
 )
-from tinyodl.update_plan import UpdatePlan
 from tinyodl.watching import (
     GRID,
     HELD,

@@ -35,7 +35,7 @@ from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
 from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
-from tinyodl.update_plan import RIDGE, Loss
+from tinyodl.project.plan import RIDGE, Loss
 from tinyodl.watching import Seen
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else

@@ -1,0 +1,1 @@
+"""Counts: the board counts by label what it predicts."""

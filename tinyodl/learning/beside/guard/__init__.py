@@ -1,0 +1,1 @@
+"""Guard: the board tests on samples that it holds back, and undoes what made it worse."""

@@ -1,0 +1,1 @@
+"""Query: the board says which labels it wants."""
