@@ -24,7 +24,7 @@ from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import OPERATORS
 from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
 from tinyodl.project.plan_file import load_plan
-from tinyodl.select import with_channels
+from tinyodl.shares import with_channels
 from tinyodl.training import differentiate
 
 STEPS = 30

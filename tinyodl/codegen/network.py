@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +12,9 @@ from jinja2 import Environment
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, identifiers
 from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
-from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.graph import Graph, Node, Phase, Storage, Tensor, has_initial, parameters
 from tinyodl.kept import LABELS, THRESHOLD
+from tinyodl.kernel_files import FOLDER, with_included
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
@@ -38,7 +37,6 @@ from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_context
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
@@ -65,7 +63,6 @@ from tinyodl.watching import (
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
 # Nodes that run when a function of net.c is called, which has this name.
 _CALLED = dict.fromkeys(KEEPS, "remember") | dict.fromkeys(RECALLS, "recall") | SECTIONS
-_INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -74,19 +71,6 @@ class Network:
 
     files: dict[str, str]
     model_id: bytes  # 8 bytes
-
-
-def parameters(graph: Graph) -> list[Tensor]:
-    """What the device keeps between steps, in the order of the protocol: parameters, then state."""
-    tensors = graph.tensors.values()
-    return [t for t in tensors if t.storage is Storage.PARAMETER] + [
-        t for t in tensors if t.storage is Storage.STATE
-    ]
-
-
-def has_initial(tensor: Tensor) -> bool:
-    """Whether what the device keeps begins with values in flash; else it begins with zeros."""
-    return tensor.data is not None and bool(tensor.data.any())
 
 
 def render_network(
@@ -157,26 +141,18 @@ def render_network(
         name: jinja.get_template(f"net/{name}.j2").render(context)
         for name in ("net.c", "weights.c", "weights.h")
     }
-    _add_kernels(files, kernels, jinja, context)
+    files |= {name: _kernel(name, jinja, context) for name in sorted(with_included(kernels))}
     digest = hashlib.sha256("".join(files[name] for name in sorted(files)).encode()).digest()
     context["model_id"] = digest[:8]
     files["net.h"] = jinja.get_template("net/net.h.j2").render(context)
     return Network(files, digest[:8])
 
 
-def _add_kernels(
-    files: dict[str, str], kernels: Iterable[str], jinja: Environment, context: dict[str, Any]
-) -> None:
-    """Add kernel files, and whatever they include, to `files`."""
-    folder = TEMPLATES / "kernels"
-    for kernel in sorted(kernels):
-        if kernel in files:
-            continue
-        if (folder / f"{kernel}.j2").exists():
-            files[kernel] = jinja.get_template(f"kernels/{kernel}.j2").render(context)
-        else:
-            files[kernel] = (folder / kernel).read_text("utf-8")
-        _add_kernels(files, _INCLUDE.findall(files[kernel]), jinja, context)
+def _kernel(name: str, jinja: Environment, context: dict[str, Any]) -> str:
+    """The text of a kernel file."""
+    if (FOLDER / f"{name}.j2").exists():
+        return jinja.get_template(f"kernels/{name}.j2").render(context)
+    return (FOLDER / name).read_text("utf-8")
 
 
 @dataclass

@@ -1,0 +1,37 @@
+"""Which files of `templates/kernels/` a network is made with, known before any is rendered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from tinyodl.graph import Graph
+from tinyodl.ops import kernels_of
+from tinyodl.resources import TEMPLATES
+
+FOLDER = TEMPLATES / "kernels"
+_INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
+
+
+def kernel_files(graph: Graph) -> frozenset[str]:
+    """The files that the nodes of a training graph call, and all that these include."""
+    return with_included(name for node in graph.nodes for name in kernels_of(node))
+
+
+def with_included(names: Iterable[str]) -> frozenset[str]:
+    """These kernel files and all that they include."""
+    found: set[str] = set()
+    new = set(names)
+    while new:
+        found |= new
+        new = {each for name in new for each in _included(name)} - found
+    return frozenset(found)
+
+
+@cache
+def _included(name: str) -> frozenset[str]:
+    """The kernel files that one includes; where it is a template, whatever it is rendered with."""
+    template = FOLDER / f"{name}.j2"
+    path = template if template.exists() else FOLDER / name
+    return frozenset(_INCLUDE.findall(path.read_text("utf-8")))
