@@ -17,12 +17,14 @@ from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, has_initial, parameters, render_network
 from tinyodl.errors import DoesNotFitError, UserError
-from tinyodl.feature_cache import BOOKS, cache_of
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Storage
 from tinyodl.keywords import check_keywords
 from tinyodl.layers import layer_records, shared_records
 from tinyodl.learners import Options, as_learner
+from tinyodl.learning.beside import wanted
+from tinyodl.learning.beside.adding import settings_of, with_features
+from tinyodl.learning.beside.cache.feature import BOOKS, cache_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.losses import with_fitting_loss
 from tinyodl.manifest import (
@@ -48,13 +50,12 @@ from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.outliers import gate_bytes, gated
+from tinyodl.outliers import REACH, gate_bytes, gated
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose, with_channels
 from tinyodl.text import stored
 from tinyodl.training import FRACTION, LOSS, differentiate, state_name
 from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan, what_is_wrong
-from tinyodl.watching import KEPT, guard_flash, settings_of, watched
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     plan = with_channels(plan, graph)
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
-    training = watched(bounded(training, plan, LOSS), plan, prepared.shown)
+    training = with_features(bounded(training, plan, LOSS), plan, prepared.shown)
     training = _in_parts(sums_in_place(training))
     shown = [options[name] for name in ("calibrate", "start") if name in options]
     training = gated(training, plan, shown)
@@ -317,7 +318,7 @@ def _manifest(
         arena=_arena(training, arena),
         cache=CacheRecord(**vars(cache)) if cache else None,
         ram=_ram(training, arena, board, plan),
-        flash=_flash(training, network, board),
+        flash=_flash(training, network, board, plan),
         macs=MacsRecord(
             forward=macs[Phase.FORWARD],
             backward=macs[Phase.BACKWARD],
@@ -400,24 +401,27 @@ def _ram(training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan) -> M
         for name in (state_name(parameter, FRACTION) for parameter in learned)
         if name in training.tensors
     )
-    watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
     settings = len(settings_of(plan, training))
-    cache = cache_of(training)
-    cached = cache.ram if cache else 0
+    beside = {"watching": 0, "cache": 0}
+    for feature in wanted(plan):
+        if feature.ram_part in beside:
+            kept = [training.tensors[name] for name in feature.keeps if name in training.tensors]
+            beside[feature.ram_part] += sum(tensor.nbytes for tensor in kept)
+    gate = training.tensor(REACH).nbytes if REACH in training.tensors else 0
     parts = {
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
-        "optimizer": held(Storage.STATE) - masters - watching - cached,
-        "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
-        "cache": cached,
+        "optimizer": held(Storage.STATE) - masters - sum(beside.values()) - gate,
+        **beside,
         "buffers": firmware.buffer_bytes(board.port),
         "stack": firmware.stack_bytes(board.port),
     }
+    parts["watching"] += gate + gate_bytes(training) + (4 * settings + 4 if settings else 0)
     return MemoryRecord(parts=parts, total=sum(parts.values()))
 
 
-def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
+def _flash(training: Graph, network: Network, board: Board, plan: UpdatePlan) -> MemoryRecord:
     weights = sum(
         t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)
     )
@@ -425,9 +429,8 @@ def _flash(training: Graph, network: Network, board: Board) -> MemoryRecord:
     nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
     code = firmware.code_bytes(board.port, kernels, nodes)
     parts = {"weights": weights, "code": code}
-    cache = cache_of(training)
-    if cache and cache.flash:
-        parts["cache"] = board.whole(cache.flash)
-    if guard_flash(training):
-        parts["guard"] = board.whole(guard_flash(training))
+    for feature in wanted(plan):
+        taken = feature.flash(training)
+        if taken:
+            parts[feature.name] = board.whole(taken)
     return MemoryRecord(parts=parts, total=sum(parts.values()))

@@ -12,6 +12,7 @@ from tinyodl.codegen.literals import (
     grouped,
     initializer,
 )
+from tinyodl.learning.beside import FOLDER
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 
@@ -19,7 +20,7 @@ from tinyodl.text import comment
 def environment() -> Environment:
     """Strict: a template that names something it was not given is an error."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, FOLDER]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
