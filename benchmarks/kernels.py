@@ -31,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyodl
 from tinyodl import pio
 from tinyodl.boards import load_board
-from tinyodl.firmware import C_FLAGS, FPU_FLAGS
+from tinyodl.firmware import C_FLAGS
 from tinyodl.frontend import import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.ops import OPERATORS, layers_of
@@ -314,7 +314,7 @@ def main() -> None:
                 print(line(Path(folder)), flush=True)
 
     compiler = find_arm_compiler().title
-    print(f"{compiler} {' '.join((*C_FLAGS, *FPU_FLAGS))}\n")
+    print(f"{compiler} {' '.join((*C_FLAGS, *load_board(BOARD).target.float_flags))}\n")
     print("| layer | MACs | instructions | ins/MAC | cyc/MAC | code, B | others | ins/MAC "
           "| cyc/MAC | target, ins/MAC | cyc/MAC |\n"
           "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|")  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.codegen.network import Network, render_network
 from tinyodl.firmware import C_FLAGS
-from tinyodl.graph import Graph, Tensor
+from tinyodl.graph import Graph, Tensor, parameters
 from tinyodl.learning.beside.adding import with_features
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving

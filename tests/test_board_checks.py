@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,15 +14,15 @@ from hypothesis import strategies as st
 
 import tinyodl
 from tests.models import SHIPPED
-from tinyodl import boards
+from tinyodl import boards, chips
 from tinyodl.board_checks import mistakes
 from tinyodl.boards import Board, BootLoader, Store, load_board, read_board
-from tinyodl.chips import CHIPS, FAMILIES, Chip, Region
+from tinyodl.chips import FAMILIES, Chip, Region, all_chips, load_family
 from tinyodl.cli.main import tinyodl as commands
 from tinyodl.errors import ToolError, UserError
 from tinyodl.pio.uploaders import standin_upload
 from tinyodl.resources import BOARDS, TEMPLATES
-from tinyodl.virtual.machine import MODELS
+from tinyodl.virtual.models import model_of
 
 FEATHER = Path(__file__).with_name("boards") / "feather_nrf52840.toml"
 PAGE = 4096
@@ -118,9 +119,10 @@ SLOTS, PROGRAM, RAM = "[0x000A_0000, 0x000C_0000]", "size = 0x0007_A000", "size 
             'chip = "nrf5340"',
             "chip = 'nrf5340' is unknown; .* nrf52840, stm32",
         ),
-        ('port = "nrf52840"', 'port = "stm32f4"', 'needs port = "nrf52840"'),
-        ('port = "nrf52840"', 'port = "../etc"', "port = '../etc' is not a chip family"),
-        ('cpu = "cortex-m4f"', 'cpu = "cortex-m33"', 'has cpu = "cortex-m4f"'),
+        ('family = "nrf52840"', 'family = "stm32f4"', 'needs family = "nrf52840"'),
+        ('family = "nrf52840"', 'family = "../etc"', "family = '../etc' is not a chip family"),
+        ('family = "nrf52840"', 'port = "stm32f4"', 'needs family = "nrf52840"'),
+        ('chip = "nrf52840"', 'chip = "nrf52840"\ncpu = "cortex-m33"', "has a cortex-m4; leave"),
         ('virtual = ["virtual"]', 'virtual = ["qemu"]', "'qemu', which has no .* stm32f405rg"),
         ('virtual = ["virtual"]', 'virtual = ["renode"]', "'renode'; there are virtual and qemu"),
         ("clock_hz = 64_000_000", "clock_hz = 0", "clock_hz: Input should be greater than 0"),
@@ -204,7 +206,7 @@ def near_pages(most: int) -> st.SearchStrategy[int]:
 def test_no_unit_of_flash_belongs_to_two(
     flash: tuple[int, int], slots: tuple[int, int], slot_bytes: int, loader: tuple[int, int]
 ) -> None:
-    chip = CHIPS["nrf52840"]
+    chip = FAMILIES["nrf52840"].chips["nrf52840"]
     at, pages = loader[0], min(loader[1], 256 - loader[0])
     region = Region(origin=at * PAGE, size=pages * PAGE - 1)
     board = load_board("nrf52840_dk").model_copy(
@@ -235,23 +237,24 @@ def test_what_the_network_keeps_must_fit(tmp_path: Path, features: int, best: in
 
 
 def test_chips_are_as_their_virtual_models_have_them() -> None:
-    virtual = {name for name, chip in CHIPS.items() if "virtual" in chip.emulators}
-    assert virtual == {name for name, chip in CHIPS.items() if chip.family in MODELS}
+    families = all_chips()
+    virtual = {name for name, of in families.items() if "virtual" in of.chips[name].emulators}
+    assert virtual == {name for name, family in families.items() if family.virtual}
     for name in virtual:
-        chip = CHIPS[name]
-        any_board = next(
-            b for b in boards.readable_boards() if CHIPS[b.chip].family == chip.family
-        ).model_copy(update={"chip": name})
-        memory = MODELS[chip.family].memory(any_board)
+        family = families[name]
+        chip = family.chips[name]
+        any_board = next(b for b in boards.readable_boards() if b.family == family.name).model_copy(
+            update={"chip": name}
+        )
+        memory = model_of(family).memory(any_board)
         assert (memory.flash.address, memory.flash.size) == (chip.flash.origin, chip.flash.size)
         assert (memory.ram[0].address, memory.ram[0].size) == (chip.ram.origin, chip.ram.size)
 
 
-@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("name", all_chips())
 def test_the_units_of_a_chip_fill_its_flash(name: str) -> None:
-    chip = CHIPS[name]
+    chip = all_chips()[name].chips[name]
     assert sum(count * size for count, size in chip.units) == chip.flash.size
-    assert chip.family in FAMILIES
     assert chip.unit(chip.flash.end) is None and chip.unit(chip.flash.origin - 1) is None
 
 
@@ -283,11 +286,15 @@ def test_one_bad_file_leaves_the_others_usable(mine: Path, tmp_path: Path) -> No
 def test_a_family_without_its_folder_is_an_error_of_compile(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    templates = tmp_path / "templates"
-    shutil.copytree(TEMPLATES / "ports", templates / "ports")
-    shutil.rmtree(templates / "ports" / "stm32f4")
-    monkeypatch.setattr("tinyodl.board_checks.TEMPLATES", templates)
+    ports = tmp_path / "templates" / "ports"
+    shutil.copytree(TEMPLATES / "ports", ports)
+    monkeypatch.setattr(chips, "PORTS", ports)
+    for source in (ports / "stm32f4").glob("*.c"):
+        source.unlink()
     with pytest.raises(UserError, match=r"templates/ports/stm32f4 .* cortex_m4, host, nrf52840"):
+        tinyodl.compile(SHIPPED[0], "nucleo_f446re", tmp_path / "p")
+    shutil.rmtree(ports / "stm32f4")
+    with pytest.raises(UserError, match=r"'stm32f446re' is unknown; .*, nrf52840\. A new chip"):
         tinyodl.compile(SHIPPED[0], "nucleo_f446re", tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
@@ -321,3 +328,46 @@ def test_a_project_of_another_board_file_is_not_flashed(
 def test_an_upload_protocol_that_no_tool_here_speaks_is_named(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="upload_protocol = 'nrfutil'; let PlatformIO fetch"):
         standin_upload(tmp_path, read_board(feather(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('core = "armv7em"', 'core = "armv9m"', r"core: Input should be 'host', 'armv6m'"),
+        ('core = "armv7em"', 'core = "armv7em"\ncolour = 1', "colour: Extra inputs"),
+        ('core = "armv7em"', "core =", "cannot be read"),
+    ],
+)
+def test_a_family_file_that_is_wrong_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    shutil.copytree(TEMPLATES / "ports", tmp_path / "ports")
+    monkeypatch.setattr(chips, "PORTS", tmp_path / "ports")
+    file = tmp_path / "ports" / "stm32f4" / "family.toml"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=rf"stm32f4/family\.toml: {message}"):
+        load_family("stm32f4")
+
+
+@pytest.mark.parametrize(
+    ("virtual", "message"),
+    [
+        ("", "no virtual chip of the family 'stm32f4'; there are nrf52840"),
+        ("stm32f5", "names virtual = 'stm32f5', and there is no module tinyodl.virtual.stm32f5"),
+        ("cycles", "tinyodl.virtual.cycles has no MODEL"),
+    ],
+)
+def test_a_virtual_model_that_is_not_there_is_named(virtual: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        model_of(load_family("stm32f4").model_copy(update={"virtual": virtual}))
+
+
+def test_no_code_asks_for_a_family_by_name() -> None:
+    """What differs between families is in their files and folders."""
+    names = "|".join(name for name in FAMILIES if name != "host")
+    compared = rf"\b(port|family)\s*(==|!=|\bin\b).*[\"']({names}|host)[\"']"
+    asks = re.compile(rf"{compared}|Literal\[.*({names})")
+    for path in Path(tinyodl.__file__).parent.rglob("*.py"):
+        assert [line for line in path.read_text().splitlines() if asks.search(line)] == [], path

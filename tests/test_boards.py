@@ -53,12 +53,12 @@ def test_the_store_is_the_end_of_flash_and_the_program_stays_out_of_it(board: Bo
 
 
 def test_slots_are_whole_erasable_units(board: Board) -> None:
-    unit = 4096 if board.port == "nrf52840" else 128 * 1024
+    unit = 4096 if board.family == "nrf52840" else 128 * 1024
     assert board.store is not None
     assert board.store.erase_bytes == unit
     assert board.store.slot_bytes % unit == 0
     assert all(address % unit == 0 for address in board.store.slots)
-    if board.port == "stm32f4":
+    if board.family == "stm32f4":
         assert board.store.slot_bytes == unit
 
 
@@ -72,7 +72,7 @@ def test_the_nano_keeps_its_boot_loader() -> None:
 
 def test_baud_rates_divide_every_clock_the_board_may_end_at(board: Board) -> None:
     assert board.serial is not None
-    if board.port == "stm32f4":
+    if board.family == "stm32f4":
         bus = board.clock_hz // (2 if board.settings["usart"] == 1 else 4)
         for clock in (bus, 16_000_000):
             divisor = round(clock / board.serial.baud)
@@ -82,7 +82,7 @@ def test_baud_rates_divide_every_clock_the_board_may_end_at(board: Board) -> Non
 
 def test_the_pll_reaches_the_clock(board: Board) -> None:
     """RM0090 section 7.3.2: 1 MHz in, 100 to 432 MHz inside; M is 2 to 63, N 50 to 432."""
-    if board.port == "stm32f4":
+    if board.family == "stm32f4":
         assert board.clock_hz % 1_000_000 == 0 and board.settings["hse_hz"] % 1_000_000 == 0
         assert 2 <= board.settings["hse_hz"] // 1_000_000 <= 63
         assert 100 <= 2 * board.clock_hz // 1_000_000 <= 432
@@ -102,7 +102,7 @@ def test_energy_names_a_document(board: Board) -> None:
 
 
 def test_a_port_has_its_templates(board: Board) -> None:
-    for folder in board.port_folders:
+    for folder in board.target.folders:
         assert any((TEMPLATES / "ports" / folder).glob("*.c"))
 
 
@@ -116,7 +116,7 @@ def test_usb_ids_tell_the_boards_apart() -> None:
 
 def test_the_host_has_no_board_about_it() -> None:
     host = load_board("host")
-    assert host.port_folders == ("host",)
+    assert host.target.folders == ("host",)
     assert host.serial is None and host.energy is None and host.store is None
     assert host.virtual == ()
 

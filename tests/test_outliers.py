@@ -306,7 +306,7 @@ class TestTheBoard:
         made = compilation(
             flat_model(tmp_path / "flat.onnx"), load_board("host"), {"outliers": "keep"}
         )
-        assert REACH not in made.graph.tensors and not made.manifest.settings
+        assert REACH not in made.lowered.training.tensors and not made.manifest.settings
         assert "outlier" not in made.network.files["net.c"]
         (tmp_path / "plan.toml").write_text(dump_plan(made.manifest.plan))
         assert load_plan(tmp_path / "plan.toml") == made.manifest.plan

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from tinyodl.chips import CHIPS, FAMILIES, Chip, Family, Region, emulated_by
-from tinyodl.resources import TEMPLATES
+from tinyodl import chips
+from tinyodl.chips import FAMILIES, Chip, Region, Settings, all_chips, emulated_by
 
 if TYPE_CHECKING:
     from tinyodl.boards import Board
@@ -28,47 +28,47 @@ Named = tuple[str, Region]
 def mistakes(board: Board) -> Iterator[str]:
     """What is wrong with the board, most basic first; each sentence ends in a remedy."""
     yield from _identity(board)
-    if board.chip not in CHIPS or board.port not in FAMILIES:
+    family = FAMILIES.get(board.family)
+    if family is None or board.chip not in family.chips:
         return
-    chip, family = CHIPS[board.chip], FAMILIES[board.port]
-    yield from _emulators(board, chip)
-    yield from _ram(board, chip)
+    yield from _emulators(board, board.silicon)
+    yield from _ram(board, board.silicon)
     yield from flash_mistakes(board)
-    yield from _settings(board, chip, family)
+    yield from _settings(board, board.silicon, family.settings)
 
 
 def flash_mistakes(board: Board) -> Iterator[str]:
     """The same for the regions of flash alone, of a board whose chip is known."""
-    chip = CHIPS[board.chip]
-    yield from _inside(board, chip)
-    yield from _aligned(board, chip)
-    yield from _apart(board, chip)
+    yield from _inside(board, board.silicon)
+    yield from _aligned(board, board.silicon)
+    yield from _apart(board, board.silicon)
 
 
 def _identity(board: Board) -> Iterator[str]:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", board.name):
         yield "the file's name, which is the board's, has letters, digits, - and _ only; rename it"
-    if board.chip not in CHIPS:
+    known = all_chips()
+    if board.chip not in known:
         yield (
-            f"chip = {board.chip!r} is unknown; tinyodl knows {', '.join(CHIPS)}. A new chip of a "
-            "known family goes into tinyodl/chips.py"
+            f"chip = {board.chip!r} is unknown; tinyodl knows {', '.join(known)}. A new chip of a "
+            "known family goes into its templates/ports/FAMILY/family.toml"
         )
         return
-    family = CHIPS[board.chip].family
-    if board.port not in FAMILIES:
+    family = known[board.chip]
+    if board.family not in FAMILIES:
         yield (
-            f"port = {board.port!r} is not a chip family that tinyodl has C for; there are "
+            f"family = {board.family!r} is not a chip family that tinyodl has C for; there are "
             f"{', '.join(FAMILIES)}"
         )
-    elif board.port != family:
-        yield f'port = {board.port!r}, but the chip {board.chip} needs port = "{family}"'
-    elif board.cpu != FAMILIES[family].cpu:
-        yield f'cpu = {board.cpu!r}, but the chip {board.chip} has cpu = "{FAMILIES[family].cpu}"'
-    for folder in board.port_folders:
-        if not any((TEMPLATES / "ports" / folder).glob("*.c")):
-            have = sorted(path.parent.name for path in (TEMPLATES / "ports").glob("*/*.c"))
+    elif board.family != family.name:
+        yield f'family = {board.family!r}, but the chip {board.chip} needs family = "{family.name}"'
+    elif board.cpu and board.cpu not in (family.core, family.cpu, family.cpu + "f"):
+        yield f"cpu = {board.cpu!r}, but the chip {board.chip} has a {family.cpu}; leave cpu out"
+    for folder in family.folders:
+        if not any((chips.PORTS / folder).glob("*.c")):
+            have = sorted(path.parent.name for path in chips.PORTS.glob("*/*.c"))
             yield (
-                f"port = {board.port!r} needs the folder templates/ports/{folder} with its C, "
+                f"family = {family.name!r} needs the folder templates/ports/{folder} with its C, "
                 f"which is missing; there are {', '.join(dict.fromkeys(have))}"
             )
 
@@ -118,7 +118,7 @@ def _inside(board: Board, chip: Chip) -> Iterator[str]:
 
 def _aligned(board: Board, chip: Chip) -> Iterator[str]:
     store, unit = board.store, chip.erase_bytes
-    if board.port == "host":
+    if board.on_host:
         return
     if store is None:
         yield "[store] is missing: the two slots for learned weights"
@@ -160,26 +160,26 @@ def _apart(board: Board, chip: Chip) -> Iterator[str]:
                 )
 
 
-def _settings(board: Board, chip: Chip, family: Family) -> Iterator[str]:
-    known = (*family.pins, *family.numbers)
+def _settings(board: Board, chip: Chip, asked: Settings) -> Iterator[str]:
+    known = (*asked.pins, *asked.numbers)
     for name in board.settings:
         if name not in known:
-            yield f"[settings] {name!r} is unknown; {board.port} has {', '.join(known) or 'none'}"
+            yield f"[settings] {name!r} is unknown; {board.family} has {', '.join(known) or 'none'}"
     missing = [name for name in known if name not in board.settings]
     if missing:
         yield f"[settings] lacks {', '.join(missing)}"
         return
-    for name, (least, most) in family.numbers.items():
+    for name, (least, most) in asked.numbers.items():
         if not least <= board.settings[name] <= most:
             yield f"[settings] {name} = {board.settings[name]} is not in {least} to {most}"
     used: dict[int, str] = {}
-    for name in family.pins:
+    for name in asked.pins:
         pin = board.settings[name]
-        if not any(pin in pins for pins in chip.pins):
-            have = ", ".join(f"{p.start} to {p.stop - 1}" for p in chip.pins)
+        if not chip.has_pin(pin):
+            have = ", ".join(f"{first} to {last}" for first, last in chip.pins)
             yield (
                 f"[settings] {name} = {pin} is no pin of {board.chip}, which has {have} "
-                f"({family.pins_per_port} * port + pin)"
+                f"({asked.pins_per_port} * port + pin)"
             )
         elif used.setdefault(pin, name) != name:
             yield f"[settings] {name} = {pin} is the pin of {used[pin]} already; name another"

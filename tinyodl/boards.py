@@ -6,10 +6,10 @@ import contextlib
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from tinyodl.board_checks import flash_mistakes, mistakes
-from tinyodl.chips import FAMILIES, Region
+from tinyodl.chips import Chip, Family, Region, family_names, load_family
 from tinyodl.errors import UserError
 from tinyodl.resources import BOARDS
 
@@ -78,13 +78,16 @@ class Radio(_Record):
 
 
 class Board(_Record):
-    """One board. `port` names the folder of `templates/ports/`; sizes in bytes, clock in Hz."""
+    """One board. Its chip family names the folder of `templates/ports/`; sizes in bytes, Hz.
+
+    Files of earlier versions call the family `port`, and name its processor as `cpu` besides.
+    """
 
     name: str
     title: str
     chip: str
-    port: str
-    cpu: str
+    family: str = Field(validation_alias=AliasChoices("family", "port"))
+    cpu: str = ""
     clock_hz: PositiveInt
     flash: Region  # what the linker may use: without bootloader and store
     ram: Region
@@ -132,9 +135,19 @@ class Board(_Record):
         return -(-size // unit) * unit
 
     @property
-    def port_folders(self) -> tuple[str, ...]:
-        """The folders of `templates/ports/` that make up `lib/port`: processor, chip family."""
-        return (self.port,) if self.port == "host" else ("cortex_m4", self.port)
+    def target(self) -> Family:
+        """Its chip family. Raises UserError where there is none of that name."""
+        return load_family(self.family)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it is this computer."""
+        return self.target.on_host
+
+    @property
+    def silicon(self) -> Chip:
+        """Its chip, one of the family's."""
+        return self.target.chips[self.chip]
 
 
 def board_names() -> list[str]:
@@ -179,9 +192,9 @@ def read_board(path: Path) -> Board:
         raise UserError(f"{path}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
         raise UserError(f"{path}: not valid TOML: {error}") from error
-    family = FAMILIES.get(board.port)
-    if family:
-        board = board.model_copy(update={"settings": {**family.defaults, **board.settings}})
+    if board.family in family_names():
+        defaults = board.target.settings.defaults
+        board = board.model_copy(update={"settings": {**defaults, **board.settings}})
     for mistake in mistakes(board):
         raise UserError(f"{path}: {mistake}")
     return board

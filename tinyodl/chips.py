@@ -1,24 +1,33 @@
-"""The chips that boards are made with, and what all chips of a family have in common.
+"""Chip families and their chips, as data: `templates/ports/FAMILY/family.toml`, beside their C.
 
-Sizes are in bytes. Sources: nRF52840 Product Specification v1.1, sections "Memory" and "GPIO"; ST
-datasheets DocID022152 (STM32F405) and DS10693 (STM32F446), "Memory mapping" and the pinout of 64
-pins; RM0090 section 3.3 and RM0390 section 3.3 for the sectors of flash.
+The file lies in the folder that the project writer copies the family's C from, so a family is one
+folder, and a wheel has both or neither. What depends on a processor asks `Core` and the figures
+here, never a family's name. Sizes are in bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-KIB = 1024
+from tinyodl.errors import UserError
+from tinyodl.resources import TEMPLATES
+
+PORTS = TEMPLATES / "ports"
+FAMILY_FILE = "family.toml"
 
 
-class Region(BaseModel):
-    """A stretch of memory, in bytes."""
-
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Region(_Record):
+    """A stretch of memory, in bytes."""
 
     origin: int
     size: int
@@ -40,35 +49,31 @@ class Region(BaseModel):
         return f"{self.origin:#010x} to {self.end - 1:#010x}"
 
 
-@dataclass(frozen=True)
-class Family:
-    """What a port of `templates/ports/` wants to know of a board: the names of [settings].
+class Core(StrEnum):
+    """The instruction set of a family's processor; `HOST` is the computer that tinyodl runs on."""
 
-    `pins` are settings that are pin numbers, `numbers` the others with their least and largest
-    values. `defaults` are of settings that a board may leave out.
-    """
-
-    cpu: str
-    pins: tuple[str, ...] = ()
-    pins_per_port: int = 1
-    numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    defaults: Mapping[str, int] = field(default_factory=dict)
+    HOST = "host"
+    ARMV6M = "armv6m"
+    ARMV7M = "armv7m"
+    ARMV7EM = "armv7em"
+    ARMV8M = "armv8m"
+    RV32 = "rv32"
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(_Record):
     """A chip's memory, its pins, and the emulators that have a model of it.
 
     `units` are the parts of flash that can be erased, from its start: how many, and of which size.
-    The port erases those of the last size. `ram` is what a program may use.
+    The port erases those of the last size. `ram` is what a program may use. `pins` are ranges: the
+    first and the last number. `pyocd` is pyOCD's name for the chip.
     """
 
-    family: str
     flash: Region
     units: tuple[tuple[int, int], ...]
     ram: Region
-    pins: tuple[range, ...] = ()
+    pins: tuple[tuple[int, int], ...] = ()
     emulators: tuple[str, ...] = ()
+    pyocd: str = ""
 
     @property
     def erase_bytes(self) -> int:
@@ -89,64 +94,132 @@ class Chip:
         unit = self.unit(address)
         return address == self.flash.end or (unit is not None and unit.origin == address)
 
+    def has_pin(self, pin: int) -> bool:
+        """Whether a pin of that number is on the package."""
+        return any(first <= pin <= last for first, last in self.pins)
 
-_PINS = ("uart_tx", "uart_rx", "led", "mark_0", "mark_1")
 
-FAMILIES: Mapping[str, Family] = {
-    "host": Family(cpu="host"),
-    "nrf52840": Family(
-        cpu="cortex-m4f",
-        pins=_PINS,
-        pins_per_port=32,
-        numbers={"led_on": (0, 1), "dcdc": (0, 1)},
-        defaults={"mark_0": 3, "mark_1": 4},
-    ),
-    "stm32f4": Family(
-        cpu="cortex-m4f",
-        pins=_PINS,
-        pins_per_port=16,
-        numbers={"usart": (1, 2), "hse_hz": (2_000_000, 50_000_000), "hse_bypass": (0, 1)},
-        defaults={"mark_0": 32, "mark_1": 33},
-    ),
-}
+class Settings(_Record):
+    """What a port wants to know of a board: the names of the board file's [settings].
 
-_SRAM = 0x2000_0000
-_LQFP64 = (range(48), range(50, 51), range(112, 114))  # PA, PB, PC; PD2; PH0, PH1
+    `pins` are settings that are pin numbers, `numbers` the others with their least and largest
+    values. `defaults` are of settings that a board may leave out.
+    """
 
-CHIPS: Mapping[str, Chip] = {
-    "host": Chip(
-        family="host",
-        flash=Region(origin=0, size=0x4000_0000),
-        units=((0x4000_0000, 1),),
-        ram=Region(origin=0, size=0x4000_0000),
-    ),
-    "nrf52840": Chip(
-        family="nrf52840",
-        flash=Region(origin=0, size=1024 * KIB),
-        units=((256, 4 * KIB),),
-        ram=Region(origin=_SRAM, size=256 * KIB),
-        pins=(range(48),),  # P0.00 to P0.31, P1.00 to P1.15
-        emulators=("virtual",),
-    ),
-    "stm32f405rg": Chip(
-        family="stm32f4",
-        flash=Region(origin=0x0800_0000, size=1024 * KIB),
-        units=((4, 16 * KIB), (1, 64 * KIB), (7, 128 * KIB)),
-        ram=Region(origin=_SRAM, size=128 * KIB),
-        pins=_LQFP64,
-        emulators=("virtual", "qemu"),
-    ),
-    "stm32f446re": Chip(
-        family="stm32f4",
-        flash=Region(origin=0x0800_0000, size=512 * KIB),
-        units=((4, 16 * KIB), (1, 64 * KIB), (3, 128 * KIB)),
-        ram=Region(origin=_SRAM, size=128 * KIB),
-        pins=_LQFP64,
-        emulators=("virtual",),
-    ),
-}
+    pins: tuple[str, ...] = ()
+    pins_per_port: int = 1
+    numbers: Mapping[str, tuple[int, int]] = {}
+    defaults: Mapping[str, int] = {}
+
+
+class Size(_Record):
+    """What the family's C takes, for predictions: tests measure both.
+
+    `code`: flash of the port and the server. `ram`: .data and .bss of the port, without the receive
+    ring and the stack.
+    """
+
+    code: int
+    ram: int
+
+
+class Family(_Record):
+    """A family of chips that one port of `templates/ports/` serves.
+
+    `cpu` and `fpu` are GCC's names (-mcpu, -mfpu); without `fpu`, floats are computed in software.
+    `startup` is the folder with the start-up code of its processor. `cycles` names the processor
+    whose cycles the virtual board models (`tinyodl.virtual.cycles`); without it only instructions
+    are counted. `virtual` is the module of `tinyodl.virtual` that models the chips around their
+    processor. `openocd` is OpenOCD's target file.
+    """
+
+    name: str
+    title: str
+    core: Core
+    cpu: str = ""
+    fpu: str = ""
+    flags: tuple[str, ...] = ()  # of the compiler, beside -mcpu and those of `fpu`
+    cycles: str = ""
+    startup: str = ""
+    virtual: str = ""
+    openocd: str = ""
+    size: Size
+    settings: Settings = Settings()
+    chips: Mapping[str, Chip] = Field(min_length=1)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether its firmware is a program of this computer."""
+        return self.core is Core.HOST
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of `templates/ports/` that make up `lib/port`: processor, then chip."""
+        return tuple(name for name in (self.startup, self.name) if name)
+
+    @property
+    def float_flags(self) -> tuple[str, ...]:
+        """The compiler's and the linker's options for floats."""
+        if self.on_host:
+            return ()
+        return ("-mfloat-abi=hard", f"-mfpu={self.fpu}") if self.fpu else ("-mfloat-abi=soft",)
+
+
+def family_names() -> list[str]:
+    """The families there are, in alphabetical order."""
+    return sorted(path.parent.name for path in PORTS.glob(f"*/{FAMILY_FILE}"))
+
+
+def load_family(name: str) -> Family:
+    """The family of that name, never of a path.
+
+    Raises UserError that lists those there are, or names what is wrong in its file.
+    """
+    names = family_names()
+    if name not in names:
+        raise UserError(
+            f"family = {name!r} is not a chip family that tinyodl has C for; there are "
+            f"{', '.join(names)}"
+        )
+    return _read(PORTS / name / FAMILY_FILE)
+
+
+@cache
+def _read(path: Path) -> Family:
+    try:
+        given = tomllib.loads(path.read_text("utf-8"))
+        return Family.model_validate({"name": path.parent.name} | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+class _Families(Mapping[str, Family]):
+    """The families by name, each read when it is asked for."""
+
+    def __getitem__(self, name: str) -> Family:
+        if name not in family_names():
+            raise KeyError(name)
+        return load_family(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(family_names())
+
+    def __len__(self) -> int:
+        return len(family_names())
+
+
+FAMILIES: Mapping[str, Family] = _Families()
+
+
+def all_chips() -> dict[str, Family]:
+    """The family of each chip that there is."""
+    return {chip: family for family in FAMILIES.values() for chip in family.chips}
 
 
 def emulated_by(kind: str) -> list[str]:
     """The chips that an emulator has a model of."""
-    return [name for name, chip in CHIPS.items() if kind in chip.emulators]
+    return [name for name, family in all_chips().items() if kind in family.chips[name].emulators]

@@ -36,7 +36,7 @@ class Meter:
 
 def link_of(port: str | None, board: Board) -> Link:
     """How `--port` reaches a board; without it the host build of board "host", else a device."""
-    match port or board.port:
+    match "host" if port is None and board.on_host else port:
         case "virtual" | "qemu" | "host" as emulated:
             return emulated
         case _:

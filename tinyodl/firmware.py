@@ -6,6 +6,8 @@ disagree; a test compares the prediction with the linker map.
 
 from __future__ import annotations
 
+from tinyodl.chips import Family
+
 RECEIVE_RING = 1024  # bytes; a power of two
 MAX_BODY = 512  # bytes of a request's or reply's body
 STACK_BYTES = 2048  # reserved; the device reports its high-water mark
@@ -34,30 +36,26 @@ C_FLAGS = (
     "-Wextra",
     "-Werror",
 )
-FPU_FLAGS = ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")  # boards with a Cortex-M4F
-
-# .data and .bss of lib/port beside the receive ring and the stack, in bytes; tests measure them.
-PORT_RAM = {"nrf52840": 16, "stm32f4": 28, "host": 8}
 
 # Code and constants of the linked firmware apart from the network's weights, in bytes, for the
-# flash prediction: the port with the server, each kernel file, each scheduled node. Fitted to what
-# GCC 12 makes of the test models at -O2: within about 10 % of the linker's figure.
-PORT_CODE = {"nrf52840": 4_750, "stm32f4": 5_650, "host": 20_000}
+# flash prediction: each kernel file, each scheduled node, beside the port with the server (see
+# `chips.Size`). Fitted to what GCC 12 makes of the test models at -O2: within about 10 % of the
+# linker's figure.
 KERNEL_CODE = 530
 NODE_CODE = 100
 
 
-def buffer_bytes(port: str) -> int:
+def buffer_bytes(family: Family) -> int:
     """Static RAM that does not depend on the network: serial ring, requests, replies, counters."""
-    ring = 0 if port == "host" else RECEIVE_RING
-    return ring + DEVICE_RAM + PORT_RAM[port] + _NET_RAM
+    ring = 0 if family.on_host else RECEIVE_RING
+    return ring + DEVICE_RAM + family.size.ram + _NET_RAM
 
 
-def code_bytes(port: str, kernels: int, nodes: int) -> int:
+def code_bytes(family: Family, kernels: int, nodes: int) -> int:
     """An estimate of the code's size, for so many kernel files and scheduled nodes."""
-    return PORT_CODE[port] + KERNEL_CODE * kernels + NODE_CODE * nodes
+    return family.size.code + KERNEL_CODE * kernels + NODE_CODE * nodes
 
 
-def stack_bytes(port: str) -> int:
+def stack_bytes(family: Family) -> int:
     """The stack that the linker script reserves; the host build has its operating system's."""
-    return 0 if port == "host" else STACK_BYTES
+    return 0 if family.on_host else STACK_BYTES

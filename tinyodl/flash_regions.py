@@ -20,7 +20,7 @@ def require_regions(project: Path, board: Board) -> None:
 
     Raises UserError where they differ: the firmware might erase a boot loader.
     """
-    if board.port == "host":
+    if board.on_host:
         return
     for name, pattern, regions in (
         ("config.h", _WRITTEN, board.regions),

@@ -58,7 +58,7 @@ def unable(manifest: Manifest, board: Board) -> str | None:
             "(--guard-memory ram has one)"
         )
     needed = _SLOT_HEADER + sum(-(-record.bytes // 4) * 4 for record in manifest.parameters)
-    if board.port != "host" and board.store is None:
+    if not board.on_host and board.store is None:
         return "the board has no store for weights"
     if board.store is not None and needed > board.store.slot_bytes:
         return (

@@ -13,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 from tests.conftest import require_tool
 from tests.device import bench
 from tinyodl import firmware
+from tinyodl.chips import FAMILIES
 from tinyodl.resources import TEMPLATES
 
 SOURCES = [*sorted((TEMPLATES / "device").glob("*.c")), TEMPLATES / "project/src/main.c"]
@@ -43,7 +44,7 @@ def static_ram(compiler: list[str], folder: Path) -> int:
 
 def test_gcc_takes_the_predicted_ram(tmp_path: Path) -> None:
     gcc = require_tool("arm-none-eabi-gcc")
-    cpu = ["-mcpu=cortex-m4", "-mthumb", *firmware.FPU_FLAGS]
+    cpu = ["-mcpu=cortex-m4", "-mthumb", *FAMILIES["stm32f4"].float_flags]
     assert static_ram([gcc, *cpu], tmp_path) == firmware.DEVICE_RAM
 
 

@@ -13,8 +13,9 @@ from elftools.elf.elffile import ELFFile
 from unicorn import arm_const
 
 from tests.ops.kernels import Arrays, argument
+from tinyodl.chips import FAMILIES
 from tinyodl.codegen.literals import c_type
-from tinyodl.firmware import C_FLAGS, FPU_FLAGS
+from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Call, Ref
 from tinyodl.pio import find_arm_compiler
@@ -114,7 +115,8 @@ def _built(source: Path, *include: Path) -> Path:
         ".all : { KEEP(*(.text.run)) *(.text*) *(.rodata*) }\n"
         "/DISCARD/ : { *(.ARM.*) } }\n"
     )
-    command = [*find_arm_compiler().command, *C_FLAGS, *FPU_FLAGS, "-mcpu=cortex-m4", "-mthumb"]
+    floats = FAMILIES["stm32f4"].float_flags
+    command = [*find_arm_compiler().command, *C_FLAGS, *floats, "-mcpu=cortex-m4", "-mthumb"]
     command += [f"-I{path}" for path in (*include, TEMPLATES / "kernels", ports)]
     command += [str(source), str(ports / "memory.c")]
     command += ["-nostdlib", "-nostartfiles", "-Wl,-e,run", f"-T{script}", "-lgcc", "-o", str(elf)]

@@ -96,6 +96,9 @@ def test_zig_is_given_what_clang_understands() -> None:
     assert given[:3] == ["cc", "-target", "thumb-freestanding-eabihf"]
     assert "-mcpu=cortex_m4+vfp4d16sp" in given
     assert given[-6:] == ["-Os", "-Wall", "-c", "-o", "a.o", "a.c"]
+    assert arguments(["-mcpu=cortex-m0plus", "-mfloat-abi=soft"])[1:4] == [
+        "-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0plus"
+    ]  # fmt: skip
     link = ["-nostartfiles", "-nostdlib", "-Wl,--gc-sections,--relax", "-T", "link.ld", "-lgcc"]
     assert arguments(link)[-3:] == ["-Wl,--gc-sections", "-T", "link.ld"]
 

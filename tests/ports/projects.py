@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tinyodl import firmware
 from tinyodl.boards import Board, load_board
+from tinyodl.chips import PORTS
 from tinyodl.codegen.environment import environment
 from tinyodl.resources import TEMPLATES
 
@@ -22,14 +23,14 @@ def write_project(project: Path, board_name: str, main: str | None = None) -> Pa
     """Everything that `compile` writes but lib/net and lib/device, with echo.c as src/main.c."""
     board = keeping_board(board_name)
     files = {"platformio.ini": TEMPLATES / "project" / "platformio.ini.j2"}
-    for folder in ("", *board.port_folders):
-        for path in (TEMPLATES / "ports" / folder).glob("*.*"):
+    for folder in ("", *board.target.folders):
+        for path in (PORTS / folder).glob("*.*"):
             files[f"lib/port/{path.name.removesuffix('.j2')}"] = path
     for name, path in files.items():
         target = project / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".j2":
-            template = environment().get_template(path.relative_to(TEMPLATES).as_posix())
+            template = environment().from_string(path.read_text())
             target.write_text(template.render(board=board, firmware=firmware, version="0"))
         else:
             target.write_bytes(path.read_bytes())

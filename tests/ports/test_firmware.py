@@ -244,7 +244,7 @@ def test_static_ram_of_the_port_is_what_the_prediction_counts(
     built = echo(name, compiler)
     of_main = {"counters", "total"}
     of_port = sum(symbol.bytes for symbol in built.ram if symbol.name not in of_main)
-    port_ram = firmware.PORT_RAM[load_board(name).port]
+    port_ram = load_board(name).target.size.ram
     assert of_port == port_ram + firmware.RECEIVE_RING
     assert built.data_bytes + built.bss_bytes == of_port + 20, "and no byte is lost to alignment"
     assert built.stack_bytes == firmware.STACK_BYTES

@@ -21,7 +21,7 @@ from tests.test_board_checks import PAGE, owners
 from tinyodl import boards, pio
 from tinyodl.board_checks import mistakes
 from tinyodl.boards import Board, BootLoader, Store, load_board
-from tinyodl.chips import CHIPS, Region
+from tinyodl.chips import FAMILIES, Region
 from tinyodl.errors import ToolError
 from tinyodl.resources import BOARDS
 from tinyodl.virtual.unicorn_board import UnicornBoard
@@ -87,7 +87,7 @@ def wrong_file(chance: random.Random) -> str | None:
             "boot_loaders": (BootLoader(name="x", regions=(loader,)),),
         }
     )
-    found, fits = list(mistakes(board)), owners(board, CHIPS["nrf52840"])
+    found, fits = list(mistakes(board)), owners(board, FAMILIES["nrf52840"].chips["nrf52840"])
     return None if bool(found) != fits else f"fits: {fits}, said: {found}, of {board}"
 
 

@@ -33,7 +33,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         key = (name, board.name, *sorted(defines.items()))
         if key not in built:
             elf = folder / f"{name}-{len(built)}.elf"
-            macros = {board.port.upper(): 1, **defines}
+            macros = {board.family.upper(): 1, **defines}
             subprocess.run(
                 [
                     *(compiler, *FLAGS, *(f"-D{macro}={value}" for macro, value in macros.items())),

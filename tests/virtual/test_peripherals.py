@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinyodl.boards import Board, load_board
-from tinyodl.virtual.nrf52840 import Nrf52840
+from tinyodl.virtual.models import model_of
 from tinyodl.virtual.peripheral import Chip, Misuse
-from tinyodl.virtual.stm32f4 import Stm32f4
 
 RAM = 0x2000_0000
 
@@ -23,7 +22,7 @@ class Bench:
         self.sent = b""
         self.memory = bytearray(1024)
         self.phases: list[int] = []
-        self.chip: Chip = Nrf52840(self) if board.port == "nrf52840" else Stm32f4(self)
+        self.chip: Chip = model_of(board.target).chip(self)
 
     def now(self) -> int:
         return self.time

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +12,10 @@ from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, identifiers
-from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.graph import Graph, Node, Phase, Storage, Tensor, has_initial, parameters
 from tinyodl.kept import LABELS, THRESHOLD
-from tinyodl.learning.beside import FOLDER, NAMES, wanted
+from tinyodl.kernel_files import kernel_file, with_included
+from tinyodl.learning.beside import FOLDER, wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.record import Feature
 from tinyodl.logits import ends_in_sigmoid
@@ -38,7 +37,6 @@ from tinyodl.ops import (
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_context
-from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
@@ -54,8 +52,6 @@ from tinyodl.training import (
 from tinyodl.update_plan import UpdatePlan
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
-KERNELS = TEMPLATES / "kernels"
-_INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,19 +60,6 @@ class Network:
 
     files: dict[str, str]
     model_id: bytes  # 8 bytes
-
-
-def parameters(graph: Graph) -> list[Tensor]:
-    """What the device keeps between steps, in the order of the protocol: parameters, then state."""
-    tensors = graph.tensors.values()
-    return [t for t in tensors if t.storage is Storage.PARAMETER] + [
-        t for t in tensors if t.storage is Storage.STATE
-    ]
-
-
-def has_initial(tensor: Tensor) -> bool:
-    """Whether what the device keeps begins with values in flash; else it begins with zeros."""
-    return tensor.data is not None and bool(tensor.data.any())
 
 
 def render_network(
@@ -144,31 +127,19 @@ def render_network(
         name: jinja.get_template(f"net/{name}.j2").render(context)
         for name in ("net.c", "weights.c", "weights.h")
     }
-    _add_kernels(files, kernels, jinja, context)
+    files |= {name: _kernel(name, jinja, context) for name in sorted(with_included(kernels))}
     digest = hashlib.sha256("".join(files[name] for name in sorted(files)).encode()).digest()
     context["model_id"] = digest[:8]
     files["net.h"] = jinja.get_template("net/net.h.j2").render(context)
     return Network(files, digest[:8])
 
 
-def kernel_file(kernel: str) -> Path:
-    """Where a kernel lies: beside all others, or in the folder of its feature."""
-    folders = (KERNELS, *(FOLDER / name / "c" for name in NAMES))
-    return next(folder / kernel for folder in folders if (folder / kernel).exists())
-
-
-def _add_kernels(
-    files: dict[str, str], kernels: Iterable[str], jinja: Environment, context: dict[str, Any]
-) -> None:
-    """Add kernel files, and whatever they include, to `files`."""
-    for kernel in sorted(kernels):
-        if kernel in files:
-            continue
-        if (KERNELS / f"{kernel}.j2").exists():
-            files[kernel] = jinja.get_template(f"kernels/{kernel}.j2").render(context)
-        else:
-            files[kernel] = kernel_file(kernel).read_text("utf-8")
-        _add_kernels(files, _INCLUDE.findall(files[kernel]), jinja, context)
+def _kernel(name: str, jinja: Environment, context: dict[str, Any]) -> str:
+    """The text of a kernel file."""
+    path = kernel_file(name)
+    if path.suffix == ".j2":
+        return jinja.get_template(f"kernels/{path.name}").render(context)
+    return path.read_text("utf-8")
 
 
 @dataclass

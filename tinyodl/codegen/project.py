@@ -12,8 +12,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tinyodl import __version__, firmware
+from tinyodl import __version__, chips, firmware
 from tinyodl.boards import Board
+from tinyodl.chips import FAMILY_FILE
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import Network
 from tinyodl.errors import UserError
@@ -31,12 +32,12 @@ def render_project(
     for folder, target in (
         (TEMPLATES / "project", ""),
         (TEMPLATES / "device", "lib/device/"),
-        *((TEMPLATES / "ports" / name, "lib/port/") for name in board.port_folders),
+        *((chips.PORTS / name, "lib/port/") for name in board.target.folders),
     ):
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FAMILY_FILE):
             name = path.relative_to(folder).as_posix()
             files[target + name.removesuffix(".j2")] = _render(path, manifest, board)
-    for path in sorted((TEMPLATES / "ports").glob("*.*")):
+    for path in sorted(chips.PORTS.glob("*.*")):
         files[f"lib/port/{path.name.removesuffix('.j2')}"] = _render(path, manifest, board)
     for name, text in network.files.items():
         files[f"lib/net/{name}"] = text.encode()
@@ -66,6 +67,6 @@ def write_project(files: dict[str, bytes], out: Path) -> None:
 def _render(path: Path, manifest: Manifest, board: Board) -> bytes:
     if path.suffix != ".j2":
         return path.read_bytes()
-    template = environment().get_template(path.relative_to(TEMPLATES).as_posix())
+    template = environment().from_string(path.read_text("utf-8"))
     text = template.render(board=board, manifest=manifest, firmware=firmware, version=__version__)
     return text.encode()

@@ -29,7 +29,7 @@ def connect(project: Path, port: str | None = None) -> Transport:
     while another has the line, BoardError when it cannot be opened.
     """
     board = manifest.board_of(manifest.load(project))
-    if port is None and board.port == "host":
+    if port is None and board.on_host:
         port = "host"
     if port in _BOOT:
         return _BOOT[port](project, board)

@@ -44,7 +44,7 @@ def build(project: Path, board: Board, *, progress: Progress | None = None) -> B
     elf = built_here.program_path(project, board)
     built_here.require_inside(project, elf)
     sources = built_here.sources_digest(project)
-    if board.port == "host":
+    if board.on_host:
         made = _build_host(project, board, elf, progress)
     else:
         setup = _setup(project, board, ["buildprog"])
@@ -62,7 +62,7 @@ def upload(
     `port` is the board's serial device; boot loaders with a port of their own are looked for.
     Raises ToolError when no uploader is found, or with its message when it fails.
     """
-    if board.port == "host":
+    if board.on_host:
         raise ToolError(f"{board.name} is this computer: there is nothing to upload to")
     setup = _setup(project, board, ["upload"])
     if setup.standins:

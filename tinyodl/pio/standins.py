@@ -104,7 +104,7 @@ def _board(board: Board) -> str:
             "vendor": "",
             "frameworks": [],
             "build": {
-                "cpu": board.cpu.removesuffix("f"),
+                "cpu": board.target.cpu,
                 "f_cpu": f"{board.clock_hz}L",
                 "mcu": board.chip,
             },

@@ -11,12 +11,6 @@ from typing import Any
 from tinyodl.boards import Board
 from tinyodl.errors import ToolError
 
-_OPENOCD_TARGETS = {"nrf52840": "nrf52.cfg", "stm32f4": "stm32f4x.cfg"}
-_PYOCD_TARGETS = {
-    "nrf52840": "nrf52840",
-    "stm32f405rg": "stm32f405rg",
-    "stm32f446re": "stm32f446re",
-}
 _PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap.cfg"}
 
 # Through a board's own boot loader, and so through no probe.
@@ -54,11 +48,11 @@ def standin_upload(project: Path, board: Board) -> list[str]:
         return [
             path,
             *("-f", f"interface/{_PROBES[protocol]}", "-c", "transport select " + _wire(protocol)),
-            *("-f", f"target/{_OPENOCD_TARGETS[board.port]}"),
+            *("-f", f"target/{board.target.openocd}"),
             *("-c", f"program {{{elf}}} verify reset exit"),
         ]
     if find_spec("pyocd"):
-        target = _PYOCD_TARGETS[board.chip]
+        target = board.silicon.pyocd
         return [sys.executable, "-m", "pyocd", "flash", "-W", "-t", target, elf]
     raise ToolError(
         f"nothing to upload to {board.name} with: neither openocd on PATH nor pyocd in this "

@@ -1,4 +1,4 @@
-"""`arm-none-eabi-gcc` for a Cortex-M4F, played by Zig's C compiler: run as a script by SCons.
+"""`arm-none-eabi-gcc` for Cortex-M, played by Zig's C compiler: run as a script by SCons.
 
 It takes the options that PlatformIO gives to GCC, leaves out what clang does not know or Zig does
 by itself, and becomes `zig cc`. It imports nothing of tinyodl, so that it starts at once.
@@ -12,15 +12,19 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-TARGET = (
-    "-target",
-    "thumb-freestanding-eabihf",
-    "-mcpu=cortex_m4+vfp4d16sp",  # plain cortex_m4 has no FPU
+_ALWAYS = (
     "-fno-sanitize=undefined",  # Zig's default; its traps are not part of the firmware
     "-fno-stack-protector",
 )
 
-# The target above says these, or Zig's own run-time library and lack of start files do.
+# GCC's FPUs, as clang's features of a processor: plain cortex_m4 has none.
+_FPUS = {
+    "fpv4-sp-d16": "vfp4d16sp",
+    "fpv5-sp-d16": "fp_armv8d16sp",
+    "fpv5-d16": "fp_armv8d16",
+}
+
+# The target says these, or Zig's own run-time library and lack of start files do.
 _LEFT_OUT = {"-mthumb", "-nostartfiles", "-nostdlib", "-lgcc", "-lc", "-lm"}
 _LEFT_OUT_PREFIXES = ("-mcpu=", "-mfpu=", "-mfloat-abi=", "--specs", "-Wl,-Map", "-Wl,--relax")
 
@@ -35,7 +39,21 @@ def arguments(given: list[str]) -> list[str]:
         for option in given
         if option not in _LEFT_OUT and not option.startswith(_LEFT_OUT_PREFIXES)
     ]
-    return ["cc", *TARGET, *kept]
+    return ["cc", *target(given), *_ALWAYS, *kept]
+
+
+def target(given: list[str]) -> list[str]:
+    """Zig's target for the processor, FPU and calling convention that GCC's options name."""
+    cpu = _value("-mcpu=", given).replace("-", "_")
+    fpu = _FPUS.get(_value("-mfpu=", given))
+    convention = "eabihf" if "-mfloat-abi=hard" in given else "eabi"
+    named = [f"-mcpu={cpu}+{fpu}" if fpu else f"-mcpu={cpu}"] if cpu else []
+    return ["-target", f"thumb-freestanding-{convention}", *named]
+
+
+def _value(prefix: str, given: list[str]) -> str:
+    """Of the last option that begins so; "" where there is none."""
+    return next((o.removeprefix(prefix) for o in reversed(given) if o.startswith(prefix)), "")
 
 
 def main() -> int:

@@ -274,7 +274,7 @@ def print_boards(console: Console, boards: Iterable[Board]) -> None:
     """What can be given as --board."""
     table = _table("board", "", "clock#", "RAM#", "flash#", "emulated by")
     for board in boards:
-        emulators = board.virtual or (("host",) if board.port == "host" else ())
+        emulators = board.virtual or (("host",) if board.on_host else ())
         table.add_row(board.name, board.title, f"{board.clock_hz / 1e6:g} MHz",
                       size(board.ram.size), size(board.flash.size),
                       ", ".join(f"--port {name}" for name in emulators))  # fmt: skip

@@ -18,26 +18,28 @@ from tinyodl.virtual.counts import PHASES, Count
 from tinyodl.virtual.image import load_image
 
 if TYPE_CHECKING:
+    from tinyodl.virtual.peripheral import MemoryMap
     from tinyodl.virtual.qemu import QemuBoard
     from tinyodl.virtual.unicorn_board import UnicornBoard
 
 __all__ = ["PHASES", "Count", "boards_with", "boot", "boot_qemu"]
 
 STORE_FILE = "flash.bin"
-UICR_FILE = "uicr.bin"  # of an nRF52840, where there is one: to try what a boot loader's name does
 
 
 def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoard:
     """The virtual board with the project's firmware, powered on and waiting for the host.
 
-    Its weight store lives in the project's flash.bin; an nRF52840's UICR holds what is in uicr.bin,
-    if there is such a file. With `profiling` the store is empty, and
-    forgotten, and the board counts by the places of the network's nodes. Raises UserError when the
-    board has no virtual one or the firmware was not built here from these sources, ToolError when
-    unicorn, capstone or a host compiler is missing, BoardError when the firmware faults.
+    Its weight store lives in the project's flash.bin. Memory that the chip's model gives a file
+    (an nRF52840's UICR: uicr.bin) holds what is in it, if there is such a file. With `profiling`
+    the store is empty, and forgotten, and the board counts by the places of the network's nodes.
+    Raises UserError when the board has no virtual one or the firmware was not built here from these
+    sources, ToolError when unicorn, capstone or a host compiler is missing, BoardError when the
+    firmware faults.
     """
     elf, content = _firmware(project, board, "virtual")
     try:
+        from tinyodl.virtual.models import model_of
         from tinyodl.virtual.places import places_of
         from tinyodl.virtual.unicorn_board import UnicornBoard
     except ImportError as error:
@@ -47,20 +49,25 @@ def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoar
     image = load_image(elf, content)
     if profiling:
         return UnicornBoard(board, elf, places=places_of(image), image=image)
-    return UnicornBoard(board, elf, store_of(project), image=image, found=_uicr(project, board))
+    found = _found(project, model_of(board.target).memory(board))
+    return UnicornBoard(board, elf, store_of(project), image=image, found=found)
 
 
-def _uicr(project: Path, board: Board) -> dict[int, bytes]:
-    file, area = project / UICR_FILE, range(0x1000_1000, 0x1000_2000)
-    if board.port != "nrf52840" or not file.is_file():
-        return {}
-    try:
-        contents = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    if len(contents) > len(area):
-        raise UserError(f"{file} has {len(contents)} bytes, and UICR has {len(area)}")
-    return {area.start: contents}
+def _found(project: Path, memory: MemoryMap) -> dict[int, bytes]:
+    """What files of the project say that is in the chip's memory, by address."""
+    found = {}
+    for area in memory.constants:
+        file = project / area.file
+        if not area.file or not file.is_file():
+            continue
+        try:
+            contents = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        if len(contents) > area.size:
+            raise UserError(f"{file} has {len(contents)} bytes, and {area.name} has {area.size}")
+        found[area.address] = contents
+    return found
 
 
 def boot_qemu(project: Path, board: Board) -> QemuBoard:

@@ -94,7 +94,7 @@ def boot(project: Path, board: Board) -> HostTransport:
             "--port host needs POSIX (Linux, macOS, or WSL on Windows); use --port virtual, or a "
             "serial board"
         )
-    if board.port != "host":
+    if not board.on_host:
         raise UserError(
             f"{project} is for board {board.name}, not for this machine; "
             "compile with --board host to use --port host"

@@ -4,16 +4,14 @@ it, and when which interrupt comes."""
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from unicorn import Uc
 from unicorn import arm_const as arm
 
 from tinyodl.boards import Board
-from tinyodl.errors import UserError
-from tinyodl.virtual import engine, nrf52840, stm32f4
+from tinyodl.virtual import engine
 from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
 from tinyodl.virtual.counts import PHASES, Count
 from tinyodl.virtual.cycles import EXCEPTION_ENTRY_CYCLES, EXCEPTION_RETURN_CYCLES
@@ -22,7 +20,8 @@ from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
 from tinyodl.virtual.flash import Flash
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.line import Line
-from tinyodl.virtual.peripheral import Chip, Machine, MemoryMap, Misuse, Peripheral
+from tinyodl.virtual.models import model_of
+from tinyodl.virtual.peripheral import Misuse, Peripheral
 
 SLICE_CYCLES = 4_000_000  # about 10 ms: how long Ctrl-C and timeouts may wait
 NEVER = 2**63
@@ -55,7 +54,7 @@ class VirtualMachine:
         self._engine = Engine(image, self, places)
         self._state = self._engine.meter.state
         self._exceptions = Exceptions(self._engine.uc, self)
-        self._model = _model(board)
+        self._model = model_of(board.target)
         self._memory = self._model.memory(board)
         self._found = found or {}
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
@@ -360,28 +359,6 @@ class VirtualMachine:
     def reset(self) -> None:
         self._reset_requested = True
         self._engine.stop_soon()
-
-
-@dataclass(frozen=True)
-class Model:
-    """A chip family in this machine."""
-
-    memory: Callable[[Board], MemoryMap]
-    chip: Callable[[Machine], Chip]
-
-
-MODELS: Mapping[str, Model] = {
-    "nrf52840": Model(nrf52840.memory_map, nrf52840.Nrf52840),
-    "stm32f4": Model(stm32f4.memory_map, stm32f4.Stm32f4),
-}
-
-
-def _model(board: Board) -> Model:
-    if board.port not in MODELS:
-        raise UserError(
-            f"there is no virtual chip of the family {board.port!r}; there are {', '.join(MODELS)}"
-        )
-    return MODELS[board.port]
 
 
 def _filled(size: int) -> mmap.mmap:

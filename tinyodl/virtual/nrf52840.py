@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from tinyodl.boards import Board
 from tinyodl.virtual.nrf52840_serial import Ppi, Timer, Uarte
-from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Peripheral, unknown
+from tinyodl.virtual.peripheral import (
+    Area,
+    Machine,
+    MemoryMap,
+    Misuse,
+    Model,
+    Peripheral,
+    unknown,
+)
 
 FLASH_PAGE = 4096
 
@@ -28,7 +36,7 @@ MEMORY = MemoryMap(
     ram=(Area("RAM", 0x2000_0000, 256 * 1024),),
     constants=(
         Area("FICR", 0x1000_0000, 0x1000, _ficr()),
-        Area("UICR", 0x1000_1000, 0x1000, b"\xff" * 0x1000),
+        Area("UICR", 0x1000_1000, 0x1000, b"\xff" * 0x1000, file="uicr.bin"),
     ),
 )
 
@@ -207,3 +215,6 @@ class _Gpio:
 def _port(offset: int) -> tuple[int, int]:
     """P1 follows P0 at a distance of 0x300."""
     return (1, offset - 0x300) if offset >= 0x800 else (0, offset)
+
+
+MODEL = Model(memory_map, Nrf52840)

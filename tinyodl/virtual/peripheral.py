@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,12 +91,16 @@ class Chip(Protocol):
 
 @dataclass(frozen=True)
 class Area:
-    """A stretch of memory on the chip; `contents` fill a read-only one from its start."""
+    """A stretch of memory on the chip; `contents` fill a read-only one from its start.
+
+    `file` is a file of the project that replaces these contents, where it is there.
+    """
 
     name: str
     address: int
     size: int
     contents: bytes | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,14 @@ class MemoryMap:
     flash: Area
     ram: tuple[Area, ...]
     constants: tuple[Area, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A chip family on the virtual board: each module that models one has it as `MODEL`."""
+
+    memory: Callable[[Board], MemoryMap]
+    chip: Callable[[Machine], Chip]
 
 
 def unknown(verb: str, offset: int, peripheral: Peripheral) -> Misuse:

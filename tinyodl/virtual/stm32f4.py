@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tinyodl.boards import Board
 from tinyodl.errors import UserError
-from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Peripheral
+from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Model, Peripheral
 from tinyodl.virtual.stm32f4_clock import ClockTree, Gate, Power, Rcc
 from tinyodl.virtual.stm32f4_flash import FlashController
 
@@ -318,3 +318,6 @@ class Gpio:
         """The pins that are outputs, bit by bit."""
         mode = self._stored[self.MODER]
         return sum(int(mode >> 2 * pin & 3 == 1) << pin for pin in range(16))
+
+
+MODEL = Model(memory_map, Stm32f4)
