@@ -11,9 +11,9 @@ from onnx import helper
 
 from tests.frontend.models import model, node, saved
 from tests.hostnet import HostNet
-from tinyodl import feature_cache
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
+from tinyodl.learning.beside.cache import feature as feature_cache
 from tinyodl.project.plan import UpdatePlan
 
 INPUTS, FEATURES, HIDDEN, CLASSES = 9, 6, 5, 4

@@ -1,1 +1,1 @@
-"""How a network learns on the board, and what the board computes beside it."""
+"""How a network learns: learners, and the features that go beside them."""

@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tinyodl.learning.beside import SECTIONS
-from tinyodl.learning.beside.feature import Section
+from tinyodl.learning.beside import sections
+from tinyodl.learning.beside.section import Section
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -88,7 +88,7 @@ LayerUpdate = Annotated[
 ]
 
 
-_each: dict[str, Any] = {name: (section | None, None) for name, section in SECTIONS.items()}
+_each: dict[str, Any] = {name: (section | None, None) for name, section in sections().items()}
 _Sections = create_model("_Sections", __config__=ConfigDict(extra="forbid"), **_each)
 
 
@@ -106,7 +106,7 @@ def in_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(given)
     rule = fields.pop("rule", {})
     beside = dict(fields.pop("beside", {}))
-    for name, section in SECTIONS.items():
+    for name, section in sections().items():
         if isinstance(fields.get(name), Mapping):
             beside[name] = fields.pop(name)
         options = {o.name: fields.pop(o.name) for o in section.OPTIONS if o.name in fields}

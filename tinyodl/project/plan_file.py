@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tinyodl.errors import UserError
-from tinyodl.learning.beside import SECTIONS
+from tinyodl.learning.beside import sections
 from tinyodl.project.plan import ChannelUpdate, UpdatePlan
 from tinyodl.text import toml_string
 
@@ -45,7 +45,7 @@ def plan_of(layers: Mapping[str, Any], options: Mapping[str, Any]) -> UpdatePlan
 
     Raises UserError, which names the option at fault as it was given.
     """
-    names = set(UpdatePlan.model_fields) | {o.name for s in SECTIONS.values() for o in s.OPTIONS}
+    names = set(UpdatePlan.model_fields) | {o.name for s in sections().values() for o in s.OPTIONS}
     filling = {name: value for name, value in options.items() if name in names}
     try:
         return UpdatePlan.model_validate({"layers": layers, **filling})
@@ -60,7 +60,7 @@ def _option_at(place: tuple[int | str, ...]) -> str:
     """The option that fills this place in a plan; "" for the plan as a whole."""
     if place[:1] != ("beside",):
         return str(place[0]) if place else ""
-    options = SECTIONS[str(place[1])].OPTIONS
+    options = sections()[str(place[1])].OPTIONS
     named = [option.name for option in options if option.field in place[2:]]
     return (named or [options[0].name])[0]
 

@@ -1,1 +1,1 @@
-"""Cache: the features of some samples are kept, to learn from them again."""
+"""The cache: features of samples, to learn from again."""

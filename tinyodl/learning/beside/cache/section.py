@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tinyodl.learning.beside.feature import Section
+from tinyodl.learning.beside.section import Section
 from tinyodl.project.option import Option
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Counts: the board counts by label what it predicts."""
+"""Counts: what the board predicts, by label, and how often right."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tinyodl.learning.beside.feature import Section
+from tinyodl.learning.beside.section import Section
 from tinyodl.project.option import Option
 
 _GROUP = "Beside learning"

@@ -1,1 +1,1 @@
-"""Drift: the board watches for samples that are other than those it learned."""
+"""Drift: whether the samples have moved away from those that were learned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from tinyodl.learning.beside.feature import Section
+from tinyodl.learning.beside.section import Section
 from tinyodl.project.option import Option
 
 

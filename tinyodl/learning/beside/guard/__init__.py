@@ -1,1 +1,1 @@
-"""Guard: the board tests on samples that it holds back, and undoes what made it worse."""
+"""The guard: undoes learning that makes the network worse on samples it holds back."""

@@ -1,1 +1,1 @@
-"""Query: the board says which labels it wants."""
+"""Queries: the board says which labels are worth asking for."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tinyodl.learning.beside.feature import Section
+from tinyodl.learning.beside.section import Section
 from tinyodl.project.option import Option
 
 _FORM = re.compile(r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)")
