@@ -13,10 +13,10 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Flag
 from tinyodl.graph import parameters
+from tinyodl.learning.beside.adding import settings_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.training import sample_inputs
-from tinyodl.watching import settings_of
 
 
 class CompiledNet(HostNet):

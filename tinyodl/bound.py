@@ -29,7 +29,7 @@ from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.learners import rule_of
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import Symbol
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 REACH, SEEN = "<bound.reach>", "<bound.seen>"
 

@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import (
-    Bound,
-    CachePolicy,
-    Loss,
-    Master,
-    Memory,
-    Outliers,
-)
+from tinyodl.learning.beside.cache.section import CachePolicy, Memory
+from tinyodl.project.plan import Bound, Loss, Master, Outliers
 
 
 class Options(TypedDict, total=False):

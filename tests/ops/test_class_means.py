@@ -17,8 +17,8 @@ from tests.ops.test_recursive_least_squares import LAYER, dense, stream
 from tinyodl.errors import UserError
 from tinyodl.ops.class_means import NO_CLASS
 from tinyodl.ops.recursive_least_squares import triangle
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 
 def plan(optimizer, **rule):

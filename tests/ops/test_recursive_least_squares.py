@@ -14,8 +14,8 @@ from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.learners.rls import CORRELATION, POWER
 from tinyodl.ops.recursive_least_squares import FIRST, triangle
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 LAYER = "dense"
 

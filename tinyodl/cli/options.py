@@ -95,8 +95,8 @@ _LEARNING = (
                  "what they read; with --start of online, whose inputs have no unit, as it is.  "
                  "[default: 0.01; online: 1]"),
     click.option("--forgetting", type=float, metavar="F",
-                 help="What rls, elm, slda, ncm and the statistics of online keep of the past at each "
-                 "sample, e.g. 0.999.  [default: 1, all]"),
+                 help="What rls, elm, slda, ncm and the statistics of online keep of the past at "
+                 "each sample, e.g. 0.999.  [default: 1, all]"),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
     click.option("--precision", type=click.Choice(["float32", "int8"]),

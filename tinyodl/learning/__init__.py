@@ -1,1 +1,1 @@
-"""How a network learns on a board."""
+"""How a network learns: learners, and the features that go beside them."""

@@ -13,7 +13,7 @@ from tinyodl.errors import UserError
 
 if TYPE_CHECKING:  # they read plans, and plans are checked by them
     from tinyodl.learning.learners.learner import Learner, Rule
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 # Modules of this folder, in the order in which people are told of them.
 NAMES = ("gradients", "online", "rls", "elm", "transfer", "slda", "ncm")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tinyodl.errors import UserError
 from tinyodl.learning.learners import either, learner_named, learners, rule_named
 from tinyodl.learning.learners.learner import Learner
-from tinyodl.update_plan import RECONSTRUCTIONS
+from tinyodl.project.plan import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
     from tinyodl.learners import Options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tinyodl.learning.learners.learner import Learner, Rule
 
 if TYPE_CHECKING:
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 _LOSSES = ("cross-entropy", "binary-cross-entropy", "one-hot", "mse")
 _RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")
@@ -27,6 +27,7 @@ RULE = Rule(
     losses=(*_LOSSES, *_RECONSTRUCTIONS),
     wants="loss zero-one has no gradient: it is for --learner slda and ncm",
     says=_says,
+    variants={"momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")},
 )
 
 LEARNER = Learner("", "layers of the network itself, by gradients", RULE, reconstructs=True)

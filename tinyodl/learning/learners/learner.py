@@ -15,7 +15,7 @@ from tinyodl.graph import Array, Graph, Node
 if TYPE_CHECKING:  # which load the learners themselves
     from tinyodl.frontend import Head
     from tinyodl.learners import Options
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 Begun = Mapping[str, Array]  # what the state of a rule begins with, by the suffix of its name
 
@@ -66,8 +66,9 @@ class Rule:
     losses      those of the plan that it can learn by; `wants` says so where another is given.
     whole_loss  the loss is of all outputs, also of those that stand for no label yet.
     by_itself   each sample is learned by itself, without gradients: no batch, no decay.
-    refuses     what may not be in the plan beside it, and why.
+    refuses     features that may not run beside it, and why.
     fields      of the plan, which are the rule's own.
+    variants    further ones, of one of its optimizers.
     says        the rule in words, for `tinyodl plan` and the report.
     smaller     what to do where it does not fit into RAM; "" where general advice will do.
     zero        a fresh layer begins with zero weights, and with biases of `bias`.
@@ -83,6 +84,7 @@ class Rule:
     wants: str
     says: Callable[[UpdatePlan], str]
     fields: tuple[str, ...] = ()
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whole_loss: bool = False
     by_itself: bool = False
     refuses: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class Rule:
         if self.by_itself and plan.weight_decay:
             return "weight_decay is for optimizer sgd and momentum"
         for name, why in self.refuses.items():
-            if getattr(plan, name):
+            if name in plan.beside:
                 return f"{name} is not for optimizer {plan.optimizer}: {why}"
         return ""
 

@@ -15,7 +15,7 @@ from tinyodl.ops.class_means import NO_CLASS
 
 if TYPE_CHECKING:
     from tinyodl.learners import Options
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 COUNTS = "samples of each class"  # suffix of a state's name
 _NO_CONFIDENCE = (

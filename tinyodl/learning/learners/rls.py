@@ -11,11 +11,11 @@ from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.learners.fitted import OUTPUTS, START, fitted_layer, with_fresh_layer
 from tinyodl.learning.learners.learner import Begun, Fit, Fitted, Learner, Rule, Shown
 from tinyodl.ops.recursive_least_squares import FIRST, triangle
-from tinyodl.update_plan import RIDGE
+from tinyodl.project.plan import RIDGE
 
 if TYPE_CHECKING:
     from tinyodl.learners import Options
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 CORRELATION = "inverse correlation"  # P of the equations, as the suffix of a state's name
 POWER = "input power"  # what it began with

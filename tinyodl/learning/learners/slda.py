@@ -13,11 +13,11 @@ from tinyodl.learning.learners.learner import Begun, Fit, Fitted, Learner, Rule,
 from tinyodl.learning.learners.ncm import COUNTS, makes_of_means, mean_layer, means_of
 from tinyodl.ops.class_means import NO_CLASS
 from tinyodl.ops.recursive_least_squares import FIRST, triangle
-from tinyodl.update_plan import RIDGE
+from tinyodl.project.plan import RIDGE
 
 if TYPE_CHECKING:
     from tinyodl.learners import Options
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.project.plan import UpdatePlan
 
 # Suffixes of states' names: P, M, and what the ridge is a share of.
 SCATTER, MEANS, BEGUN = "inverse scatter", "class means", "input power and samples"
