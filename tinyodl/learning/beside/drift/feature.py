@@ -93,5 +93,4 @@ FEATURE = Feature(
     add=_add,
     settings=_settings,
     keeps=frozenset({TRAINED, RECENT, COUNTS, SPREAD}),
-    says=lambda plan: "watches for drift",
 )

@@ -186,6 +186,17 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
     }
 
 
+def _facts(graph: Graph) -> dict[str, int]:
+    """The test of all that is held back, with three sets of parameters, at most."""
+    at = [i for i, each in enumerate(graph.nodes) if each.op == "Retest"]
+    if not at:
+        return {}
+    behind = [each for each in graph.nodes[at[0] :] if each.phase is Phase.FORWARD]
+    macs = sum(OPERATORS[each.op].macs(each, graph) for each in behind)
+    classes, slots, _ = graph.shape(MEMORY)
+    return {"step_macs": 3 * classes * slots * macs}
+
+
 FEATURE = Feature(
     "guard",
     wanted=lambda plan: plan.guard is not None,
@@ -197,5 +208,5 @@ FEATURE = Feature(
     region=Region("FLASH_BEST", "NET_BEST_BYTES", "the best parameters"),
     one_way="the best parameters are those of now",
     context=_context,
-    says=lambda plan: f"guard {plan.guard}",
+    facts=_facts,
 )

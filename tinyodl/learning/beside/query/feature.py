@@ -80,11 +80,6 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
     return {"rule": plan.query, **{key: c[name] for key, name in names.items() if name in c}}
 
 
-def _says(plan: UpdatePlan) -> str:
-    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
-    return f"asks for labels: {plan.query}{budget}"
-
-
 FEATURE = Feature(
     "query",
     wanted=lambda plan: plan.query is not None,
@@ -93,5 +88,4 @@ FEATURE = Feature(
     settings=_settings,
     keeps=frozenset({RECORD, ASKED}),
     context=_context,
-    says=_says,
 )
