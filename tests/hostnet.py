@@ -17,8 +17,8 @@ from tinyodl.graph import Graph, Tensor, parameters
 from tinyodl.learning.beside.adding import with_features
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate, sample_inputs
-from tinyodl.update_plan import UpdatePlan
 
 # What lib/device provides. The flash takes every word once after it was erased, as NOR flash does,
 # and `flash_left` words at all.

@@ -18,7 +18,7 @@ from tinyodl.kept import (
     bins_of,
 )
 from tinyodl.ops.metrics import MINIMUM
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
 def with_error_statistics(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:

@@ -12,8 +12,8 @@ from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.outliers import REACH, gate_bytes
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import FRACTION, state_name
-from tinyodl.update_plan import UpdatePlan
 
 
 def ram_parts(

@@ -26,9 +26,9 @@ from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.outliers import gated
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.shares import with_channels
 from tinyodl.training import LOSS, differentiate
-from tinyodl.update_plan import UpdatePlan
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import sample_inputs
-from tinyodl.update_plan import UpdatePlan
 
 REACH = "<outliers.reach>"  # float32 (inputs that are float32); 0: no sample was there yet
 SETTING = "outlier_factor"

@@ -23,7 +23,7 @@ from tinyodl.logits import sigmoid_logits, softmax_logits
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
 from tinyodl.ops.standardize import standardized, with_updates
-from tinyodl.update_plan import LayerUpdate, UpdatePlan
+from tinyodl.project.plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
 RESERVED = "<"
@@ -320,7 +320,7 @@ class _Walk:
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
         if self.plan.summed:
-            if not self.plan.cache:  # from which whole batches are drawn
+            if not any(section.DRAWS_BATCHES for section in self.plan.beside.values()):
                 self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
             if self.plan.optimizer == "adam":
                 self.tick()

@@ -14,7 +14,7 @@ from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.cache import feature as feature_cache
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 INPUTS, FEATURES, HIDDEN, CLASSES = 9, 6, 5, 4
 EPOCHS, UNIFORM, BALANCED = range(3)

@@ -14,8 +14,8 @@ from tinyodl.device.client import Client
 from tinyodl.device.protocol import Command, Flag, RefusedError, Status
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.record import Seen
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
-from tinyodl.update_plan import UpdatePlan
 
 RULES = {
     "rls": {"optimizer": "rls", "loss": "one-hot"},
@@ -32,7 +32,7 @@ class Watched(HostNet):
         self.settings = [setting.name for setting in settings_of(plan)]
         super().__init__(graph, plan, folder, seen=seen)
         for name in ("net_ask", "net_learn"):
-            if plan.query:
+            if "query" in plan.beside:
                 getattr(self.library, name).restype = ctypes.c_float
 
     @property

@@ -14,7 +14,7 @@ from tinyodl.device.protocol import Flag
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.drift.feature import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW
 from tinyodl.learning.beside.record import Seen
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
 class TestDrift:

@@ -19,8 +19,8 @@ from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.cache.feature import CACHED_LABELS
 from tinyodl.learning.beside.guard.feature import BEST, GUARD_SLOTS, MEMORY, MEMORY_SCALES
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan
 
 
 class TestGuard:

@@ -13,8 +13,9 @@ from tinyodl.device.protocol import Command, Status
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.guard.feature import GUARD_SLOTS
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
 
 
 class TestPlans:

@@ -37,6 +37,7 @@ from tinyodl.ops import (
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_context
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
@@ -49,7 +50,6 @@ from tinyodl.training import (
     sample_inputs,
     state_name,
 )
-from tinyodl.update_plan import UpdatePlan
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
 

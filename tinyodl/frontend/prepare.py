@@ -26,7 +26,7 @@ from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
 from tinyodl.manifest import CalibrationRecord
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 Precision = Literal["float32", "int8"]
 

@@ -36,7 +36,7 @@ from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
 from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
-from tinyodl.update_plan import RIDGE, Loss
+from tinyodl.project.plan import RIDGE, Loss
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
 STEPS = 300

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinyodl.learning.beside.record import Feature, Words
-    from tinyodl.update_plan import UpdatePlan
+    from tinyodl.learning.beside.section import Section
+    from tinyodl.project.plan import UpdatePlan
 
 FOLDER = Path(__file__).parent
 NAMES = (
@@ -25,6 +26,12 @@ NAMES = (
 
 
 @cache
+def sections() -> dict[str, type[Section]]:
+    """The section of the plan that each feature has, by the feature's name."""
+    return {name: import_module(f"{__name__}.{name}.section").SECTION for name in NAMES}
+
+
+@cache
 def features() -> tuple[Feature, ...]:
     """All features, whose operators are then in the table too."""
     modules = (import_module(f"{__name__}.{name}.feature") for name in NAMES)
@@ -33,7 +40,7 @@ def features() -> tuple[Feature, ...]:
 
 def wanted(plan: UpdatePlan) -> tuple[Feature, ...]:
     """The features that a plan has."""
-    return tuple(feature for feature in features() if feature.wanted(plan))
+    return tuple(feature for feature in features() if feature.name in plan.beside)
 
 
 @cache

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tinyodl.runlog import Run
 
 from tinyodl.graph import Array, Graph, Node, Phase, Tensor
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 MemoryKind = Literal["RAM", "flash"]
 
@@ -140,9 +140,8 @@ def _no_bytes(graph: Graph) -> int:
 
 @dataclass(frozen=True)
 class Feature:
-    """What a board computes beside learning. Its folder is named after it.
+    """What a board computes beside learning. Its folder and its section of a plan have its name.
 
-    wanted     whether a plan has it.
     add        adds its nodes and tensors to a step. Raises UserError where they do not fit.
     needs_learning  whether there must be layers that learn.
     after      features whose nodes come before its own, where both are there.
@@ -161,7 +160,6 @@ class Feature:
     """
 
     name: str
-    wanted: Callable[[UpdatePlan], bool]
     add: Callable[[Step], None]
     needs_learning: bool = True
     after: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from tinyodl.graph import Array, Graph, Node, Origin, Tensor
 from tinyodl.ops.shared.importer import Unsupported
-from tinyodl.update_plan import LayerUpdate, UpdatePlan
+from tinyodl.project.plan import LayerUpdate, UpdatePlan
 
 ShapeTuple = tuple[int, ...]
 

@@ -16,10 +16,11 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.learning.beside.cache.operators import KEEPS, flash_bytes
+from tinyodl.learning.beside.cache.section import MOST_REPLAYED, Cache
 from tinyodl.learning.beside.record import Feature, MemoryKind, Region, Setting, Step
 from tinyodl.learning.places import changing_nodes, place_before
 from tinyodl.ops import OPERATORS
-from tinyodl.update_plan import MOST_REPLAYED, UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 FEATURES = "<cache.features>"
 SCALES = "<cache.scales>"
@@ -42,10 +43,10 @@ def _add(step: Step) -> None:
     graph, plan = step.graph, step.plan
     x, behind = _boundary(graph, step.ahead)
     tensor = graph.tensor(x)
-    classes, slots = plan.classes(step.classes), plan.cache
+    cache, classes = Cache.on(plan), plan.classes(step.classes)
     assert classes is not None  # a cache keeps samples with labels
-    in_flash = plan.cache_memory == "flash"
-    if in_flash and plan.cache_policy == "balanced" and slots < classes:
+    slots, in_flash = cache.samples, cache.memory == "flash"
+    if in_flash and cache.policy == "balanced" and slots < classes:
         raise UserError(
             f"--cache {slots}: in flash every class has an equal share of the slots, and there are "
             f"{classes} classes; give at least {classes}, or --cache-policy first"
@@ -70,7 +71,7 @@ def _add(step: Step) -> None:
         else ("CacheFeatures", "RecallFeatures")
     )
     attrs = {"slots": slots}
-    of_keep = attrs | {"policy": plan.cache_policy, "classes": classes}
+    of_keep = attrs | {"policy": cache.policy, "classes": classes}
     step.remember.append(
         Node(keeps, "cache.keep", (*kept, CACHED_LABELS, SEQUENCE, BOOKS), (), of_keep)
     )
@@ -147,13 +148,13 @@ def _advice(facts: Mapping[str, int], memory: MemoryKind, too_much: int) -> str:
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
     most = float(MOST_REPLAYED) if plan.summed else 1.0
-    return (Setting("replay", plan.replay, 0.0, most),)
+    return (Setting("replay", Cache.on(plan).replay, 0.0, most),)
 
 
 def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
     flash = _flash(graph)
     return {
-        "slots": plan.cache,
+        "slots": Cache.on(plan).samples,
         "flash": flash,
         "draw": "features_draw" if flash else "cache_draw",
         "labels": c[CACHED_LABELS],
@@ -164,7 +165,6 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
 
 FEATURE = Feature(
     "cache",
-    wanted=lambda plan: plan.cache > 0,
     add=_add,
     settings=_settings,
     keeps=frozenset(TENSORS),

@@ -18,9 +18,9 @@ from functools import partial
 from typing import get_args
 
 from tinyodl.graph import Graph, Node
+from tinyodl.learning.beside.cache.section import CachePolicy
 from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
 from tinyodl.ops.shared.step import FLASH_HEADER
-from tinyodl.update_plan import CachePolicy
 
 KEEPS = ("CacheFeatures", "FlashFeatures")
 

@@ -12,7 +12,7 @@ from tinyodl.learning.beside.record import Feature, Seen, Setting, Step, node
 from tinyodl.learning.places import last_layer
 from tinyodl.ops.shared import Symbol
 from tinyodl.ops.shared.step import SKIPPED
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 DRIFT = "<drift.seen>"
 TRAINED, RECENT = "<drift.trained>", "<drift.recent>"
@@ -89,7 +89,6 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
 
 FEATURE = Feature(
     "drift",
-    wanted=lambda plan: plan.drift,
     add=_add,
     settings=_settings,
     keeps=frozenset({TRAINED, RECENT, COUNTS, SPREAD}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,47 +10,37 @@ from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
 from tinyodl.learning.beside import features
 from tinyodl.learning.beside.guard import operators  # noqa: F401 (into the table)
+from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Feature, Region, Setting, Step, node
 from tinyodl.learning.places import changing_nodes, last_layer, last_node, place_before
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared.step import FLASH_HEADER
 from tinyodl.outliers import REACH
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import SUM, state_name
-from tinyodl.update_plan import GUARD, UpdatePlan
 
 HELD = "<guard.held>"
 MEMORY, MEMORY_SCALES = "<guard.features>", "<guard.scales>"
 HELD_COUNTS, SINCE, BEST = "<guard.counts>", "<guard.since>", "<guard.best>"
 
 GUARD_SLOTS = 4  # samples of each class that are held back
-GUARD_MARGIN = 0.1
 
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
-    assert plan.guard is not None
-    every, margin = _rule(plan.guard)
+    guard = Guard.on(plan)
     return (
         Setting("guard", 1.0, 0.0, 1.0),
-        Setting("guard_every", every, 2.0, 65536.0),
-        Setting("guard_margin", margin, 0.0, 1.0),
+        Setting("guard_every", guard.every, 2.0, 65536.0),
+        Setting("guard_margin", guard.margin, 0.0, 1.0),
     )
 
 
-def _rule(text: str) -> tuple[float, float]:
-    """(every how-manieth sample, margin) of "K" or "K:MARGIN"."""
-    found = re.fullmatch(GUARD, text)
-    assert found is not None
-    if int(found[1]) < 2:
-        raise UserError("--guard 1 would hold every sample back; give at least 2")
-    return float(found[1]), float(found[2]) if found[2] else GUARD_MARGIN
-
-
 def _add(step: Step) -> None:
-    graph, plan = step.graph, step.plan
+    graph = step.graph
     layer = _alone_in_change(graph, step.ahead)
     if layer:
         x = layer.inputs[0]
-    elif plan.guard_memory == "flash":
+    elif Guard.on(step.plan).memory == "flash":
         raise UserError(
             "--guard-memory flash is for one layer that learns, the last: the guard tests "
             "several by exchanging them with their copy; keep it in RAM"
@@ -126,7 +115,7 @@ def _tensors(step: Step, x: Tensor) -> Iterator[Tensor]:
         yield Tensor(MEMORY_SCALES, places, Storage.STATE)
     yield Tensor(HELD_COUNTS, places[:1], Storage.STATE, "int32")
     yield Tensor(SINCE, (2,), Storage.STATE, "int32")
-    if step.plan.guard_memory == "ram":
+    if Guard.on(step.plan).memory == "ram":
         yield Tensor(BEST, (_places(step.result())[1],), Storage.STATE)
 
 
@@ -199,7 +188,6 @@ def _facts(graph: Graph) -> dict[str, int]:
 
 FEATURE = Feature(
     "guard",
-    wanted=lambda plan: plan.guard is not None,
     add=_add,
     after=("cache",),
     settings=_settings,

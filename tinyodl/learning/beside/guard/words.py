@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tinyodl.device.protocol import Flag
+from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Words
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.report.figures import count
 from tinyodl.runlog import Run
 
@@ -26,4 +28,9 @@ def _sentences(run: Run) -> list[str]:
     return made
 
 
-WORDS = Words(lambda plan: f"guard {plan.guard}", sentences=_sentences)
+def _clause(plan: UpdatePlan) -> str:
+    guard = Guard.on(plan)
+    return f"guard, every {guard.every} samples, margin {guard.margin:g}"
+
+
+WORDS = Words(_clause, sentences=_sentences)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 
 from tinyodl.graph import Array, Graph, Phase, Storage, Tensor
 from tinyodl.learning.beside.query.operators import THRESHOLDS
+from tinyodl.learning.beside.query.section import Query
 from tinyodl.learning.beside.record import Feature, Setting, Step, node
 from tinyodl.ops.shared import Symbol
-from tinyodl.update_plan import QUERY, UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 MARGIN, SURE_FROM = "<query.margin>", "<query.threshold>"
 GRID, RECORD, ASKED = "<query.thresholds>", "<query.record>", "<query.counts>"
@@ -24,24 +24,18 @@ LEAST_TRAINED = 50.0
 
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
-    assert plan.query is not None
+    query = Query.on(plan)
     found = [
         Setting("query", 1.0, 0.0, 1.0),
         Setting("least_trained", LEAST_TRAINED, 0.0, 1e6),
     ]
-    if plan.query == "auto":
-        found.append(Setting("error_budget", plan.error_budget, 0.0, 1.0))
+    if query.ask == "auto":
+        found.append(Setting("error_budget", query.error_budget, 0.0, 1.0))
         found.append(Setting("confidence", CONFIDENCE, 0.0, 10.0))
         found.append(Setting("explore", EXPLORE, 1.0, 65536.0))
-    elif plan.query != "always":
-        found.append(Setting("threshold", _threshold(plan.query), 0.0, 1e6))
+    elif query.margin is not None:
+        found.append(Setting("threshold", query.margin, 0.0, 1e6))
     return tuple(found)
-
-
-def _threshold(query: str) -> float:
-    found = re.fullmatch(QUERY, query)
-    assert found is not None
-    return float(found[1])
 
 
 def _add(step: Step) -> None:
@@ -52,7 +46,7 @@ def _add(step: Step) -> None:
     step.add_tensors(*_tensors(plan, 0 if step.seen is None else len(step.seen.labels)))
     z = (step.loss.inputs[0] if softmax else output,)
     step.look.append(node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **among))
-    record = RECORD if plan.query == "auto" else ""
+    record = RECORD if Query.on(plan).ask == "auto" else ""
     drift = DRIFT if DRIFT in graph.tensors else ""
     reads = (output, MARGIN, drift, GRID if record else "", record, ASKED)
     step.look.append(node("QueryDecision", reads, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
@@ -64,7 +58,7 @@ def _tensors(plan: UpdatePlan, trained: int) -> Iterator[Tensor]:
     yield Tensor(MARGIN, (1,))
     yield Tensor(SURE_FROM, (1,))
     yield Tensor(ASKED, (2,), Storage.STATE, "int32", counts)
-    if plan.query == "auto":
+    if Query.on(plan).ask == "auto":
         yield Tensor(RECORD, (THRESHOLDS, 2), Storage.STATE)
         yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(plan.loss != "one-hot"))
 
@@ -77,12 +71,11 @@ def thresholds(probabilities: bool) -> Array:
 
 def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
     names = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
-    return {"rule": plan.query, **{key: c[name] for key, name in names.items() if name in c}}
+    return {"ask": Query.on(plan).ask, **{key: c[name] for key, name in names.items() if name in c}}
 
 
 FEATURE = Feature(
     "query",
-    wanted=lambda plan: plan.query is not None,
     add=_add,
     after=("drift",),
     settings=_settings,

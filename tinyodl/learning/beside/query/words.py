@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from tinyodl.learning.beside.query.section import Query
 from tinyodl.learning.beside.record import Words
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.report.figures import count, percent
 from tinyodl.runlog import Run
-from tinyodl.update_plan import UpdatePlan
 
 
 def _clause(plan: UpdatePlan) -> str:
-    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
-    return f"asks for labels: {plan.query}{budget}"
+    query = Query.on(plan)
+    said = {
+        "always": "always",
+        "auto": f"auto within an error budget of {query.error_budget:g}",
+        "margin": f"margin:{query.margin}",
+    }
+    return f"asks for labels: {said[query.ask]}"
 
 
 def _sentences(run: Run) -> list[str]:
