@@ -10,13 +10,13 @@ import numpy as np
 
 from tests.hostnet import HostNet, build
 from tinyodl.boards import load_board
-from tinyodl.codegen.network import parameters
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Flag
+from tinyodl.graph import parameters
+from tinyodl.learning.beside.adding import settings_of
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.training import sample_inputs
-from tinyodl.watching import settings_of
 
 
 class CompiledNet(HostNet):
@@ -24,15 +24,15 @@ class CompiledNet(HostNet):
 
     def __init__(self, path: Path, folder: Path, **options: Any) -> None:
         made = compilation(path, load_board("host"), {"seed": 1, **options})
-        self.training, self.arena = made.graph, made.arena
+        self.training, self.arena = made.lowered.training, made.lowered.arena
         self.library = build(made.network, folder)
-        self.parameters = parameters(made.graph)
-        arrives = arriving(made.graph)
-        full = in_full(arrives, made.graph) if arrives else made.graph
+        self.parameters = parameters(self.training)
+        arrives = arriving(self.training)
+        full = in_full(arrives, self.training) if arrives else self.training
         self.inputs = [full.tensor(name) for name in sample_inputs(full)]
         self.by_rows = arrives is not None
-        self.output = made.graph.tensor(made.graph.outputs[0])
-        self.settings = [setting.name for setting in settings_of(made.manifest.plan, made.graph)]
+        self.output = self.training.tensor(self.training.outputs[0])
+        self.settings = [setting.name for setting in settings_of(made.manifest.plan, self.training)]
         asks = ("net_ask", "net_learn") if made.manifest.plan.query else ()
         for name in ("net_evaluate", "net_train", *asks):
             getattr(self.library, name).restype = ctypes.c_float

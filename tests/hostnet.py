@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyodl.codegen.network import Network, parameters, render_network
+from tinyodl.codegen.network import Network, render_network
 from tinyodl.firmware import C_FLAGS
-from tinyodl.graph import Graph, Tensor
+from tinyodl.graph import Graph, Tensor, parameters
+from tinyodl.learning.beside.adding import with_features
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate, sample_inputs
-from tinyodl.update_plan import UpdatePlan
 
 # What lib/device provides. The flash takes every word once after it was erased, as NOR flash does,
 # and `flash_left` words at all.
@@ -74,9 +75,16 @@ class HostNet:
     piece = 1 << 30
 
     def __init__(
-        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=(), **start
+        self,
+        graph: Graph,
+        plan: UpdatePlan,
+        folder: Path,
+        compiler=("gcc",),
+        passes=(),
+        seen=None,
+        **start,
     ) -> None:
-        self.training = differentiate(graph, plan, **start)
+        self.training = with_features(differentiate(graph, plan, **start), plan, seen)
         for improve in passes:
             self.training = improve(self.training)
         self.arena = plan_arena(self.training)

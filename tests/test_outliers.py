@@ -27,10 +27,10 @@ from tinyodl.device.protocol import Flag
 from tinyodl.errors import UserError
 from tinyodl.manifest import load
 from tinyodl.outliers import FACTOR, FIRST, IN_A_ROW, REACH, are_outliers, first_reach, grown, peaks
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import report_html
 from tinyodl.resources import EXAMPLES
 from tinyodl.stream import Session
-from tinyodl.update_plan import dump_plan, load_plan
 
 DATA = Path(__file__).parent / "data"
 
@@ -306,7 +306,7 @@ class TestTheBoard:
         made = compilation(
             flat_model(tmp_path / "flat.onnx"), load_board("host"), {"outliers": "keep"}
         )
-        assert REACH not in made.graph.tensors and not made.manifest.settings
+        assert REACH not in made.lowered.training.tensors and not made.manifest.settings
         assert "outlier" not in made.network.files["net.c"]
         (tmp_path / "plan.toml").write_text(dump_plan(made.manifest.plan))
         assert load_plan(tmp_path / "plan.toml") == made.manifest.plan

@@ -183,3 +183,16 @@ class Graph:
     def constants(self) -> dict[str, Tensor]:
         """Tensors with a value known at compile time."""
         return {n: t for n, t in self.tensors.items() if t.data is not None}
+
+
+def parameters(graph: Graph) -> list[Tensor]:
+    """What the device keeps between steps, in the order of the protocol: parameters, then state."""
+    tensors = graph.tensors.values()
+    return [t for t in tensors if t.storage is Storage.PARAMETER] + [
+        t for t in tensors if t.storage is Storage.STATE
+    ]
+
+
+def has_initial(tensor: Tensor) -> bool:
+    """Whether what the device keeps begins with values in flash; else it begins with zeros."""
+    return tensor.data is not None and bool(tensor.data.any())

@@ -24,9 +24,9 @@ from tinyodl.frontend.passes import with_hashed_layer
 from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
+from tinyodl.learning.beside.record import Seen
 from tinyodl.manifest import CalibrationRecord
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import Seen
+from tinyodl.project.plan import UpdatePlan
 
 Precision = Literal["float32", "int8"]
 
@@ -70,6 +70,7 @@ class Prepared:
     correlation: Array | None = None  # of --start: P of recursive least squares
     power: float = 1.0  # of --start: the mean |x|^2 of what that reads
     shown: Seen | None = None  # the samples of --start
+    samples: tuple[Path, ...] = ()  # the files that it was calibrated with and begins from
 
     def under(self, plan: UpdatePlan) -> Graph:
         """The graph in which layers absorb those behind them that the plan does not let learn."""
@@ -84,8 +85,9 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     Without changes the data is the file's own. Raises ModelError; UserError for a node, output or
     head that cannot be.
     """
-    made = _prepared(path, changes)
     start = changes.start
+    files = (changes.calibrate, start.samples if start else None)
+    made = replace(_prepared(path, changes), samples=tuple(filter(None, files)))
     if not (start and start.reconstruction):
         return made
     errors = reconstruction_errors(

@@ -1,6 +1,5 @@
 """What learns: from the user's words, or from a plan file, to an `UpdatePlan`."""
 
-from tinyodl.select.channels import with_channels
 from tinyodl.select.fixed import SCHEMES, choose
 
-__all__ = ["SCHEMES", "choose", "with_channels"]
+__all__ = ["SCHEMES", "choose"]

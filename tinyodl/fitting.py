@@ -1,0 +1,74 @@
+"""Whether a project fits its board, and what would help where it does not."""
+
+from __future__ import annotations
+
+from tinyodl.errors import DoesNotFitError
+from tinyodl.learning.beside.cache.feature import BOOKS
+from tinyodl.lowering import Lowered
+from tinyodl.manifest import CacheRecord, Manifest
+
+
+def check_fit(lowered: Lowered, manifest: Manifest, ram: int | None, flash: int | None) -> None:
+    """Raise DoesNotFitError, naming what is largest and what would help, unless it fits.
+
+    `ram` and `flash` are budgets in bytes, at most the board's.
+    """
+    board = lowered.board
+    ram_limit = min(board.ram.size, ram or board.ram.size)
+    flash_limit = min(board.flash.size, flash or board.flash.size)
+    if manifest.ram.total > ram_limit:
+        held = [(block.nbytes, block.tensors[0]) for block in lowered.arena.blocks]
+        held += [(parameter.bytes, parameter.name) for parameter in manifest.parameters]
+        largest = ", ".join(f"{name} ({size:,} B)" for size, name in sorted(held)[:-5:-1])
+        parts = ", ".join(f"{name} {size:,}" for name, size in manifest.ram.parts.items())
+        raise DoesNotFitError(
+            f"{manifest.model.source} needs {manifest.ram.total:,} B of RAM ({parts}), "
+            f"{board.name} has {ram_limit:,} B; the largest tensors are {largest}; "
+            f"{_ram_advice(manifest, ram_limit)}"
+        )
+    if manifest.flash.total > flash_limit:
+        too_much = manifest.flash.total - flash_limit
+        advice = "take a smaller model or a board with more flash"
+        if manifest.cache and manifest.cache.flash:
+            each = manifest.cache.flash // manifest.cache.slots
+            advice = (
+                _cache_advice(manifest.cache, manifest.cache.flash, board.whole(too_much), each)
+                or advice
+            )
+        parts = ", ".join(f"{name} {size:,}" for name, size in manifest.flash.parts.items())
+        raise DoesNotFitError(
+            f"{manifest.model.source} needs about {manifest.flash.total:,} B of flash ({parts}), "
+            f"{board.name} has {flash_limit:,} B for the program; {advice}"
+        )
+
+
+def _ram_advice(manifest: Manifest, limit: int) -> str:
+    learning = [layer for layer in manifest.layers if layer.updates != "none"]
+    if manifest.cache:
+        books = next(p.bytes for p in manifest.parameters if p.name == BOOKS)
+        each = (manifest.cache.ram - books) // manifest.cache.slots
+        advice = _cache_advice(manifest.cache, manifest.cache.ram, manifest.ram.total - limit, each)
+        if advice:
+            return advice + ("" if manifest.cache.flash else ", or keep it in --cache-memory flash")
+    if len(learning) > 1:
+        return "let fewer layers learn (--update last), or take a board with more RAM"
+    if manifest.plan.optimizer == "rls":
+        return (
+            "let the learner read fewer features (another --tap, fewer --hidden of elm), whose "
+            "number counts squared, or take a board with more RAM"
+        )
+    if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
+        return "use --optimizer sgd with --batch 1, or take a board with more RAM"
+    return "take a smaller input or model, or a board with more RAM"
+
+
+def _cache_advice(cache: CacheRecord, taken: int, too_much: int, each: int) -> str:
+    """What would fit of a cache whose samples take so much each; "" where none does."""
+    fitting = cache.slots - -(-too_much // each)
+    if fitting <= 0:
+        return ""
+    return (
+        f"the cache of {cache.slots:,} samples of {cache.features:,} features takes {taken:,} B, "
+        f"and one of {fitting:,} would fit: give --cache {fitting}, or tap the network where it "
+        "has fewer features"
+    )

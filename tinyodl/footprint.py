@@ -1,0 +1,71 @@
+"""RAM and flash that a training graph takes on a board, by what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tinyodl import firmware
+from tinyodl.boards import Board
+from tinyodl.graph import Graph, Storage, has_initial
+from tinyodl.kernel_files import kernel_files
+from tinyodl.learning.beside import wanted
+from tinyodl.learning.beside.adding import settings_of
+from tinyodl.memory.arena import ArenaPlan
+from tinyodl.outliers import REACH, gate_bytes
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.training import FRACTION, state_name
+
+
+def ram_parts(
+    training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan
+) -> Mapping[str, int]:
+    """Bytes of RAM: all that is linked, and the stack that is reserved."""
+
+    def held(storage: Storage) -> int:
+        return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
+
+    learned = [t.name for t in training.tensors.values() if t.storage is Storage.PARAMETER]
+    masters = sum(
+        training.tensor(name).nbytes
+        for name in (state_name(parameter, FRACTION) for parameter in learned)
+        if name in training.tensors
+    )
+    beside = {"watching": 0, "cache": 0}
+    for feature in wanted(plan):
+        if feature.ram_part in beside:
+            kept = [training.tensors[name] for name in feature.keeps if name in training.tensors]
+            beside[feature.ram_part] += sum(tensor.nbytes for tensor in kept)
+    if REACH in training.tensors:
+        beside["watching"] += training.tensor(REACH).nbytes
+    optimizer = held(Storage.STATE) - masters - sum(beside.values())
+    settings = len(settings_of(plan, training))
+    beside["watching"] += gate_bytes(training) + (4 * settings + 4 if settings else 0)
+    return {
+        "arena": arena.nbytes,
+        "parameters": held(Storage.PARAMETER),
+        "masters": masters,
+        "optimizer": optimizer,
+        **beside,
+        "buffers": firmware.buffer_bytes(board.target),
+        "stack": firmware.stack_bytes(board.target),
+    }
+
+
+def flash_parts(training: Graph, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
+    """Bytes of flash: constants exactly, code as `firmware.code_bytes` estimates it.
+
+    What the network keeps in flash takes whole units that the board erases.
+    """
+    weights = sum(
+        t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)
+    )
+    files = kernel_files(training)
+    kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in files)
+    nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
+    code = firmware.code_bytes(board.target, kernels, nodes)
+    parts = {"weights": weights, "code": code}
+    for feature in wanted(plan):
+        taken = feature.flash(training)
+        if taken:
+            parts[feature.name] = board.whole(taken)
+    return parts

@@ -1,0 +1,120 @@
+"""The door to the planner: (prepared model, plan, board) -> what it takes on that board.
+
+    prepared = prepare(Path("model.onnx"), Changes())
+    plan = UpdatePlan(layers=choose(prepared.graph, "last"))
+    lowered = lower(prepared, plan, load_board("nano33ble"))
+    lowered.ram.total, lowered.macs[Phase.BACKWARD]
+
+Nothing is rendered and nothing is written, so a search may ask this of one plan after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinyodl.boards import Board
+from tinyodl.bound import bounded
+from tinyodl.footprint import flash_parts, ram_parts
+from tinyodl.frontend import Prepared
+from tinyodl.graph import Graph, Phase
+from tinyodl.learning.beside.adding import with_features
+from tinyodl.losses import with_fitting_loss
+from tinyodl.memory.arena import ArenaPlan, plan_arena
+from tinyodl.memory.by_channels import by_channels
+from tinyodl.memory.gradient_sums import sums_in_place
+from tinyodl.memory.rows import by_rows
+from tinyodl.ops import OPERATORS, layers_of
+from tinyodl.outliers import gated
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.shares import with_channels
+from tinyodl.training import LOSS, differentiate
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model under a plan, on a board.
+
+    plan      as given, with a loss that fits and with channels in the place of shares
+    graph     the network, in which layers have absorbed those behind them that do not learn
+    training  all nodes of a step, in the order in which they run
+    arena     where the tensors of a step lie
+    ram       bytes of RAM by what they are for; the board's stack and buffers are among them
+    flash     bytes of flash, likewise; the code's are an estimate
+    macs      multiply-accumulates of a step
+    """
+
+    plan: UpdatePlan
+    board: Board
+    graph: Graph
+    training: Graph
+    arena: ArenaPlan
+    ram: Mapping[str, int]
+    flash: Mapping[str, int]
+    macs: Mapping[Phase, int]
+
+    @property
+    def ram_bytes(self) -> int:
+        """All RAM that is taken."""
+        return sum(self.ram.values())
+
+    @property
+    def flash_bytes(self) -> int:
+        """All flash that is taken, without the slots of the weight store."""
+        return sum(self.flash.values())
+
+
+def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
+    """What `prepared` takes on `board` where it learns under `plan`.
+
+    A model that does not fit is no error here. Raises UserError where the plan does not suit the
+    network, ModelError where an operator has no gradient, DataError where samples that the model
+    was prepared with cannot be read.
+    """
+    plan = with_fitting_loss(plan, prepared.graph)
+    graph = prepared.under(plan)
+    plan = with_channels(plan, graph)
+    training = _in_parts(sums_in_place(_training_graph(prepared, plan, graph)))
+    training = gated(training, plan, prepared.samples)
+    arena = plan_arena(training)
+    return Lowered(
+        plan=plan,
+        board=board,
+        graph=graph,
+        training=training,
+        arena=arena,
+        ram=ram_parts(training, arena, board, plan),
+        flash=flash_parts(training, board, plan),
+        macs=_macs(training),
+    )
+
+
+def _training_graph(prepared: Prepared, plan: UpdatePlan, graph: Graph) -> Graph:
+    """Forward, loss, backward and update, with everything that is computed beside learning."""
+    layers = _of_layers(plan, prepared.graph, graph)
+    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
+    return with_features(bounded(training, plan, LOSS), plan, prepared.shown)
+
+
+def _in_parts(training: Graph) -> Graph:
+    """With large maps never whole: frozen ones by rows, gradients of wide ones by channels.
+
+    First everything that helps the backward pass, to see what the forward pass needs in any case;
+    then as little as gets along with that.
+    """
+    least = by_rows(by_channels(training))
+    return by_rows(by_channels(training, within=plan_arena(least).nbytes))
+
+
+def _of_layers(plan: UpdatePlan, every: Graph, graph: Graph) -> UpdatePlan:
+    """The plan without the layers that others have absorbed."""
+    absorbed = {n.name for n in layers_of(every)} - {n.name for n in layers_of(graph)}
+    layers = {name: updates for name, updates in plan.layers.items() if name not in absorbed}
+    return plan.model_copy(update={"layers": layers})
+
+
+def _macs(training: Graph) -> Mapping[Phase, int]:
+    macs = dict.fromkeys(Phase, 0)
+    for node in training.nodes:
+        macs[node.phase] += OPERATORS[node.op].macs(node, training)
+    return macs
