@@ -197,8 +197,8 @@ def find_board(board: str, beside: Path | None = None) -> Board:
         return _own(found)
     searched = " and ".join(str(folder) for folder in _own_folders(beside))
     raise UserError(
-        f"board {board!r} is unknown; tinyodl knows {', '.join(board_names())}. A board of your own "
-        f"is a file that --board names, such as ./{board}.toml, or one in {searched}"
+        f"board {board!r} is unknown; tinyodl knows {', '.join(board_names())}. A board of your "
+        f"own is a file that --board names, such as ./{board}.toml, or one in {searched}"
     )
 
 
