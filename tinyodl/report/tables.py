@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board
 from tinyodl.learning.beside import wanted, words
 from tinyodl.learning.learners import rule_of
 from tinyodl.losses import expected_labels
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
+from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
 from tinyodl.report import experiments, groups, saves, watching
@@ -61,7 +61,7 @@ def print_plan(
     console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
 ) -> None:
     """Layers and what learns, then RAM and flash against what there is, in bytes."""
-    board = load_board(manifest.board)
+    board = described_board(manifest)
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
@@ -173,7 +173,7 @@ _WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
 
 def print_profile(console: Console, profile: Profile) -> None:
     """What each node of a step took, by phase; what is in the body of a node stands below it."""
-    model, board = profile.manifest.model, load_board(profile.manifest.board)
+    model, board = profile.manifest.model, described_board(profile.manifest)
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
                    "share#", "code, B#",
