@@ -8,9 +8,10 @@ import numpy as np
 
 from tinyodl.graph import Graph
 from tinyodl.host_run import HostNetwork
+from tinyodl.learning.beside.adding import with_features
 from tinyodl.memory.arena import plan_arena
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 
 class HostNet(HostNetwork):
@@ -19,9 +20,16 @@ class HostNet(HostNetwork):
     piece = 1 << 30
 
     def __init__(
-        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=(), **start
+        self,
+        graph: Graph,
+        plan: UpdatePlan,
+        folder: Path,
+        compiler=("gcc",),
+        passes=(),
+        seen=None,
+        **start,
     ) -> None:
-        training = differentiate(graph, plan, **start)
+        training = with_features(differentiate(graph, plan, **start), plan, seen)
         for improve in passes:
             training = improve(training)
         self.arena = plan_arena(training)

@@ -7,7 +7,7 @@ import pytest
 
 import tinyodl
 from tests.models import WATCH
-from tinyodl import feature_cache, pio, runlog
+from tinyodl import pio, runlog
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
@@ -15,6 +15,7 @@ from tinyodl.device.protocol import Command, Draw, RefusedError, Status
 from tinyodl.energy import meter
 from tinyodl.errors import DataError, DoesNotFitError, UserError
 from tinyodl.learners import as_learner
+from tinyodl.learning.beside.cache import feature as feature_cache
 from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
 from tinyodl.report.page import report_html

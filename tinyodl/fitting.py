@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyodl.errors import DoesNotFitError
-from tinyodl.feature_cache import BOOKS
+from tinyodl.learning.beside.cache.feature import BOOKS
 from tinyodl.lowering import Lowered
 from tinyodl.manifest import CacheRecord, Manifest
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tinyodl.errors import DataError, UserError
 from tinyodl.graph import Array, Tensor
 from tinyodl.host_library import read_buffer, write_buffer
-from tinyodl.watching import Setting
+from tinyodl.learning.beside.record import Setting
 
 
 @dataclass(frozen=True)

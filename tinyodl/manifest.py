@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.boards import Board, load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
+from tinyodl.project.plan import UpdatePlan, Updates
 from tinyodl.project_files import finish_compile
-from tinyodl.update_plan import UpdatePlan, Updates
 
 FILE_NAME = "tinyodl.json"
 MODEL_NAME = "model.onnx"

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from tinyodl import __version__, firmware
 from tinyodl.codegen.network import Network
-from tinyodl.feature_cache import cache_of
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Node, Phase, parameters
 from tinyodl.layers import layer_records, shared_records
+from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.beside.cache.feature import cache_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.lowering import Lowered
 from tinyodl.manifest import (
@@ -32,7 +33,6 @@ from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.watching import settings_of
 
 
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:

@@ -12,7 +12,7 @@ import onnxruntime
 from tests.hostnet import HostNet
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
 def same_as_onnxruntime(

@@ -11,9 +11,9 @@ from tests.hostnet import HostNet
 from tests.ops.test_recursive_least_squares import LAYER, dense
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Command, Flag, RefusedError, Status
+from tinyodl.learning.beside.record import Seen
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import Seen, watched
 
 RULES = {
     "rls": {"optimizer": "rls", "loss": "one-hot"},
@@ -27,7 +27,7 @@ class Watched(HostNet):
     """A network with what a plan lets it compute beside learning."""
 
     def __init__(self, graph, plan: UpdatePlan, folder: Path, seen: Seen | None = None) -> None:
-        super().__init__(graph, plan, folder, passes=[lambda g: watched(g, plan, seen)])
+        super().__init__(graph, plan, folder, seen=seen)
 
     def ask(self, x) -> tuple[float, float, Flag]:
         """(margin, threshold, flags)"""

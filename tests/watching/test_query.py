@@ -12,7 +12,7 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Flag
 from tinyodl.host_run import HostNetwork
-from tinyodl.watching import ASKED, RECORD, thresholds
+from tinyodl.learning.beside.query.feature import ASKED, RECORD, thresholds
 
 
 class TestAsking:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tinyodl.codegen.literals import (
@@ -12,14 +14,20 @@ from tinyodl.codegen.literals import (
     grouped,
     initializer,
 )
+from tinyodl.learning.beside import FOLDER
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 
 
+@cache
 def environment() -> Environment:
-    """Strict: a template that names something it was not given is an error."""
+    """Strict: a template that names something it was not given is an error.
+
+    Made once, because Jinja keeps the templates that it translated to Python with it; to translate
+    them takes longer than all else in generating a small network.
+    """
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, FOLDER]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -14,6 +14,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.radio import comparison
 from tinyodl.report import experiments, groups, saves, watching
 from tinyodl.report.figures import (
@@ -32,7 +33,6 @@ from tinyodl.report.values import limits
 from tinyodl.run_record import PHASES, Evaluation
 from tinyodl.runlog import Run
 from tinyodl.text import line
-from tinyodl.update_plan import UpdatePlan
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed

@@ -8,15 +8,19 @@ written once, and what the RAM has to know of it is found there at every start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tinyodl.behind import changing_nodes, place_before
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage, Tensor
-from tinyodl.ops.feature_cache import KEEPS, flash_bytes
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.learning.beside.cache.operators import KEEPS, flash_bytes
+from tinyodl.learning.beside.cache.section import MOST_REPLAYED
+from tinyodl.learning.beside.record import Feature, Region, Setting, Step
+from tinyodl.learning.places import changing_nodes, place_before
+from tinyodl.project.plan import UpdatePlan
 
 FEATURES = "<cache.features>"
 SCALES = "<cache.scales>"
@@ -51,17 +55,16 @@ def cache_of(graph: Graph) -> Cache | None:
     return None
 
 
-def with_cache(graph: Graph, plan: UpdatePlan, loss: Node) -> Graph:
-    """The training graph with a cache of `plan.cache` samples.
+def _add(step: Step) -> None:
+    """Features are recalled ahead of the layers behind them, and kept behind the loss.
 
-    Its features are recalled ahead of the layers behind them, and kept behind the loss, when it is
-    known that the sample is one to learn from. At least one layer learns. Raises UserError where
-    that does not begin behind one tensor.
+    Then it is known that the sample is one to learn from. Raises UserError where what learns does
+    not begin behind one tensor.
     """
-    forward = graph.nodes[: graph.nodes.index(loss)]
-    x, behind = _boundary(graph, forward)
+    graph, plan = step.graph, step.plan
+    x, behind = _boundary(graph, step.ahead)
     tensor = graph.tensor(x)
-    classes, slots = plan.classes(graph.tensor(graph.outputs[0]).size), plan.cache
+    classes, slots = plan.classes(step.classes), plan.cache
     assert classes is not None  # a cache keeps samples with labels
     in_flash = plan.cache_memory == "flash"
     if in_flash and plan.cache_policy == "balanced" and slots < classes:
@@ -82,6 +85,7 @@ def with_cache(graph: Graph, plan: UpdatePlan, loss: Node) -> Graph:
         kept = (x, FEATURES, SCALES if real else "")
         scales = [Tensor(SCALES, (slots,), Storage.STATE)] if real else []
         made = [Tensor(FEATURES, (slots, tensor.size), Storage.STATE, "int8"), *scales, *made]
+    step.add_tensors(*made)
     keeps, recalls = (
         ("FlashFeatures", "FlashRecallFeatures")
         if in_flash
@@ -89,12 +93,11 @@ def with_cache(graph: Graph, plan: UpdatePlan, loss: Node) -> Graph:
     )
     attrs = {"slots": slots}
     of_keep = attrs | {"policy": plan.cache_policy, "classes": classes}
-    keep = Node(keeps, "cache.keep", (*kept, CACHED_LABELS, SEQUENCE, BOOKS), (), of_keep)
-    recall = Node(recalls, "cache.recall", kept, (), attrs)
-    before = [node for node in forward if node not in behind]
-    rest = graph.nodes[len(forward) + 1 :]
-    nodes = (*before, recall, *behind, loss, keep, *rest)
-    return replace(graph.with_tensors(made), nodes=nodes)
+    step.remember.append(
+        Node(keeps, "cache.keep", (*kept, CACHED_LABELS, SEQUENCE, BOOKS), (), of_keep)
+    )
+    before = [node for node in step.ahead if node not in behind]
+    step.ahead = (*before, Node(recalls, "cache.recall", kept, (), attrs), *behind)
 
 
 def first_random(seed: int) -> int:
@@ -113,7 +116,43 @@ def _boundary(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, list[Node]]
     changing = changing_nodes(graph, forward, learning)
     layers = ", ".join(f"'{node.name}'" for node in changing)
     raise UserError(
-        f"a cache keeps what the first layer that learns reads, '{changing[0].name}', and nothing "
-        f"but that may reach what follows; here learn {layers}. Let only layers behind one place "
-        "learn, as a head does, or leave --cache away"
+        f"the cache stores the input of the first layer that learns, '{changing[0].name}', and "
+        f"everything after it must depend on that input only; here learn {layers}. Let only the "
+        "last layers learn, for example a head, or leave --cache away"
     )
+
+
+def _flash(graph: Graph) -> int:
+    cache = cache_of(graph)
+    return cache.flash if cache else 0
+
+
+def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
+    most = float(MOST_REPLAYED) if plan.summed else 1.0
+    return (Setting("replay", plan.replay, 0.0, most),)
+
+
+def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
+    cache = cache_of(graph)
+    assert cache is not None
+    return {
+        "slots": cache.slots,
+        "flash": cache.flash,
+        "draw": "features_draw" if cache.flash else "cache_draw",
+        "labels": c[CACHED_LABELS],
+        "sequence": c[SEQUENCE],
+        "books": c[BOOKS],
+    }
+
+
+FEATURE = Feature(
+    "cache",
+    wanted=lambda plan: plan.cache > 0,
+    add=_add,
+    settings=_settings,
+    keeps=frozenset(TENSORS),
+    ram_part="cache",
+    flash=_flash,
+    region=Region("FLASH_FEATURES", "NET_FEATURE_BYTES", "the cache"),
+    context=_context,
+)
