@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from tinyodl import __version__
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board, find_board
 from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
@@ -51,7 +51,7 @@ def compile_model(
     DoesNotFitError, or InUseError while another has `out`; then nothing is written.
     """
     with locked_folder(out):
-        made = compilation(model, load_board(board), options)
+        made = compilation(model, find_board(board, model), options)
         check_fit(made.lowered, made.manifest, ram, flash)
         files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
         write_project(files, out)
@@ -64,7 +64,7 @@ def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
     """
-    return compilation(model, load_board(board), options).manifest
+    return compilation(model, find_board(board, model), options).manifest
 
 
 def _plan(prepared: Prepared, options: Options) -> UpdatePlan:

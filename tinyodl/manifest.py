@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board, load_board, parse_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
 from tinyodl.project.plan import UpdatePlan, Updates
@@ -172,15 +172,6 @@ class ArenaRecord(_Record):
     tensors: tuple[TensorRecord, ...]
 
 
-class CacheRecord(_Record):
-    """The cache: samples and features of each; its bytes, none of flash if it is in RAM."""
-
-    slots: int
-    features: int
-    ram: int
-    flash: int
-
-
 class MacsRecord(_Record):
     forward: int
     backward: int
@@ -195,6 +186,7 @@ class Manifest(_Record):
     model_id: str  # 16 hex digits, also in the firmware; another network has another one
     protocol: int
     board: str
+    board_file: str = ""  # the text of its TOML, where it is none of tinyodl's
     model: ModelRecord
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
@@ -203,7 +195,7 @@ class Manifest(_Record):
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
     arena: ArenaRecord
-    cache: CacheRecord | None = None
+    beside: dict[str, dict[str, int]] = {}  # of each feature, the facts that it gives
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
@@ -226,23 +218,12 @@ class Manifest(_Record):
     @property
     def replay_macs(self) -> int:
         """Of one sample of the cache: the layers behind it, there and back; not of updates."""
-        behind = self._behind(("RecallFeatures", "FlashRecallFeatures"))
-        return sum(node.macs for node in behind if not node.op.startswith("Update"))
+        return self.beside.get("cache", {}).get("macs", 0)
 
     @property
-    def retest_macs(self) -> int:
-        """Of the guard's test of all that it holds back, with three sets of parameters, at most."""
-        behind = self._behind(("Retest",))
-        if not behind:
-            return 0
-        held = next(p for p in self.parameters if p.name == behind[0].inputs[1])
-        macs = sum(node.macs for node in behind if node.phase is Phase.FORWARD)
-        return 3 * prod(held.shape[:2]) * macs
-
-    def _behind(self, ops: tuple[str, ...]) -> tuple[NodeRecord, ...]:
-        """The nodes from the first of these operators on; none where there is none."""
-        found = [i for i, node in enumerate(self.schedule) if node.op in ops]
-        return self.schedule[found[0] :] if found else ()
+    def macs_beside(self) -> int:
+        """That features add to a step, at most."""
+        return sum(facts.get("step_macs", 0) for facts in self.beside.values())
 
     @property
     def target_bytes(self) -> int:
@@ -255,10 +236,23 @@ class Manifest(_Record):
         return size
 
 
+def described_board(manifest: Manifest) -> Board:
+    """The project's board, with all of its flash; the user's own as it was when it was compiled.
+
+    Raises UserError where this tinyodl does not know it, or finds a mistake in it.
+    """
+    if not manifest.board_file:
+        return load_board(manifest.board)
+    source = f"{FILE_NAME}: board {manifest.board}"
+    return parse_board(manifest.board_file, manifest.board, source).model_copy(
+        update={"own": manifest.board_file}
+    )
+
+
 def board_of(manifest: Manifest) -> Board:
     """The project's board, without the flash that its network keeps something in."""
     parts = manifest.flash.parts
-    return load_board(manifest.board).keeping(parts.get("cache", 0), parts.get("guard", 0))
+    return described_board(manifest).keeping(parts.get("cache", 0), parts.get("guard", 0))
 
 
 def load(project: Path) -> Manifest:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board
+from tinyodl.learning.beside import wanted, words
 from tinyodl.losses import expected_labels
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
+from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.radio import comparison
@@ -60,7 +61,7 @@ def print_plan(
     console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
 ) -> None:
     """Layers and what learns, then RAM and flash against what there is, in bytes."""
-    board = load_board(manifest.board)
+    board = described_board(manifest)
     layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
@@ -76,7 +77,7 @@ def print_plan(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
         f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
-        f"{_of_watching(manifest)}{_of_cache(manifest)}"
+        f"{_of_features(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
@@ -109,35 +110,16 @@ def _rule(plan: UpdatePlan) -> str:
     )
 
 
-def _of_cache(manifest: Manifest) -> str:
-    """What is kept of samples, and how a step learns from it."""
-    cache = manifest.cache
-    if cache is None:
-        return ""
-    replay = manifest.plan.replay
-    learns = f"learns from {count(replay)} samples at once" if replay else "only adds a sample"
-    where = "flash" if cache.flash else "RAM"
-    return (
-        f"A cache in {where} keeps the {count(cache.features)} features of {count(cache.slots)} "
-        f"samples in int8 ({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
-        f"{count(manifest.replay_macs)} MACs behind the cache.\n"
-    )
-
-
-def _of_watching(manifest: Manifest) -> str:
+def _of_features(manifest: Manifest) -> str:
     """What is computed beside the learning."""
     plan = manifest.plan
-    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
-    parts = [
-        f"asks for labels: {plan.query}{budget}" if plan.query else "",
-        "watches for drift" if plan.drift else "",
-        f"guard {plan.guard}" if plan.guard else "",
-        "learns from outliers too" if plan.outliers == "keep" else "",
-    ]
-    named = "; ".join(part for part in parts if part)
+    there = [words()[feature.name] for feature in wanted(plan) if feature.name in words()]
+    outliers = "learns from outliers too" if plan.outliers == "keep" else ""
+    named = "; ".join(part for part in (*(each.clause(plan) for each in there), outliers) if part)
     settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
     told = f" Settings: {settings}." if settings else ""
-    return f"The board {named}.{told}\n" if named else ""
+    board = f"The board {named}.{told}\n" if named else ""
+    return board + "".join(each.line(manifest) for each in there)
 
 
 def _of_parts(manifest: Manifest) -> str:
@@ -203,7 +185,7 @@ _WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
 
 def print_profile(console: Console, profile: Profile) -> None:
     """What each node of a step took, by phase; what is in the body of a node stands below it."""
-    model, board = profile.manifest.model, load_board(profile.manifest.board)
+    model, board = profile.manifest.model, described_board(profile.manifest)
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
                    "share#", "code, B#",
