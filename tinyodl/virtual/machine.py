@@ -14,7 +14,7 @@ from tinyodl.boards import Board
 from tinyodl.virtual import engine
 from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
 from tinyodl.virtual.counts import PHASES, Count
-from tinyodl.virtual.cycles import EXCEPTION_ENTRY_CYCLES, EXCEPTION_RETURN_CYCLES
+from tinyodl.virtual.cycles import exception_cycles
 from tinyodl.virtual.engine import Engine, Fault, Stop
 from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
 from tinyodl.virtual.flash import Flash
@@ -51,7 +51,10 @@ class VirtualMachine:
         self.line = Line(BITS_PER_BYTE * board.clock_hz // baud)
         self.pc = 0
         self._image = image
-        self._engine = Engine(image, self, places)
+        model = board.target.cycles
+        self._entry_cycles, self._return_cycles = exception_cycles(model)
+        self._has_cycles = bool(model)
+        self._engine = Engine(image, self, places, model)
         self._state = self._engine.meter.state
         self._exceptions = Exceptions(self._engine.uc, self)
         self._model = model_of(board.target)
@@ -93,7 +96,10 @@ class VirtualMachine:
     def counters_by_place(self) -> dict[tuple[str, str], Count]:
         """The same by phase and by the last place that was reached."""
         self._charge()
-        return {(PHASES[p], place): Count(*n) for (p, place), n in self._counts.items()}
+        return {
+            (PHASES[p], place): Count(instructions, cycles if self._has_cycles else 0)
+            for (p, place), (instructions, cycles) in self._counts.items()
+        }
 
     def peek(self, address: int, size: int) -> bytes:
         """Memory as a debugger sees it."""
@@ -231,7 +237,7 @@ class VirtualMachine:
     def _take_interrupt(self) -> None:
         interrupt = self._next_interrupt()
         if interrupt is not None:
-            self._engine.leave_block(self.pc, EXCEPTION_ENTRY_CYCLES)
+            self._engine.leave_block(self.pc, self._entry_cycles)
             self._exceptions.enter(interrupt, self.pc)
             self.pc = self._handler(interrupt)
 
@@ -245,7 +251,7 @@ class VirtualMachine:
             self.pc = self._handler(interrupt)
         else:
             self.pc = self._exceptions.leave(back)
-        self._engine.leave_block(self.pc, EXCEPTION_RETURN_CYCLES)
+        self._engine.leave_block(self.pc, self._return_cycles)
 
     def _next_interrupt(self) -> int | None:
         """Activates the interrupt that is due now, if any."""
