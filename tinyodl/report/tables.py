@@ -13,10 +13,10 @@ from rich.text import Text
 from tinyodl.boards import Board
 from tinyodl.energy import no_cycles
 from tinyodl.learning.beside import wanted, words
+from tinyodl.learning.learners import rule_of
 from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
 from tinyodl.metrics import ClassMetrics, Metrics
-from tinyodl.project.plan import UpdatePlan
 from tinyodl.radio import comparison
 from tinyodl.report import experiments, groups, saves, watching
 from tinyodl.report.figures import (
@@ -77,7 +77,7 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
+        f"Loss {plan.loss}, {rule_of(plan).says(plan)}.\n{expected_labels(manifest)}\n"
         f"{_of_features(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
@@ -97,18 +97,6 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
-
-
-def _rule(plan: UpdatePlan) -> str:
-    """How the plan updates."""
-    if plan.optimizer == "rls":
-        past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
-        return f"optimizer rls, ridge {plan.ridge:g}{past}"
-    decay = f", weight decay {plan.weight_decay:g}" if plan.weight_decay else ""
-    return (
-        f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}{decay}, "
-        f"batch {plan.batch}"
-    )
 
 
 def _of_features(manifest: Manifest) -> str:
