@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.quick_c import flags_for
 from tinyodl.codegen.network import Network, render_network
-from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Tensor, parameters
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving
@@ -74,14 +74,21 @@ class HostNet:
     piece = 1 << 30
 
     def __init__(
-        self, graph: Graph, plan: UpdatePlan, folder: Path, compiler=("gcc",), passes=(), **start
+        self,
+        graph: Graph,
+        plan: UpdatePlan,
+        folder: Path,
+        compiler=("gcc",),
+        passes=(),
+        optimised=None,
+        **start,
     ) -> None:
         self.training = differentiate(graph, plan, **start)
         for improve in passes:
             self.training = improve(self.training)
         self.arena = plan_arena(self.training)
         network = render_network(self.training, self.arena, plan, source="test.onnx", version="0")
-        self.library = build(network, folder, compiler)
+        self.library = build(network, folder, compiler, optimised)
         self.parameters = parameters(self.training)
         self.inputs = [graph.tensor(name) for name in sample_inputs(graph)]
         self.by_rows = arriving(self.training) is not None
@@ -160,13 +167,17 @@ def _bytes(values: np.ndarray, tensor: Tensor) -> bytes:
     return np.ascontiguousarray(array, tensor.dtype).tobytes()
 
 
-def build(network: Network, folder: Path, compiler=("gcc",)) -> ctypes.CDLL:
-    """Compile `lib/net` warning-free into a shared library."""
+def build(network: Network, folder: Path, compiler=("gcc",), optimised=None) -> ctypes.CDLL:
+    """Compile `lib/net` warning-free into a shared library.
+
+    Where `optimised` is not given, one network in eight is (see `tests.quick_c`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in network.files.items():
         (folder / name).write_text(text)
     (folder / "device.c").write_text(_DEVICE)
     library = folder / "net.so"
     sources = [folder / name for name in ("net.c", "weights.c", "device.c")]
-    subprocess.run([*compiler, *C_FLAGS, "-fPIC", "-shared", "-o", library, *sources], check=True)
+    flags = flags_for(network.files.values(), optimised)
+    subprocess.run([*compiler, *flags, "-fPIC", "-shared", "-o", library, *sources], check=True)
     return ctypes.CDLL(str(library))
