@@ -48,7 +48,8 @@ from tinyodl.compiler import Compilation, compilation
 from tinyodl.data import encoded
 from tinyodl.frontend import Changes, prepare
 from tinyodl.graph import Array
-from tinyodl.update_plan import ChannelUpdate, UpdatePlan, dump_plan, load_plan
+from tinyodl.project.plan import ChannelUpdate, UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SEEDS = range(5)

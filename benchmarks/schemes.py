@@ -16,7 +16,8 @@ from pathlib import Path
 import onnx
 
 from tinyodl.frontend.names import node_names
-from tinyodl.update_plan import ChannelUpdate, LayerUpdate, UpdatePlan, dump_plan
+from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.plan_file import dump_plan
 
 HEAD = "head.dense1"  # of --head dense:CLASSES
 LEARNING_RATE = 0.01

@@ -6,8 +6,8 @@ from typing import Any
 
 from tinyodl import manifest as mf
 from tinyodl.graph import Phase, Storage
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.run_record import RunRecord, Step
-from tinyodl.update_plan import UpdatePlan
 
 
 def manifest(

@@ -14,10 +14,11 @@ import numpy as np
 from tests.quick_c import flags_for
 from tinyodl.codegen.network import Network, render_network
 from tinyodl.graph import Graph, Tensor, parameters
+from tinyodl.learning.beside.adding import with_features
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops.rows import arriving
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate, sample_inputs
-from tinyodl.update_plan import UpdatePlan
 
 # What lib/device provides. The flash takes every word once after it was erased, as NOR flash does,
 # and `flash_left` words at all.
@@ -80,10 +81,11 @@ class HostNet:
         folder: Path,
         compiler=("gcc",),
         passes=(),
+        seen=None,
         optimised=None,
         **start,
     ) -> None:
-        self.training = differentiate(graph, plan, **start)
+        self.training = with_features(differentiate(graph, plan, **start), plan, seen)
         for improve in passes:
             self.training = improve(self.training)
         self.arena = plan_arena(self.training)

@@ -15,8 +15,8 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.errors import DataError
 from tinyodl.frontend import import_model
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 RNG = np.random.default_rng(3)
 

@@ -14,9 +14,9 @@ from tinyodl import runlog
 from tinyodl.errors import DataError, UserError
 from tinyodl.kept import bin_edges
 from tinyodl.manifest import load
+from tinyodl.project.plan import RECONSTRUCTIONS
 from tinyodl.report import report_html
 from tinyodl.stream import Session
-from tinyodl.update_plan import RECONSTRUCTIONS
 
 
 def autoencoder(folder, opset=17, *, sigmoid=False):

@@ -12,7 +12,7 @@ import pytest
 from tests.backend import OPERATORS, all_cases, forms, reason_to_exclude
 from tests.hostnet import HostNet
 from tests.operators_page import PAGE, page
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 FORWARD_ONLY = UpdatePlan(layers={}, loss="mse")
 

@@ -18,11 +18,12 @@ from tinyodl.bound import REACH, SEEN, bounded
 from tinyodl.device.protocol import Flag
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import watching
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import read
 from tinyodl.training import LOSS, differentiate
-from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
 
 HERE = Path(__file__).parent
 DIGITS = HERE / "models" / "digits_mlp_64_32_10.onnx"

@@ -18,7 +18,7 @@ from tinyodl import pio
 from tinyodl.boards import board_names, load_board
 from tinyodl.errors import DoesNotFitError, ModelError, UserError
 from tinyodl.manifest import load
-from tinyodl.update_plan import dump_plan, load_plan
+from tinyodl.project.plan_file import dump_plan, load_plan
 
 DIGITS = SHIPPED[0]
 

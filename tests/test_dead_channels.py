@@ -9,7 +9,7 @@ import pytest
 from tests.frontend.models import model, node, run_onnx, saved
 from tests.hostnet import HostNet
 from tinyodl.frontend import Changes, Prepared, import_model, prepare
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 BIAS = np.array([0.5, 1.2, -0.4, 2.0e-3], np.float32)
 SHAPES = {  # of weights, and of a sample

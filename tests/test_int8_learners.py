@@ -15,8 +15,8 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import float_literal
 from tinyodl.codegen.network import learner_context
 from tinyodl.firmware import C_FLAGS
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
-from tinyodl.update_plan import UpdatePlan
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 RATE = np.float32(0.02)

@@ -24,10 +24,11 @@ from tinyodl.compiler import compilation, compile_model, plan_model
 from tinyodl.errors import ModelError, UserError
 from tinyodl.firmware import C_FLAGS
 from tinyodl.pio.compilers import find_host_compiler
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import write_plan
 from tinyodl.report.terminal import Terminal
 from tinyodl.resources import TEMPLATES
-from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
 
 OURS = re.compile(r"\b[tn]_\w+")  # what names become
 check = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

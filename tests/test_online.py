@@ -27,9 +27,10 @@ from tinyodl.errors import DataError, UserError
 from tinyodl.frontend.start import cross_entropy_fit
 from tinyodl.learners import as_learner
 from tinyodl.manifest import load
+from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import report_html
 from tinyodl.stream import Session
-from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, dump_plan, load_plan
 
 
 def digits():

@@ -27,10 +27,10 @@ from tinyodl.device.protocol import Flag
 from tinyodl.errors import UserError
 from tinyodl.manifest import load
 from tinyodl.outliers import FACTOR, FIRST, IN_A_ROW, REACH, are_outliers, first_reach, grown, peaks
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import report_html
 from tinyodl.resources import EXAMPLES
 from tinyodl.stream import Session
-from tinyodl.update_plan import dump_plan, load_plan
 
 DATA = Path(__file__).parent / "data"
 

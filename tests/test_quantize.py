@@ -28,7 +28,7 @@ from tinyodl.frontend import Changes, Prepared, export_model, parse_head, prepar
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Quantization
 from tinyodl.manifest import load
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 DIGITS = ROOT / "tests" / "models" / "digits_mlp_64_32_10.onnx"
 LENET = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"

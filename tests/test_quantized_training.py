@@ -15,9 +15,9 @@ from tests.models import ROOT, shared_only
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared.int8_learning import DEAD
+from tinyodl.project.plan import ChannelUpdate, UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import state_name
-from tinyodl.update_plan import ChannelUpdate, UpdatePlan
 
 SHARED = ROOT.parent / "shared" / "models"
 SUMMED = {"batch": 2}  # gradients stay sums that can be read after one step

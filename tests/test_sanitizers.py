@@ -24,9 +24,9 @@ from tinyodl.graph import Graph
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import layers_of
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 # Kernels that are inlined into each call, checks and all, would take a compiler minutes.
 SHARED = "-Dalways_inline=__unused__"

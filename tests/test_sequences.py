@@ -15,8 +15,8 @@ from torch import nn
 
 from tests.hostnet import HostNet
 from tinyodl.frontend import import_model
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.update_plan import UpdatePlan
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "tests" / "data"

@@ -13,9 +13,9 @@ from tests.models import LARGE, SHIPPED, WATCH, name, shared_only
 from tests.onnx_torch import TorchModel
 from tinyodl.frontend import import_model
 from tinyodl.graph import Origin
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
 from tinyodl.select import choose
-from tinyodl.update_plan import UpdatePlan
 
 OPTIMIZERS = {
     "sgd": lambda leaves, rate: torch.optim.SGD(leaves, rate),

@@ -7,7 +7,7 @@ import pytest
 
 import tinyodl
 from tests.models import WATCH
-from tinyodl import feature_cache, pio, runlog
+from tinyodl import pio, runlog
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
@@ -15,6 +15,7 @@ from tinyodl.device.protocol import Command, Draw, RefusedError, Status
 from tinyodl.energy import meter
 from tinyodl.errors import DataError, DoesNotFitError, UserError
 from tinyodl.learners import as_learner
+from tinyodl.learning.beside.cache import feature as feature_cache
 from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
 from tinyodl.report.page import report_html
@@ -327,8 +328,8 @@ class TestFlash:
     def test_the_plan_names_the_bytes_and_what_would_fit(self, tmp_path):
         board = {"board": "nrf52840_dk", "out": tmp_path / "p"}
         manifest = tinyodl.compile(WATCH, **board, **HEAD, cache=4000, **FLASH)
-        assert manifest.cache.flash == 16 + 4000 * (4 + 4 + 32)
-        assert manifest.flash.parts["cache"] == -(-manifest.cache.flash // 4096) * 4096
+        assert manifest.beside["cache"]["flash"] == 16 + 4000 * (4 + 4 + 32)
+        assert manifest.flash.parts["cache"] == -(-manifest.beside["cache"]["flash"] // 4096) * 4096
         assert manifest.ram.parts["cache"] == 4000 * 4 + 4 * (4 + 2 * 7 + 1)
         map_file = (tmp_path / "p" / "lib/port/config.h").read_text()
         assert f"{0xC0000 - manifest.flash.parts['cache']:#010x}".upper()[2:] in map_file

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from tinyodl.keywords import strict
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed, OnLine

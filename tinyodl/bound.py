@@ -28,7 +28,7 @@ from typing import Any
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import Symbol
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 REACH, SEEN = "<bound.reach>", "<bound.seen>"
 

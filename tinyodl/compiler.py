@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-from pydantic import ValidationError
-
 from tinyodl import __version__
 from tinyodl.boards import Board, load_board
 from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
-from tinyodl.errors import UserError
 from tinyodl.fitting import check_fit
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.keywords import check_keywords
@@ -22,10 +19,11 @@ from tinyodl.learners import Options, as_learner
 from tinyodl.lowering import Lowered, lower
 from tinyodl.manifest import Manifest, board_of
 from tinyodl.manifest_records import manifest_of
+from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
+from tinyodl.project.plan_file import load_plan, plan_of
 from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose
 from tinyodl.text import stored
-from tinyodl.update_plan import RECONSTRUCTIONS, UpdatePlan, load_plan, what_is_wrong
 
 
 @dataclass(frozen=True)
@@ -78,16 +76,10 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
         layers |= dict.fromkeys(prepared.head, "weights")
         if prepared.standardized:
             layers[prepared.standardized] = "statistics"
-    rule = {name: value for name, value in options.items() if name in UpdatePlan.model_fields}
-    rule |= {"seen": prepared.seen}
-    if rule.get("labels") == ():
-        rule["labels"] = prepared.labels
-    try:
-        return UpdatePlan.model_validate({"layers": layers, **rule})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{first['loc'][0]} = {first['input']}: " if first["loc"] else ""
-        raise UserError(f"{where}{what_is_wrong(error)}") from error
+    given = {**options, "seen": prepared.seen}
+    if given.get("labels") == ():
+        given["labels"] = prepared.labels
+    return plan_of(layers, given)
 
 
 def _changes(options: Options) -> Changes:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from tinyodl import firmware
 from tinyodl.boards import Board
-from tinyodl.feature_cache import cache_of
 from tinyodl.graph import Graph, Storage, has_initial
 from tinyodl.kernel_files import kernel_files
+from tinyodl.learning.beside import wanted
+from tinyodl.learning.beside.adding import settings_of
 from tinyodl.memory.arena import ArenaPlan
-from tinyodl.outliers import gate_bytes
+from tinyodl.outliers import REACH, gate_bytes
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import FRACTION, state_name
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import KEPT, guard_flash, settings_of
 
 
 def ram_parts(
@@ -30,23 +30,28 @@ def ram_parts(
         for name in (state_name(parameter, FRACTION) for parameter in learned)
         if name in training.tensors
     )
-    watching = sum(t.nbytes for name, t in training.tensors.items() if name in KEPT)
+    beside = {"watching": 0, "cache": 0}
+    for feature in wanted(plan):
+        if feature.ram_part in beside:
+            kept = [training.tensors[name] for name in feature.keeps if name in training.tensors]
+            beside[feature.ram_part] += sum(tensor.nbytes for tensor in kept)
+    if REACH in training.tensors:
+        beside["watching"] += training.tensor(REACH).nbytes
+    optimizer = held(Storage.STATE) - masters - sum(beside.values())
     settings = len(settings_of(plan, training))
-    cache = cache_of(training)
-    cached = cache.ram if cache else 0
+    beside["watching"] += gate_bytes(training) + (4 * settings + 4 if settings else 0)
     return {
         "arena": arena.nbytes,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
-        "optimizer": held(Storage.STATE) - masters - watching - cached,
-        "watching": watching + gate_bytes(training, plan) + (4 * settings + 4 if settings else 0),
-        "cache": cached,
+        "optimizer": optimizer,
+        **beside,
         "buffers": firmware.buffer_bytes(board.target),
         "stack": firmware.stack_bytes(board.target),
     }
 
 
-def flash_parts(training: Graph, board: Board) -> Mapping[str, int]:
+def flash_parts(training: Graph, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
     """Bytes of flash: constants exactly, code as `firmware.code_bytes` estimates it.
 
     What the network keeps in flash takes whole units that the board erases.
@@ -59,9 +64,8 @@ def flash_parts(training: Graph, board: Board) -> Mapping[str, int]:
     nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
     code = firmware.code_bytes(board.target, kernels, nodes)
     parts = {"weights": weights, "code": code}
-    cache = cache_of(training)
-    if cache and cache.flash:
-        parts["cache"] = board.whole(cache.flash)
-    if guard_flash(training):
-        parts["guard"] = board.whole(guard_flash(training))
+    for feature in wanted(plan):
+        taken = feature.flash(training)
+        if taken:
+            parts[feature.name] = board.whole(taken)
     return parts

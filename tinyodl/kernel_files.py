@@ -1,16 +1,18 @@
-"""Which files of `templates/kernels/` a network is made with, known before any is rendered."""
+"""Which kernel files a network is made with, known before any is rendered."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 from tinyodl.graph import Graph
+from tinyodl.learning.beside import FOLDER, NAMES
 from tinyodl.ops import kernels_of
 from tinyodl.resources import TEMPLATES
 
-FOLDER = TEMPLATES / "kernels"
+KERNELS = TEMPLATES / "kernels"
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
@@ -29,9 +31,14 @@ def with_included(names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def kernel_file(name: str) -> Path:
+    """Where a kernel lies, or the template of it: with all others, or in its feature's folder."""
+    folders = (KERNELS, *(FOLDER / feature / "c" for feature in NAMES))
+    places = (folder / file for folder in folders for file in (f"{name}.j2", name))
+    return next(place for place in places if place.exists())
+
+
 @cache
 def _included(name: str) -> frozenset[str]:
     """The kernel files that one includes; where it is a template, whatever it is rendered with."""
-    template = FOLDER / f"{name}.j2"
-    path = template if template.exists() else FOLDER / name
-    return frozenset(_INCLUDE.findall(path.read_text("utf-8")))
+    return frozenset(_INCLUDE.findall(kernel_file(name).read_text("utf-8")))

@@ -8,16 +8,8 @@ from typing import Literal, TypedDict, get_args
 
 from tinyodl.errors import UserError
 from tinyodl.frontend import Precision
-from tinyodl.update_plan import (
-    RECONSTRUCTIONS,
-    Bound,
-    CachePolicy,
-    Loss,
-    Master,
-    Memory,
-    Optimizer,
-    Outliers,
-)
+from tinyodl.learning.beside.cache.section import CachePolicy, Memory
+from tinyodl.project.plan import RECONSTRUCTIONS, Bound, Loss, Master, Optimizer, Outliers
 
 Learner = Literal["online", "rls", "elm", "transfer"]
 HIDDEN = 128  # hashed units, as in the published core

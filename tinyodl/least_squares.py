@@ -10,7 +10,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops import looked_at
 from tinyodl.ops.recursive_least_squares import FIRST, triangle
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 CORRELATION = "inverse correlation"  # P of the equations, as the suffix of a state's name
 POWER = "input power"  # what it began with

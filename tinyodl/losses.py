@@ -18,7 +18,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Graph
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.manifest import Manifest
-from tinyodl.update_plan import LABELLED, Loss, UpdatePlan
+from tinyodl.project.plan import LABELLED, Loss, UpdatePlan
 
 _OF_SCORES = ("cross-entropy", "one-hot")  # which need two outputs or more
 

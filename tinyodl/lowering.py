@@ -18,6 +18,7 @@ from tinyodl.bound import bounded
 from tinyodl.footprint import flash_parts, ram_parts
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Phase
+from tinyodl.learning.beside.adding import with_features
 from tinyodl.losses import with_fitting_loss
 from tinyodl.memory.arena import ArenaPlan, plan_arena
 from tinyodl.memory.by_channels import by_channels
@@ -25,10 +26,9 @@ from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.outliers import gated
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.shares import with_channels
 from tinyodl.training import LOSS, differentiate
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import watched
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
         training=training,
         arena=arena,
         ram=ram_parts(training, arena, board, plan),
-        flash=flash_parts(training, board),
+        flash=flash_parts(training, board, plan),
         macs=_macs(training),
     )
 
@@ -93,7 +93,7 @@ def _training_graph(prepared: Prepared, plan: UpdatePlan, graph: Graph) -> Graph
     """Forward, loss, backward and update, with everything that is computed beside learning."""
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
-    return watched(bounded(training, plan, LOSS), plan, prepared.shown)
+    return with_features(bounded(training, plan, LOSS), plan, prepared.shown)
 
 
 def _in_parts(training: Graph) -> Graph:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 from tinyodl import __version__, firmware
 from tinyodl.codegen.network import Network
-from tinyodl.feature_cache import cache_of
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Node, Phase, parameters
 from tinyodl.layers import layer_records, shared_records
+from tinyodl.learning.beside import wanted
+from tinyodl.learning.beside.adding import settings_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.lowering import Lowered
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
-    CacheRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -32,13 +32,11 @@ from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.watching import settings_of
 
 
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:
     """The manifest of a project made from the ONNX file named `source`."""
     graph, training, plan = lowered.graph, lowered.training, lowered.plan
-    cache = cache_of(training)
     return Manifest(
         format=FORMAT,
         tinyodl=__version__,
@@ -53,7 +51,9 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
         settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, lowered.arena),
-        cache=CacheRecord(**vars(cache)) if cache else None,
+        beside={
+            feature.name: facts for feature in wanted(plan) if (facts := feature.facts(training))
+        },
         ram=MemoryRecord(parts=dict(lowered.ram), total=lowered.ram_bytes),
         flash=MemoryRecord(parts=dict(lowered.flash), total=lowered.flash_bytes),
         macs=MacsRecord(

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from tinyodl.data import load_inputs
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.memory.arena import ArenaPlan
+from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import sample_inputs
-from tinyodl.update_plan import UpdatePlan
 
 REACH = "<outliers.reach>"  # float32 (inputs that are float32); 0: no sample was there yet
 SETTING = "outlier_factor"
@@ -117,11 +118,12 @@ def _float_inputs(graph: Graph) -> list[str]:
     return [name for name in sample_inputs(graph) if graph.tensor(name).dtype == "float32"]
 
 
-def gate_bytes(graph: Graph, plan: UpdatePlan) -> int:
+def gate_bytes(graph: Graph) -> int:
     """Bytes of RAM that the gate takes beside the reach and the setting."""
     if REACH not in graph.tensors:
         return 0
-    return 4 * (arriving(graph) is not None) + 4 * bool(plan.query)
+    asks = any(OPERATORS[node.op].part == "decide" for node in graph.nodes)
+    return 4 * (arriving(graph) is not None) + 4 * asks
 
 
 def gate_context(graph: Graph, arena: ArenaPlan, c: Mapping[str, str]) -> dict[str, Any] | None:

@@ -25,9 +25,9 @@ from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress as OnProgress
 from tinyodl.progress import Progress as Progress
 from tinyodl.progress import Stage as Stage
+from tinyodl.project.plan import LABELLED
 from tinyodl.run_record import Event, EventName, Outlier, Replay, Step, finite
 from tinyodl.runlog import RunLog
-from tinyodl.update_plan import LABELLED
 
 if TYPE_CHECKING:
     from tinyodl.evaluating import Outcomes

@@ -8,7 +8,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.shared.int8_learning import magnitude
-from tinyodl.update_plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
 
 
 def with_channels(plan: UpdatePlan, graph: Graph) -> UpdatePlan:

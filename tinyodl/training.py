@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyodl.counting import with_counts
+from tinyodl.error_statistics import with_error_statistics
 from tinyodl.errors import ModelError, UserError
-from tinyodl.feature_cache import with_cache
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
 from tinyodl.least_squares import with_least_squares
@@ -24,7 +23,7 @@ from tinyodl.logits import sigmoid_logits, softmax_logits
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
 from tinyodl.ops.standardize import standardized, with_updates
-from tinyodl.update_plan import LayerUpdate, UpdatePlan
+from tinyodl.project.plan import LayerUpdate, UpdatePlan
 
 # Tensors that training adds. No name of the model begins with RESERVED, so none can be hidden.
 RESERVED = "<"
@@ -100,10 +99,9 @@ def differentiate(
     loss = Node(kind, "loss", (predicted, *target), (LOSS,), attrs, Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
-    graph = with_counts(graph, plan, LOSS, errors)
+    if plan.reconstructs:
+        graph = with_error_statistics(graph, plan, LOSS, errors)
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
-        if plan.cache:
-            raise UserError("a cache keeps features for layers that learn, and none does")
         return graph
     if plan.optimizer == "rls":
         inputs, outputs = (predicted, *target), (f"{predicted}.gradient",)
@@ -117,7 +115,7 @@ def differentiate(
         walk.tick()
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
-    return with_cache(walk.result(), plan, loss) if plan.cache else walk.result()
+    return walk.result()
 
 
 def _check_decay(graph: Graph, plan: UpdatePlan) -> None:
@@ -322,7 +320,7 @@ class _Walk:
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
         if self.plan.summed:
-            if not self.plan.cache:  # from which whole batches are drawn
+            if not any(section.DRAWS_BATCHES for section in self.plan.beside.values()):
                 self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
             if self.plan.optimizer == "adam":
                 self.tick()

@@ -21,8 +21,8 @@ from tinyodl.device import protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.graph import Storage
 from tinyodl.pio.compilers import find_host_compiler
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
-from tinyodl.update_plan import UpdatePlan
 
 HERE = Path(__file__).parent
 CLASSES = 3

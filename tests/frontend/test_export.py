@@ -30,7 +30,7 @@ from tinyodl.frontend import export_model, import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.manifest import Manifest, OriginRecord, ParameterRecord, Storage
 from tinyodl.ops import layers_of
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
 class Project:

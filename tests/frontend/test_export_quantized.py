@@ -28,7 +28,8 @@ from tinyodl.errors import ModelError
 from tinyodl.frontend import Changes, export_model, import_model, prepare
 from tinyodl.graph import Array, Storage
 from tinyodl.ops import biases_of, layers_of
-from tinyodl.update_plan import UpdatePlan, dump_plan
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.plan_file import dump_plan
 
 
 class Project:

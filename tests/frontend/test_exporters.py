@@ -20,7 +20,7 @@ from tests.frontend.models import assert_close
 from tests.frontend.test_quantized import compare
 from tests.hostnet import HostNet
 from tinyodl.frontend import import_model
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
 class Attention(nn.Module):

@@ -28,7 +28,7 @@ from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import Changes, export_model, import_model, parse_head, prepare, simplify
 from tinyodl.ops import layers_of
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 LENET = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"
 FEATURES = "/8/Flatten"

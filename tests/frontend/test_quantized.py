@@ -28,7 +28,7 @@ from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 from tinyodl.graph import Array, Graph, Quantization
 from tinyodl.ops import output_shapes
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 QUANTIZED = sorted(SHARED.glob("*_int8.onnx"))
 FLOAT = {"Conv", "Gemm", "Clip", "Relu", "Add", "AveragePool", "ReduceMean", "MaxPool"}

@@ -15,9 +15,9 @@ from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.memory.arena import UPLOAD, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 
 def assert_sound(graph: Graph) -> None:

@@ -13,8 +13,8 @@ from tinyodl.graph import Graph
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import in_place_of
+from tinyodl.project.plan import ChannelUpdate
 from tinyodl.training import differentiate, state_name
-from tinyodl.update_plan import ChannelUpdate
 
 
 def residual(*kinds: tuple[tuple[int, int], dict[str, object]]) -> Graph:

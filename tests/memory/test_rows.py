@@ -24,10 +24,10 @@ from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.rows import arrival, by_rows, turns, with_rows
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.stream import Session
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 seeds = st.integers(0, 1 << 30)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.ops import OPERATORS, output_shapes
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 PLAN = {"loss": "mse", "batch": 2}
 

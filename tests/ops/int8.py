@@ -23,8 +23,8 @@ from tests.ops.graphs import PLAN, around
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared import output_shape
 from tinyodl.ops.shared.quantization import LOWEST, Bounds, bounds
+from tinyodl.project.plan import UpdatePlan, Updates
 from tinyodl.training import state_name
-from tinyodl.update_plan import UpdatePlan, Updates
 
 _numbers = itertools.count()
 zero_points = st.integers(-128, 127)

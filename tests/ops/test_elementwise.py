@@ -17,7 +17,7 @@ from tests.ops.test_arithmetic import pairs
 from tests.ops.test_gradients import compare, seeds, separated, values
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 few = settings(
     max_examples=3,

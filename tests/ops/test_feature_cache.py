@@ -11,10 +11,10 @@ from onnx import helper
 
 from tests.frontend.models import model, node, saved
 from tests.hostnet import HostNet
-from tinyodl import feature_cache
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.learning.beside.cache import feature as feature_cache
+from tinyodl.project.plan import UpdatePlan
 
 INPUTS, FEATURES, HIDDEN, CLASSES = 9, 6, 5, 4
 EPOCHS, UNIFORM, BALANCED = range(3)

@@ -21,8 +21,8 @@ from tests.ops.on_cortex_m4 import CortexM4
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import learner_context
 from tinyodl.firmware import C_FLAGS
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
-from tinyodl.update_plan import UpdatePlan
 
 Arrays = Sequence[np.ndarray | None]
 STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}

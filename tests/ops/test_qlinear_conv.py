@@ -28,8 +28,8 @@ from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import calls_of, in_place_of, output_shapes
 from tinyodl.ops.shared.int8_columns import is_dense
 from tinyodl.ops.shared.quantization import bounds, multipliers
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 
 @dataclass

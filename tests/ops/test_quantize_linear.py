@@ -27,7 +27,7 @@ from tinyodl.graph import Graph, Node, Quantization, Tensor
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import Call, Ref, Symbol, calls_of
 from tinyodl.ops.shared.quantization import bounds, with_mask
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 shapes = st.tuples(st.just(1), st.integers(1, 4), st.integers(1, 7), st.integers(1, 6))
 SPECIAL = [np.inf, -np.inf, 3e38, -3e38, 1e-45, -0.0, 0.0, 8388609.0, -8388609.0]

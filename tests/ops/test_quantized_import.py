@@ -14,7 +14,7 @@ from tests.hostnet import HostNet
 from tinyodl.frontend import import_model
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Graph
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 X = (0.03137, 5)  # scale and zero point of int8
 KINDS = pytest.mark.parametrize("kind", ["int8", "uint8"])

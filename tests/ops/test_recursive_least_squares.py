@@ -13,8 +13,8 @@ from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.ops.recursive_least_squares import triangle
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
-from tinyodl.update_plan import UpdatePlan
 
 LAYER = "dense"
 

@@ -23,10 +23,10 @@ from tinyodl import data, manifest, runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation, compile_model
 from tinyodl.errors import TinyodlError
+from tinyodl.project.plan_file import load_plan
 from tinyodl.report import report_html
 from tinyodl.report.tables import print_plan, print_runs
 from tinyodl.report.terminal import Terminal
-from tinyodl.update_plan import load_plan
 
 WHAT = "damaged files (models, projects, plans, data, runs): a result, or an error with its remedy"
 

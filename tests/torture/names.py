@@ -25,7 +25,7 @@ from tinyodl.cli.main import tinyodl as commands
 from tinyodl.compiler import compile_model
 from tinyodl.firmware import C_FLAGS
 from tinyodl.pio.compilers import find_host_compiler
-from tinyodl.update_plan import load_plan
+from tinyodl.project.plan_file import load_plan
 
 WHAT = (
     "hostile names in ONNX files and of files: in C, plans, terminals and pages they are only text"

@@ -12,9 +12,10 @@ from tests.hostnet import HostNet
 from tests.ops.test_recursive_least_squares import LAYER, dense
 from tinyodl.device.client import Client
 from tinyodl.device.protocol import Command, Flag, RefusedError, Status
+from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.beside.record import Seen
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import Seen, settings_of, watched
 
 RULES = {
     "rls": {"optimizer": "rls", "loss": "one-hot"},
@@ -29,9 +30,9 @@ class Watched(HostNet):
 
     def __init__(self, graph, plan: UpdatePlan, folder: Path, seen: Seen | None = None) -> None:
         self.settings = [setting.name for setting in settings_of(plan)]
-        super().__init__(graph, plan, folder, passes=[lambda g: watched(g, plan, seen)])
+        super().__init__(graph, plan, folder, seen=seen)
         for name in ("net_ask", "net_learn"):
-            if plan.query:
+            if "query" in plan.beside:
                 getattr(self.library, name).restype = ctypes.c_float
 
     @property

@@ -12,8 +12,9 @@ from tests.frontend.models import model, saved
 from tests.watching.board import RULES, Watched, net
 from tinyodl.device.protocol import Flag
 from tinyodl.frontend import import_model
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW, Seen
+from tinyodl.learning.beside.drift.feature import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW
+from tinyodl.learning.beside.record import Seen
+from tinyodl.project.plan import UpdatePlan
 
 
 class TestDrift:

@@ -16,11 +16,11 @@ from tests.watching.board import RULES, Watched, index_of, net, person
 from tinyodl import runlog
 from tinyodl.device.protocol import Draw, Flag
 from tinyodl.errors import UserError
-from tinyodl.feature_cache import CACHED_LABELS
 from tinyodl.frontend import import_model
+from tinyodl.learning.beside.cache.feature import CACHED_LABELS
+from tinyodl.learning.beside.guard.feature import BEST, GUARD_SLOTS, MEMORY, MEMORY_SCALES
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import BEST, GUARD_SLOTS, MEMORY, MEMORY_SCALES
 
 
 class TestGuard:

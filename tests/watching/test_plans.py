@@ -11,9 +11,11 @@ from tests.models import WATCH
 from tests.watching.board import net, person, refusal
 from tinyodl.device.protocol import Command, Status
 from tinyodl.errors import DataError, UserError
+from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.beside.guard.feature import GUARD_SLOTS
+from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.stream import Session
-from tinyodl.update_plan import UpdatePlan, dump_plan, load_plan
-from tinyodl.watching import GUARD_SLOTS, settings_of
 
 
 class TestPlans:

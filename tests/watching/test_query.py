@@ -14,7 +14,7 @@ from tests.watching.board import RULES, net, person
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.protocol import Flag
-from tinyodl.watching import ASKED, RECORD, thresholds
+from tinyodl.learning.beside.query.feature import ASKED, RECORD, thresholds
 
 
 class TestAsking:

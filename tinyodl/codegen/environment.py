@@ -14,6 +14,7 @@ from tinyodl.codegen.literals import (
     grouped,
     initializer,
 )
+from tinyodl.learning.beside import FOLDER
 from tinyodl.resources import TEMPLATES
 from tinyodl.text import comment
 
@@ -26,7 +27,7 @@ def environment() -> Environment:
     them takes longer than all else in generating a small network.
     """
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, FOLDER]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

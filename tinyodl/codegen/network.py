@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +12,12 @@ from jinja2 import Environment
 
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import NODE, dimensions, float_literal, grouped, identifiers
-from tinyodl.feature_cache import BOOKS, CACHED_LABELS, SEQUENCE, cache_of
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor, has_initial, parameters
 from tinyodl.kept import LABELS, THRESHOLD
-from tinyodl.kernel_files import FOLDER, with_included
+from tinyodl.kernel_files import kernel_file, with_included
+from tinyodl.learning.beside import FOLDER, wanted
+from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.beside.record import Feature
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import (
@@ -31,11 +34,10 @@ from tinyodl.ops import (
     kernels_of,
     single_calls,
 )
-from tinyodl.ops.feature_cache import KEEPS, RECALLS
-from tinyodl.ops.metrics import COUNTERS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.outliers import gate_context
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.text import comment
 from tinyodl.training import (
     FRACTION,
@@ -48,21 +50,8 @@ from tinyodl.training import (
     sample_inputs,
     state_name,
 )
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import (
-    GRID,
-    HELD,
-    MARGIN,
-    RECORD,
-    SECTIONS,
-    SURE_FROM,
-    guard_context,
-    settings_of,
-)
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
-# Nodes that run when a function of net.c is called, which has this name.
-_CALLED = dict.fromkeys(KEEPS, "remember") | dict.fromkeys(RECALLS, "recall") | SECTIONS
 
 
 @dataclass(frozen=True)
@@ -116,21 +105,18 @@ def render_network(
         "skipped": 1 if plan.reconstructs else -1 if plan.unlabelled else -2,
         "follows": any(c["learning"] for c in sections["forward"] + sections["suffix"]),
         "pending": PENDING if PENDING in graph.tensors else None,
-        "cache": _cache(graph),
         **sections,
     }
     context |= learner_context(plan)
     context["settings"] = settings_of(plan, graph)
     context["gate"] = gate_context(graph, arena, names.tensor)
-    context["asked"] = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
-    context["guard"] = guard_context(graph, names.tensor) if HELD in graph.tensors else None
+    there = wanted(plan)
+    context |= {feature.name: feature.context(graph, plan, names.tensor) for feature in there}
+    context["slots"] = _slots(there)
     context["in_flash"] = [
-        region
-        for region, there in (
-            ("FLASH_FEATURES", context["cache"]),
-            ("FLASH_BEST", context["guard"]),
-        )
-        if there and there["flash"]
+        {"region": feature.region, "bytes": feature.flash(graph), "one_way": feature.one_way}
+        for feature in there
+        if feature.region and feature.flash(graph)
     ]
     context["again"] = sections["recall"] or sections["retest"]
     kernels |= {"flash.h"} if context["in_flash"] else set()
@@ -150,9 +136,10 @@ def render_network(
 
 def _kernel(name: str, jinja: Environment, context: dict[str, Any]) -> str:
     """The text of a kernel file."""
-    if (FOLDER / f"{name}.j2").exists():
-        return jinja.get_template(f"kernels/{name}.j2").render(context)
-    return (FOLDER / name).read_text("utf-8")
+    path = kernel_file(name)
+    if path.suffix == ".j2":
+        return jinja.get_template(f"kernels/{path.name}").render(context)
+    return path.read_text("utf-8")
 
 
 @dataclass
@@ -236,19 +223,22 @@ def _arrival(graph: Graph, names: _Names) -> dict[str, Any] | None:
     }
 
 
-def _cache(graph: Graph) -> dict[str, Any] | None:
-    """The cache of features, where there is one."""
-    cache = cache_of(graph)
-    if cache is None:
-        return None
-    return {
-        "slots": cache.slots,
-        "flash": cache.flash,
-        "draw": "features_draw" if cache.flash else "cache_draw",
-        "labels": CACHED_LABELS,
-        "sequence": SEQUENCE,
-        "books": BOOKS,
-    }
+# Places of net.c.j2, net.h.j2 and the templates in them that features may fill.
+SLOTS = (
+    *("state", "reset", "recall", "decide", "tests", "learn_again", "noted", "learn_from", "ask"),
+    *("replay", "replayed", "header_memory", "header"),
+)
+
+
+def _slots(features: Iterable[Feature]) -> dict[str, list[str]]:
+    """The templates that fill each slot."""
+    found: dict[str, list[str]] = {slot: [] for slot in SLOTS}
+    for feature in features:
+        for slot in SLOTS:
+            template = f"{feature.name}/c/{slot}.j2"
+            if (FOLDER / template).exists():
+                found[slot].append(template)
+    return found
 
 
 def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[str, Any]]]:
@@ -262,7 +252,7 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
         "look": [],
         "decide": [],
         "loss_calls": [],
-        "counts": [],
+        "count": [],
         "note": [],
         "backward": [],
         "apply": [],
@@ -277,16 +267,15 @@ def _sections(graph: Graph, names: _Names, summed: bool) -> dict[str, list[dict[
             before_loss = False
         if not calls:
             continue
+        part = OPERATORS[node.op].part
         at_end = node.op in UPDATES.values() or (summed and node.op == "AdamTick")
         if node.outputs == (LOSS,):
             section = "loss_calls"
-        elif node.op in _CALLED:
-            section = _CALLED[node.op]
+        elif part:
+            section = part
             ahead = "suffix" if section in ("recall", "retest") else ahead
         elif before_loss:
             section = ahead
-        elif node.op in COUNTERS:
-            section = "counts"
         else:
             section = "apply" if at_end else "backward"
         mark = section == "backward" and node.phase is not previous

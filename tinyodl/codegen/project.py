@@ -19,9 +19,9 @@ from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import Network
 from tinyodl.errors import UserError
 from tinyodl.manifest import FILE_NAME, MODEL_NAME, Manifest, dump
+from tinyodl.project.plan_file import dump_plan
 from tinyodl.project_files import OURS, STAGED, replace_files
 from tinyodl.resources import TEMPLATES
-from tinyodl.update_plan import dump_plan
 
 
 def render_project(

@@ -24,9 +24,9 @@ from tinyodl.frontend.passes import with_hashed_layer
 from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
+from tinyodl.learning.beside.record import Seen
 from tinyodl.manifest import CalibrationRecord
-from tinyodl.update_plan import UpdatePlan
-from tinyodl.watching import Seen
+from tinyodl.project.plan import UpdatePlan
 
 Precision = Literal["float32", "int8"]
 

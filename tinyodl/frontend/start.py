@@ -33,10 +33,10 @@ from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
+from tinyodl.learning.beside.record import Seen
 from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
-from tinyodl.update_plan import RIDGE, Loss
-from tinyodl.watching import Seen
+from tinyodl.project.plan import RIDGE, Loss
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
 STEPS = 300

@@ -14,8 +14,8 @@ by_gradient.
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.query import FLAGS
 from tinyodl.ops.shared import Call, Operator, Ref, ShapeTuple, Struct, Symbol, register
+from tinyodl.ops.shared.step import FLAGS
 
 _KERNEL = "bound_f32.h"
 

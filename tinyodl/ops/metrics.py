@@ -1,7 +1,5 @@
-"""What the device counts of its own predictions, at every TRAIN and before it learns.
+"""What the device counts of the errors of reconstructions, at every TRAIN and before it learns.
 
-CountConfusion    confusion[label][predicted] += 1; of the latest predictions, each of which counts
-                  `fading` times less with every one that follows, those that were right and all
 CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 2 in the place of
                   -1, not known
 ErrorStatistics   mean and variance of the error of what is reconstructed, its histogram, and from
@@ -19,29 +17,17 @@ multiplied by `forgetting` each time. The threshold, from `MINIMUM` samples on:
 
 The histogram has four bins an octave: bin i begins at 2^(FIRST + i / 4 rounded down) times
 1, 1.25, 1.5 or 1.75; what is beyond its ends is in the first or the last bin.
-
-Prequential accuracy with a fading factor: Gama, Sebastiao, Rodrigues: On evaluating stream learning
-algorithms, 2013.
 """
 
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
 from tinyodl.kept import BINS
-from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared.step import SKIPPED
 
 MINIMUM = 16
-COUNTERS = frozenset({"CountConfusion", "CountAnomaly", "ErrorStatistics"})
 KINDS = ("gaussian", "percentile", "fixed")
-SKIPPED = "(label < 0 && anomalous)"  # in C: above the threshold, and without a label
-
-
-def _confusion(node: Node, graph: Graph) -> Call:
-    y, confusion, recent = node.inputs
-    outputs = graph.tensor(y).size
-    among: Argument = Symbol("choices") if node.attrs["choices"] else outputs
-    operands = (Symbol("label"), Ref(y), Ref(confusion), Ref(recent))
-    return Call("count_confusion", (outputs, among, node.attrs["fading"], *operands))
 
 
 def _anomaly(node: Node, graph: Graph) -> Call:
@@ -57,13 +43,13 @@ def _statistics(node: Node, graph: Graph) -> Call:
     return Call(function, (Symbol("label"), flagged, forgetting, value, *operands))
 
 
-register(Operator("CountConfusion", _confusion, "metrics_f32.h"))
-register(Operator("CountAnomaly", _anomaly, "metrics_f32.h"))
+register(Operator("CountAnomaly", _anomaly, "metrics_f32.h", part="count"))
 register(
     Operator(
         "ErrorStatistics",
         _statistics,
         "metrics_f32.h",
+        part="count",
         macs=lambda n, g: BINS if n.attrs["forgetting"] < 1 else 2,
     )
 )

@@ -22,7 +22,7 @@ from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared.int8_columns import scratch_size
 from tinyodl.ops.shared.operator import Rewrite
 from tinyodl.ops.shared.quantization import with_mask
-from tinyodl.update_plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
 
 DEAD = 1 / 64  # of the median scale of a layer's channels
 

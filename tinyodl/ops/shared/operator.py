@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tinyodl.graph import Array, Graph, Node, Origin, Tensor
 from tinyodl.ops.shared.importer import Unsupported
-from tinyodl.update_plan import LayerUpdate, UpdatePlan
+from tinyodl.project.plan import LayerUpdate, UpdatePlan
 
 ShapeTuple = tuple[int, ...]
 
@@ -180,6 +180,10 @@ class Affine:
     origin: Origin | None = None
 
 
+# Parts of a step, which features add: `look` at every sample, `decide` whether its label is wanted,
+# `note` the label, `count` predictions; `remember` features, and `recall` or `retest` them.
+Part = Literal["look", "decide", "note", "count", "remember", "recall", "retest"]
+
 Rewrite = tuple[Node, Sequence[Tensor]]  # a node in place of another, and tensors to add
 
 
@@ -250,6 +254,8 @@ class Operator:
     go_back   the call that tells whether flash still holds what the node's state says is there.
     saves     a forward node as it is when a gradient passes through it, with what it keeps for
               that; called after `learns`.
+    part      the function of net.c that calls the node, where that does not follow from its place
+              before or behind the loss.
     """
 
     name: str
@@ -271,6 +277,7 @@ class Operator:
     saves: Callable[[Node, Graph, UpdatePlan], Rewrite] | None = None
     recover: Callable[[Node, Graph], Call] | None = None
     go_back: Callable[[Node, Graph], Call] | None = None
+    part: Part | None = None
 
 
 OPERATORS: dict[str, Operator] = {}

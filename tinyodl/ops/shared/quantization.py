@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyodl.graph import Graph, Node, Quantization, Tensor
 from tinyodl.ops.shared.operator import Backward, Rewrite, Struct
-from tinyodl.update_plan import UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 LOWEST, HIGHEST = -128, 127
 

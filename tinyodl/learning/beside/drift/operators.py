@@ -15,8 +15,8 @@ resource-limited edge devices, IPDPSW 2023, with a running mean for their window
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.query import FLAGS, setting
 from tinyodl.ops.shared import Call, Operator, Ref, register
+from tinyodl.ops.shared.step import FLAGS, setting
 
 _KERNEL = "drift_f32.h"
 
@@ -49,6 +49,6 @@ def _retrain_call(node: Node, graph: Graph) -> Call:
     return Call("drift_retrain_f32", (classes, setting("drift_retrain"), Ref(counts), Ref(begun)))
 
 
-register(Operator("DriftRetrain", call=_retrain_call, kernel=_KERNEL))
-register(Operator("DriftLook", call=_look_call, kernel=_KERNEL, macs=_macs))
-register(Operator("DriftLearn", call=_learn_call, kernel=_KERNEL, macs=_macs))
+register(Operator("DriftRetrain", call=_retrain_call, kernel=_KERNEL, part="note"))
+register(Operator("DriftLook", call=_look_call, kernel=_KERNEL, macs=_macs, part="look"))
+register(Operator("DriftLearn", call=_learn_call, kernel=_KERNEL, macs=_macs, part="note"))

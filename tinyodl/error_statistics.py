@@ -1,4 +1,4 @@
-"""What a training graph counts of its own predictions; see `tinyodl.ops.metrics`."""
+"""What a training graph keeps of the errors of reconstructions; see `tinyodl.ops.metrics`."""
 
 from __future__ import annotations
 
@@ -6,47 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import (
     ANOMALIES,
     BINS,
-    CONFUSION,
     HISTOGRAM,
     MOMENTS,
     NO_THRESHOLD,
-    RECENT,
     THRESHOLD,
     bin_edges,
     bins_of,
 )
 from tinyodl.ops.metrics import MINIMUM
-from tinyodl.update_plan import LABELLED, UpdatePlan
+from tinyodl.project.plan import UpdatePlan
 
 
-def with_counts(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:
-    """The graph whose last node is the loss, with what is counted behind it.
+def with_error_statistics(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:
+    """The graph whose last node is the loss, an error, with what is counted behind it.
 
-    `errors` are those of samples that were there before. Raises UserError.
+    `errors` are those of samples that were there before.
     """
-    if plan.reconstructs:
-        return _of_errors(graph, plan, loss, errors)
-    if not plan.metrics:
-        return graph
-    if plan.loss not in LABELLED:
-        raise UserError(f"metrics are of class labels; loss {plan.loss} has none")
-    y = graph.outputs[0]
-    outputs = graph.tensor(y).size
-    made = [
-        Tensor(CONFUSION, (outputs, outputs), Storage.STATE, "int32"),
-        Tensor(RECENT, (2,), Storage.STATE),
-    ]
-    attrs = {"fading": plan.fading, "choices": plan.labels is not None}
-    operands = (y, *(tensor.name for tensor in made))
-    return _with(graph, [Node("CountConfusion", "metrics", operands, (), attrs)], made)
-
-
-def _of_errors(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:
     kind, value = plan.threshold_rule
     begun = _Begun(kind, value, errors)
     made = [
@@ -62,16 +41,11 @@ def _of_errors(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) 
         "flagged": plan.learn_flagged,
     }
     operands = (loss, MOMENTS, HISTOGRAM, THRESHOLD)
-    nodes = [
-        Node("CountAnomaly", "anomalies", (ANOMALIES,), ()),
-        Node("ErrorStatistics", "errors", operands, (), attrs),
-    ]
-    return _with(graph, nodes, made)
-
-
-def _with(graph: Graph, nodes: list[Node], tensors: list[Tensor]) -> Graph:
-    counted = tuple(replace(node, phase=Phase.UPDATE) for node in nodes)
-    return replace(graph, nodes=(*graph.nodes, *counted)).with_tensors(tensors)
+    nodes = (
+        Node("CountAnomaly", "anomalies", (ANOMALIES,), (), phase=Phase.UPDATE),
+        Node("ErrorStatistics", "errors", operands, (), attrs, Phase.UPDATE),
+    )
+    return replace(graph, nodes=(*graph.nodes, *nodes)).with_tensors(made)
 
 
 class _Begun:

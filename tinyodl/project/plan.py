@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
+    SerializeAsAny,
     Tag,
     ValidationError,
+    create_model,
+    field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tinyodl.errors import UserError
-from tinyodl.text import toml_string
+from tinyodl.learning.beside import sections
+from tinyodl.learning.beside.section import Section
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
@@ -33,16 +36,13 @@ RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses o
 _LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
 Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
-CachePolicy = Literal["ring", "reservoir", "balanced", "first", "ageing"]
-Memory = Literal["ram", "flash"]
 Bound = Literal["on", "normalised", "off"]
 Outliers = Literal["skip", "keep"]
 
 LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
 RIDGE = 0.01  # of the mean |x|^2
-MOST_REPLAYED = 256  # samples in the update of a step
-QUERY = r"auto|always|margin:(\d+(?:\.\d*)?|\.\d+)"
-GUARD = r"([1-9]\d{0,4})(?::(0?\.\d+|[01](?:\.0*)?))?"
+
+_T = TypeVar("_T")
 
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
@@ -88,6 +88,62 @@ LayerUpdate = Annotated[
 ]
 
 
+_each: dict[str, Any] = {name: (section | None, None) for name, section in sections().items()}
+_Sections = create_model("_Sections", __config__=ConfigDict(extra="forbid"), **_each)
+
+
+def _fields(section: object) -> object:
+    """A section as what it is validated from."""
+    return section.model_dump() if isinstance(section, Section) else section
+
+
+def in_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an `UpdatePlan` from those, from options, or from a plan file's sections.
+
+    Raises pydantic's ValidationError, whose place is the option's name, for an option of a section
+    that its form does not fit, or whose section is not there.
+    """
+    fields = dict(given)
+    rule = fields.pop("rule", {})
+    beside = dict(fields.pop("beside", {}))
+    for name, section in sections().items():
+        if isinstance(fields.get(name), Mapping):
+            beside[name] = fields.pop(name)
+        options = {o.name: fields.pop(o.name) for o in section.OPTIONS if o.name in fields}
+        filled = _filled(section, options, beside.get(name))
+        if filled is not None:
+            beside[name] = filled
+    return {**fields, **(rule if isinstance(rule, Mapping) else {"rule": rule}), "beside": beside}
+
+
+def _filled(section: type[Section], options: Mapping[str, Any], there: object) -> object:
+    """The fields of a section with those that the options fill; None where it is off."""
+    made = dict(there) if isinstance(there, Mapping) else there
+    for option in section.OPTIONS:
+        value = options.get(option.name)
+        if value is None:
+            continue
+        if option.fills:
+            try:
+                fields = option.fills(value)
+            except ValueError as error:
+                raise _refused(option.name, value, str(error)) from None
+            if fields is not None:
+                made = {**(made if isinstance(made, dict) else {}), **fields}
+        elif isinstance(made, dict):
+            made[option.field] = value
+        elif value != section.model_fields[option.field].default:
+            turns_on = section.OPTIONS[0]
+            needed = f"{turns_on.on_the_line} {turns_on.metavar}".rstrip()
+            raise ValueError(f"{option.name} needs {section.CALLED}: give {needed}")
+    return made
+
+
+def _refused(name: str, value: object, why: str) -> ValidationError:
+    fault = InitErrorDetails(type=PydanticCustomError("form", why), loc=(name,), input=value)
+    return ValidationError.from_exception_data("UpdatePlan", [fault])
+
+
 class UpdatePlan(BaseModel):
     """Which layers learn (by ONNX node name; a layer not named is frozen), and the training rule.
 
@@ -117,17 +173,10 @@ class UpdatePlan(BaseModel):
     from 0 to 1: what is above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is
     not learned. Nor is what is above the threshold and has no label, unless `learn_flagged`.
     "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
-    them are below, "fixed:T" is T. With `metrics` the device counts its predictions of classes by
-    label, and the share of right ones, of which each counts `fading` times less with the next.
+    them are below, "fixed:T" is T.
     `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
 
-    `cache` is of how many samples the features are kept that the layers which learn read, to learn
-    from them again; `cache_policy` says which of them make room when it is full ("ageing", and in
-    flash "balanced", where nothing is said). With a cache, a
-    training step learns from `replay` samples at once: the one that came, and others drawn from
-    the cache, every class as often; with 0 it only keeps it. `cache_memory` "flash" writes each
-    sample once. `batch` is how many samples an update
-    takes that the device makes from its cache by itself.
+    `batch` is how many samples an update takes that the device makes by itself.
 
     For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
     steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
@@ -136,11 +185,8 @@ class UpdatePlan(BaseModel):
     `bound` "on" makes a step of gradient descent smaller that reaches too far for its sample, and
     leaves all others as they are; "normalised" divides every step by its reach (`tinyodl.bound`).
 
-    Beside what learns: `query` is when the board wants a label ("auto", "always", "margin:T"), and
-    `error_budget` the share of its unchecked answers that "auto" lets be wrong; `drift` watches for
-    samples that are other than those learned; `guard` ("K" or "K:MARGIN") holds every K-th labelled
-    sample back, and undoes what makes the network worse on those by more than the margin;
-    `guard_memory` is where it keeps the best parameters.
+    What runs beside learning has a section each in `beside`, by name, where it is on
+    (`tinyodl.learning.beside`).
 
     `outliers` "skip": a sample far outside those before is predicted and not learned; "keep" learns
     from every sample. See `tinyodl.outliers`.
@@ -161,26 +207,16 @@ class UpdatePlan(BaseModel):
     forgetting: float = Field(default=1.0, gt=0, le=1)
     seen: int = Field(default=0, ge=0, le=1 << 24)
     unlabelled: bool = False
-    metrics: bool = False
-    fading: float = Field(default=0.99, gt=0, le=1)
     threshold: str = "gaussian:3"
     learn_flagged: bool = False
     labels: tuple[Annotated[int, Field(ge=0, lt=1 << 31)], ...] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
-    cache: int = Field(default=0, ge=0, le=32767)
-    cache_policy: CachePolicy = "ageing"
-    cache_memory: Memory = "ram"
-    replay: int = Field(default=1, ge=0, le=MOST_REPLAYED)
     master: Master = "int16"
     scaling: bool = True
     bound: Bound = "on"
     seed: int = 0
-    query: str | None = Field(default=None, pattern=f"^(?:{QUERY})$")
-    error_budget: float = Field(default=0.01, gt=0, lt=1)
-    drift: bool = False
-    guard: str | None = Field(default=None, pattern=f"^(?:{GUARD})$")
-    guard_memory: Memory = "ram"
     outliers: Outliers = "skip"
+    beside: Mapping[str, SerializeAsAny[Section]] = {}
 
     @property
     def reconstructs(self) -> bool:
@@ -204,11 +240,17 @@ class UpdatePlan(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _in_flash(cls, given: Any) -> Any:
-        """A cache in flash, where nothing can be written over, is "balanced" by default."""
-        if isinstance(given, dict) and given.get("cache_memory") == "flash":
-            return {"cache_policy": "balanced", **given}
-        return given
+    def _in_sections(cls, given: Any) -> Any:
+        """What is given as options, or as the sections of a plan file, goes into fields."""
+        return in_fields(given) if isinstance(given, Mapping) else given
+
+    @field_validator("beside", mode="before")
+    @classmethod
+    def _sections(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        made = _Sections.model_validate({name: _fields(value) for name, value in given.items()})
+        return {name: section for name, section in made if section is not None}
 
     @model_validator(mode="after")
     def _squared(self) -> Self:
@@ -216,10 +258,6 @@ class UpdatePlan(BaseModel):
             raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
         if self.optimizer == "rls" and self.batch != 1:
             raise ValueError("optimizer rls learns from each sample by itself: batch 1")
-        if self.watches and self.loss == "mse":
-            raise ValueError("query, drift and guard are for class labels: not for loss mse")
-        if (self.query or self.guard) and self.reconstructs:
-            raise ValueError(f"query and guard are for class labels: not for loss {self.loss}")
         return self
 
     @model_validator(mode="after")
@@ -261,33 +299,13 @@ class UpdatePlan(BaseModel):
         return self.unlabelled or self.reconstructs
 
     @model_validator(mode="after")
-    def _cached(self) -> Self:
-        if self.cache and (self.loss == "mse" or self.optimizer == "rls"):
-            what = "loss mse" if self.loss == "mse" else "optimizer rls"
-            raise ValueError(f"a cache keeps samples with labels for gradients: not for {what}")
-        if self.replay != 1 and not self.cache:
-            raise ValueError("replay needs a cache to draw from: give --cache N")
-        if self.cache_memory == "flash" and not self.cache:
-            raise ValueError("cache_memory says where a cache is: give --cache N")
-        if self.guard_memory == "flash" and not self.guard:
-            raise ValueError("guard_memory says where a guard keeps its copy: give --guard K")
-        if self.cache_memory == "flash" and self.cache_policy not in ("balanced", "first"):
-            raise ValueError(
-                f"in flash nothing is written over, as cache_policy {self.cache_policy} would; "
-                "take balanced or first"
-            )
-        others = {
-            f"loss {self.loss}": self.reconstructs,
-            "statistics that follow the samples": "statistics" in self.layers.values(),
-        }
-        for what, wanted in others.items():
-            if self.cache and wanted:
-                raise ValueError(f"a cache is not there together with {what}")
-        if self.cache and self.cache_memory == "flash" and self.labels is not None:
-            raise ValueError(
-                "in flash a cache would outlive the table of labels as they come (--max-classes); "
-                "keep it in RAM"
-            )
+    def _beside(self) -> Self:
+        for section in self.beside.values():
+            section.check(self)
+        return self
+
+    @model_validator(mode="after")
+    def _decayed(self) -> Self:
         if self.weight_decay and self.optimizer in ("adam", "rls"):
             raise ValueError("weight_decay is for optimizer sgd and momentum")
         return self
@@ -295,107 +313,62 @@ class UpdatePlan(BaseModel):
     @property
     def summed(self) -> bool:
         """Whether an update takes the gradients of several samples."""
-        return self.batch > 1 or self.replay > 1
+        return self.batch > 1 or any(s.samples_a_step > 1 for s in self.beside.values())
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
         return self.layers.get(layer, "none") != "none"
 
+    # What general code still asks by a feature's name; each goes with its last use.
 
-def load_plan(path: Path) -> UpdatePlan:
-    """Read a plan file (TOML). Raises UserError naming the file and the field at fault."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(
-            f"{path}: {reason}; give --update last, bias, full, none or a plan file"
-        ) from error
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
-        raise UserError(f"{path}: not valid TOML: {error}") from error
-    try:
-        return UpdatePlan.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {what_is_wrong(error)}") from error
+    @property
+    def cache(self) -> int:
+        return self._field("cache", "samples", 0)
 
+    @property
+    def cache_policy(self) -> Any:
+        return self._field("cache", "policy", "ageing")
 
-_FORMS = {  # of a value that has to match a pattern
-    "query": "auto, always or margin:T, such as margin:0.2",
-    "guard": "a number of samples, with a margin if you like, such as 20 or 20:0.1",
-}
+    @property
+    def cache_memory(self) -> Any:
+        return self._field("cache", "memory", "ram")
 
+    @property
+    def replay(self) -> int:
+        return self._field("cache", "replay", 1)
 
-def what_is_wrong(error: ValidationError) -> str:
-    """Of the first fault in a plan's values: what is wrong, or what is wanted in its place."""
-    first = error.errors()[0]
-    name = str(first["loc"][-1]) if first["loc"] else ""
-    if first["type"] == "string_pattern_mismatch" and name in _FORMS:
-        return f"give {_FORMS[name]}"
-    return str(first["msg"])
+    @property
+    def query(self) -> str | None:
+        asks: str | None = self._field("query", "ask", None)
+        return f"margin:{self._field('query', 'margin', 0.0)!r}" if asks == "margin" else asks
 
+    @property
+    def error_budget(self) -> float:
+        return self._field("query", "error_budget", 0.01)
 
-def dump_plan(plan: UpdatePlan) -> str:
-    """The plan as TOML, the same text for the same plan."""
-    lines = [
-        f'loss = "{plan.loss}"',
-        f'optimizer = "{plan.optimizer}"',
-        f"learning_rate = {plan.learning_rate!r}",
-        f"batch = {plan.batch}",
-    ]
-    if plan.optimizer == "momentum":
-        lines.append(f"momentum = {plan.momentum!r}")
-    if plan.optimizer == "adam":
-        lines += [
-            f"beta1 = {plan.beta1!r}",
-            f"beta2 = {plan.beta2!r}",
-            f"epsilon = {plan.epsilon!r}",
-        ]
-    if plan.optimizer == "rls":
-        lines += [f"ridge = {plan.ridge!r}", f"forgetting = {plan.forgetting!r}"]
-    elif "statistics" in plan.layers.values() or plan.reconstructs:
-        lines += [f"forgetting = {plan.forgetting!r}"]
-    if plan.optimizer != "rls":
-        lines.append(f'bound = "{plan.bound}"')
-    if plan.metrics:
-        lines += ["metrics = true", f"fading = {plan.fading!r}"]
-    if plan.reconstructs:
-        lines += [f'threshold = "{plan.threshold}"']
-        lines += [f"learn_flagged = {str(plan.learn_flagged).lower()}"]
-    if plan.unlabelled:
-        lines += ["unlabelled = true"]
-    if plan.labels is not None:
-        lines += [f"labels = {list(plan.labels)}"]
-    if plan.seen:
-        lines += [f"seen = {plan.seen}"]
-    if plan.query:
-        lines.append(f'query = "{plan.query}"')
-    if plan.query == "auto":
-        lines.append(f"error_budget = {plan.error_budget!r}")
-    if plan.drift:
-        lines.append("drift = true")
-    if plan.guard:
-        lines += [f'guard = "{plan.guard}"', f'guard_memory = "{plan.guard_memory}"']
-    if plan.weight_decay:
-        lines.append(f"weight_decay = {plan.weight_decay!r}")
-    if plan.cache:
-        lines.append(f"cache = {plan.cache}")
-        lines += [f'cache_policy = "{plan.cache_policy}"', f"replay = {plan.replay}"]
-        lines += [f'cache_memory = "{plan.cache_memory}"']
-    if plan.outliers == "keep":
-        lines.append('outliers = "keep"')
-    lines += [f'master = "{plan.master}"', f"scaling = {str(plan.scaling).lower()}"]
-    lines += [f"seed = {plan.seed}", "", "[layers]"]
-    lines += [f"{toml_string(name)} = {_update(updates)}" for name, updates in plan.layers.items()]
-    return "\n".join(lines) + "\n"
+    @property
+    def drift(self) -> bool:
+        return "drift" in self.beside
 
+    @property
+    def metrics(self) -> bool:
+        return "counts" in self.beside
 
-def _update(update: LayerUpdate) -> str:
-    if isinstance(update, str):
-        return f'"{update}"'
-    chosen = update.chosen
-    value = repr(chosen) if isinstance(chosen, float) else str(list(chosen))
-    return f"{{ {update.side} = {value} }}"
+    @property
+    def fading(self) -> float:
+        return self._field("counts", "fading", 0.99)
+
+    @property
+    def guard(self) -> str | None:
+        every, margin = self._field("guard", "every", 0), self._field("guard", "margin", 0.1)
+        if not every:
+            return None
+        return f"{every}" if margin == 0.1 else f"{every}:{margin:.7f}".rstrip("0")
+
+    @property
+    def guard_memory(self) -> Any:
+        return self._field("guard", "memory", "ram")
+
+    def _field(self, section: str, field: str, default: _T) -> _T:
+        found: _T = getattr(self.beside.get(section), field, default)
+        return found

@@ -12,8 +12,8 @@ itself. Retest reads x, which it writes in its place, the features and their sca
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.query import FLAGS, setting
 from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared.step import FLAGS, setting
 
 _KERNEL = "guard_i8.h"
 
@@ -36,5 +36,5 @@ def _retest_call(node: Node, graph: Graph) -> Call:
     return Call("cache_recall_i8", (*held, Ref(x)))
 
 
-register(Operator("GuardHold", call=_hold_call, kernel=_KERNEL))
-register(Operator("Retest", call=_retest_call, kernel=_KERNEL))
+register(Operator("GuardHold", call=_hold_call, kernel=_KERNEL, part="note"))
+register(Operator("Retest", call=_retest_call, kernel=_KERNEL, part="retest"))

@@ -18,14 +18,13 @@ from functools import partial
 from typing import get_args
 
 from tinyodl.graph import Graph, Node
+from tinyodl.learning.beside.cache.section import CachePolicy
 from tinyodl.ops.shared import Argument, Call, Operator, Ref, Symbol, register
-from tinyodl.update_plan import CachePolicy
+from tinyodl.ops.shared.step import FLASH_HEADER
 
 KEEPS = ("CacheFeatures", "FlashFeatures")
-RECALLS = ("RecallFeatures", "FlashRecallFeatures")
 
 _POLICIES = get_args(CachePolicy)  # numbered as in the kernel
-FLASH_HEADER = 16  # bytes at the beginning of what is kept in flash
 _MODEL_ID = Symbol("net_model_id")
 
 
@@ -83,15 +82,16 @@ def _flash_call(function: str, node: Node, graph: Graph) -> Call:
     return Call(function, (*sizes, *map(Ref, node.inputs[1:])))
 
 
-register(Operator("CacheFeatures", _keep_call, "feature_cache_i8.h"))
-register(Operator("RecallFeatures", _recall_call, "feature_cache_i8.h"))
+register(Operator("CacheFeatures", _keep_call, "feature_cache_i8.h", part="remember"))
+register(Operator("RecallFeatures", _recall_call, "feature_cache_i8.h", part="recall"))
 register(
     Operator(
         "FlashFeatures",
         _flash_keep_call,
         "feature_flash_i8.h",
+        part="remember",
         recover=partial(_flash_call, "features_find"),
         go_back=partial(_flash_call, "features_hold"),
     )
 )
-register(Operator("FlashRecallFeatures", _flash_recall_call, "feature_flash_i8.h"))
+register(Operator("FlashRecallFeatures", _flash_recall_call, "feature_flash_i8.h", part="recall"))

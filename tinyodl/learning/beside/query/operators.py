@@ -15,15 +15,10 @@ from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
+from tinyodl.ops.shared.step import FLAGS, setting
 
 THRESHOLDS = 16  # QUERY_THRESHOLDS of query_f32.h
-FLAGS = Symbol("&flags")
 _KERNEL = "query_f32.h"
-
-
-def setting(name: str) -> Symbol:
-    """A run-time setting as an argument."""
-    return Symbol(f"net_settings[NET_SETTING_{name.upper()}]")
 
 
 def _margin_call(node: Node, graph: Graph) -> Call:
@@ -47,6 +42,6 @@ def _count_call(node: Node, graph: Graph) -> Call:
     return Call("query_count_f32", (node.attrs["among"], Symbol("label"), *held))
 
 
-register(Operator("Margin", call=_margin_call, kernel=_KERNEL))
-register(Operator("QueryDecision", call=_decision_call, kernel=_KERNEL))
-register(Operator("QueryCount", call=_count_call, kernel=_KERNEL))
+register(Operator("Margin", call=_margin_call, kernel=_KERNEL, part="look"))
+register(Operator("QueryDecision", call=_decision_call, kernel=_KERNEL, part="decide"))
+register(Operator("QueryCount", call=_count_call, kernel=_KERNEL, part="note"))

@@ -1,9 +1,13 @@
-"""The place of a network behind which everything changes: what is kept there stays true."""
+"""Places in a network: where its frozen part ends, and its last layer.
+
+What features keep of a sample at the end of the frozen part stays true while the rest learns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage
 from tinyodl.ops import looked_at
 
@@ -56,3 +60,26 @@ def _behind(forward: tuple[Node, ...], name: str) -> list[Node]:
             made.update(output for output in node.outputs if output)
             found.append(node)
     return found
+
+
+def last_node(graph: Graph) -> Node | None:
+    """What the output comes from; None for the input.
+
+    Views are aside, and Softmax and Sigmoid, which leave the order of the classes as it is.
+    """
+    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    if node is not None and node.op in ("Softmax", "Sigmoid"):
+        node = graph.producer.get(looked_at(node.inputs[0], graph))
+    return node
+
+
+def last_layer(graph: Graph) -> Node:
+    """The dense layer whose output is the network's, as `last_node`. Raises UserError."""
+    node, outputs = last_node(graph), graph.tensor(graph.outputs[0]).size
+    if node is None or node.op != "Gemm" or graph.tensor(node.outputs[0]).size != outputs:
+        found = "the input" if node is None else f"'{node.name}' ({node.op})"
+        raise UserError(
+            "drift watches what the last dense layer reads, and the output of this network comes "
+            f"from {found}; end it with one: --head dense:N or --learner rls"
+        )
+    return node

@@ -1,0 +1,1 @@
+"""How a network learns: learners, and the features that go beside them."""

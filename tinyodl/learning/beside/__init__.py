@@ -1,0 +1,50 @@
+"""Features: what a board computes beside learning, each in a folder of its own.
+
+Their order is that of their settings in the protocol.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyodl.learning.beside.record import Feature, Words
+    from tinyodl.learning.beside.section import Section
+    from tinyodl.project.plan import UpdatePlan
+
+FOLDER = Path(__file__).parent
+NAMES = (
+    "cache",
+    "query",
+    "drift",
+    "guard",
+    "counts",
+)
+
+
+@cache
+def sections() -> dict[str, type[Section]]:
+    """The section of the plan that each feature has, by the feature's name."""
+    return {name: import_module(f"{__name__}.{name}.section").SECTION for name in NAMES}
+
+
+@cache
+def features() -> tuple[Feature, ...]:
+    """All features, whose operators are then in the table too."""
+    modules = (import_module(f"{__name__}.{name}.feature") for name in NAMES)
+    return tuple(module.FEATURE for module in modules)
+
+
+def wanted(plan: UpdatePlan) -> tuple[Feature, ...]:
+    """The features that a plan has."""
+    return tuple(feature for feature in features() if feature.name in plan.beside)
+
+
+@cache
+def words() -> dict[str, Words]:
+    """What people are told of each feature that has something to tell."""
+    there = [name for name in NAMES if (FOLDER / name / "words.py").exists()]
+    return {name: import_module(f"{__name__}.{name}.words").WORDS for name in there}

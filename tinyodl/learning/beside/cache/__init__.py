@@ -1,0 +1,1 @@
+"""The cache: features of samples, to learn from again."""

@@ -1,0 +1,1 @@
+"""Counts: what the board predicts, by label, and how often right."""

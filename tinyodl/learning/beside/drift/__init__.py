@@ -1,0 +1,1 @@
+"""Drift: whether the samples have moved away from those that were learned."""

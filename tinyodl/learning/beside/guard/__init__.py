@@ -1,0 +1,1 @@
+"""The guard: undoes learning that makes the network worse on samples it holds back."""

@@ -1,0 +1,1 @@
+"""Queries: the board says which labels are worth asking for."""

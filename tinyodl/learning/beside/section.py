@@ -1,0 +1,55 @@
+"""`Section`: what a plan says of a feature that runs beside learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from tinyodl.project.option import Option
+
+if TYPE_CHECKING:
+    from tinyodl.project.plan import UpdatePlan
+
+
+class Section(BaseModel):
+    """A feature's section of a plan. A plan has it where the feature is on.
+
+    `CALLED` and `PURPOSE` begin the sentence that refuses a rule: "drift", "is for class labels".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    NAME: ClassVar[str]  # of the folder, and of the section in plan.toml
+    OPTIONS: ClassVar[tuple[Option, ...]]  # the first one turns it on
+    CALLED: ClassVar[str]
+    PURPOSE: ClassVar[str]
+    NOT_FOR_LOSSES: ClassVar[frozenset[str]] = frozenset()
+    NOT_FOR_OPTIMIZERS: ClassVar[frozenset[str]] = frozenset()
+    DRAWS_BATCHES: ClassVar[bool] = False  # whole ones: no batch is left open between steps
+    COMPARES_CLASSES: ClassVar[bool] = False  # it needs two outputs or more
+
+    @classmethod
+    def of(cls, plan: UpdatePlan) -> Self | None:
+        """The plan's section of this feature; None where the feature is off."""
+        found = plan.beside.get(cls.NAME)
+        return found if isinstance(found, cls) else None
+
+    @classmethod
+    def on(cls, plan: UpdatePlan) -> Self:
+        """The section of a plan in which the feature is on."""
+        found = cls.of(plan)
+        assert found is not None, cls.NAME
+        return found
+
+    @property
+    def samples_a_step(self) -> int:
+        """How many samples the update of one step takes."""
+        return 1
+
+    def check(self, plan: UpdatePlan) -> None:
+        """Raises ValueError where the feature does not go with the plan's rule."""
+        if plan.loss in self.NOT_FOR_LOSSES:
+            raise ValueError(f"{self.CALLED} {self.PURPOSE}: not for loss {plan.loss}")
+        if plan.optimizer in self.NOT_FOR_OPTIMIZERS:
+            raise ValueError(f"{self.CALLED} {self.PURPOSE}: not for optimizer {plan.optimizer}")
