@@ -162,7 +162,7 @@ class Board:
     """The generated C of an int8 network."""
 
     def __init__(self, made: Compilation) -> None:
-        self.library = build(made.network, Path(tempfile.mkdtemp()))
+        self.library = build(made.network, Path(tempfile.mkdtemp()), optimised=True)
         self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
         self.library.net_train.restype = ctypes.c_float
         self.model, self.parameters = made.manifest.model, made.manifest.parameters

@@ -78,7 +78,7 @@ class Board:
 
     def __init__(self, model: Path, **options: Any) -> None:
         made = compilation(model, load_board("nrf52840_dk"), options)
-        self.c = build(made.network, Path(tempfile.mkdtemp()))
+        self.c = build(made.network, Path(tempfile.mkdtemp()), optimised=True)
         self.manifest = made.manifest
         for name in ("net_train", "net_ask", "net_learn"):
             if hasattr(self.c, name):
