@@ -82,7 +82,7 @@ def compiled(
     path = library.with_suffix(".c")
     path.write_text(source)
     include = ("-I", TEMPLATES / "kernels")
-    flags = flags_for([source])
+    flags = flags_for(source)
     subprocess.run(["gcc", *flags, *include, "-fPIC", "-shared", "-o", library, path], check=True)
     function = ctypes.CDLL(str(library)).run
 
