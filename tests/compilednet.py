@@ -33,7 +33,7 @@ class CompiledNet(HostNet):
         self.by_rows = arrives is not None
         self.output = self.training.tensor(self.training.outputs[0])
         self.settings = [setting.name for setting in settings_of(made.manifest.plan, self.training)]
-        asks = ("net_ask", "net_learn") if made.manifest.plan.query else ()
+        asks = ("net_ask", "net_learn") if "query" in made.manifest.plan.beside else ()
         for name in ("net_evaluate", "net_train", *asks):
             getattr(self.library, name).restype = ctypes.c_float
         self.library.net_flush.restype = ctypes.c_uint32

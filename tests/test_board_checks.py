@@ -294,7 +294,7 @@ def test_a_family_without_its_folder_is_an_error_of_compile(
     with pytest.raises(UserError, match=r"templates/ports/stm32f4 .* cortex_m4, host, nrf52840"):
         tinyodl.compile(SHIPPED[0], "nucleo_f446re", tmp_path / "p")
     shutil.rmtree(ports / "stm32f4")
-    with pytest.raises(UserError, match=r"'stm32f446re' is unknown; .*, nrf52840\. A new chip"):
+    with pytest.raises(UserError, match=r"'stm32f446re' is unknown; .*, nrf52840, .*A new chip"):
         tinyodl.compile(SHIPPED[0], "nucleo_f446re", tmp_path / "p")
     assert not (tmp_path / "p").exists()
 

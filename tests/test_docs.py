@@ -12,6 +12,7 @@ import pytest
 from tests.operators_page import PAGE
 from tinyodl.cli.main import tinyodl as commands
 from tinyodl.device import protocol
+from tinyodl.learning.beside import FOLDER
 from tinyodl.ops import IMPORTERS
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +105,8 @@ def test_the_architecture_declares_what_is_declared():
     """Functions and constants of net.h and port.h."""
     page = read(ROOT / "docs" / "architecture.md")
     for prefix, header in (("net", "net/net.h.j2"), ("port", "ports/port.h")):
-        text = " ".join(read(TEMPLATES / header).split())
+        headers = [TEMPLATES / header, *FOLDER.glob("*/c/header*.j2")]
+        text = " ".join(" ".join(map(read, headers)).split())
         section = page.split(f"### `lib/{prefix}/")[1].split("###")[0]
         block = re.search(r"```c\n(.*?)```", section, re.DOTALL)[1]
         said = re.findall(

@@ -326,8 +326,8 @@ class TestFlash:
     def test_the_plan_names_the_bytes_and_what_would_fit(self, tmp_path):
         board = {"board": "nrf52840_dk", "out": tmp_path / "p"}
         manifest = tinyodl.compile(WATCH, **board, **HEAD, cache=4000, **FLASH)
-        assert manifest.cache.flash == 16 + 4000 * (4 + 4 + 32)
-        assert manifest.flash.parts["cache"] == -(-manifest.cache.flash // 4096) * 4096
+        assert manifest.beside["cache"]["flash"] == 16 + 4000 * (4 + 4 + 32)
+        assert manifest.flash.parts["cache"] == -(-manifest.beside["cache"]["flash"] // 4096) * 4096
         assert manifest.ram.parts["cache"] == 4000 * 4 + 4 * (4 + 2 * 7 + 1)
         map_file = (tmp_path / "p" / "lib/port/config.h").read_text()
         assert f"{0xC0000 - manifest.flash.parts['cache']:#010x}".upper()[2:] in map_file

@@ -103,7 +103,7 @@ def answers(
         if teacher is not None or silent:
             raise UserError("a teacher, or silence, is for labels on request: give --query")
         return None
-    if manifest.plan.query is None:
+    if "query" not in manifest.plan.beside:
         raise UserError(
             "this firmware does not ask for labels; compile it with --query auto, always or "
             "margin:T"

@@ -115,6 +115,12 @@ class Board(_Record):
         Each a number that `whole` gave. Raises UserError where `flash` has no room for them and
         the program.
         """
+        if (features or best) and self.target.flash_once:
+            raise UserError(
+                f"board {self.name}: its chip programs flash only once, "
+                f"{self.target.flash_unit} bytes at a time, and what the network keeps there is "
+                "written by words of 4; use --cache-memory ram and --guard-memory ram"
+            )
         end = self.flash.end
         kept = (
             Region(origin=end - features - best, size=features),

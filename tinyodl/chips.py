@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -130,7 +131,9 @@ class Family(_Record):
     `startup` is the folder with the start-up code of its processor. `cycles` names the processor
     whose cycles the virtual board models (`tinyodl.virtual.cycles`); without it only instructions
     are counted. `virtual` is the module of `tinyodl.virtual` that models the chips around their
-    processor. `openocd` is OpenOCD's target file.
+    processor. `openocd` is OpenOCD's target file. Flash is programmed `flash_unit` bytes at a time,
+    and where the chip keeps an error-correcting code of each unit (`flash_once`), once after an
+    erase. `nmi` is the C function for the non-maskable interrupt; without it, one is a fault.
     """
 
     name: str
@@ -143,6 +146,9 @@ class Family(_Record):
     startup: str = ""
     virtual: str = ""
     openocd: str = ""
+    flash_unit: Literal[4, 8, 16] = 4
+    flash_once: bool = False
+    nmi: str = ""
     size: Size
     settings: Settings = Settings()
     chips: Mapping[str, Chip] = Field(min_length=1)

@@ -6,6 +6,8 @@ disagree; a test compares the prediction with the linker map.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tinyodl.chips import Family
 
 RECEIVE_RING = 1024  # bytes; a power of two
@@ -54,6 +56,16 @@ def buffer_bytes(family: Family) -> int:
 def code_bytes(family: Family, kernels: int, nodes: int) -> int:
     """An estimate of the code's size, for so many kernel files and scheduled nodes."""
     return family.size.code + KERNEL_CODE * kernels + NODE_CODE * nodes
+
+
+def stored_bytes(parameters: Iterable[int], unit: int) -> int:
+    """What the store writes into a slot for parameters of so many bytes.
+
+    `unit` is the number of bytes that the chip's flash programs at a time.
+    The layout is that of `templates/device/store.h`.
+    """
+    header = unit + 28
+    return sum(-(-size // unit) * unit for size in (header, *parameters))
 
 
 def stack_bytes(family: Family) -> int:

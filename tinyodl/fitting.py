@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tinyodl.errors import DoesNotFitError
-from tinyodl.learning.beside.cache.feature import BOOKS
+from tinyodl.learning.beside import wanted
+from tinyodl.learning.beside.record import MemoryKind
 from tinyodl.lowering import Lowered
-from tinyodl.manifest import CacheRecord, Manifest
+from tinyodl.manifest import Manifest
 
 
 def check_fit(lowered: Lowered, manifest: Manifest, ram: int | None, flash: int | None) -> None:
@@ -29,12 +30,7 @@ def check_fit(lowered: Lowered, manifest: Manifest, ram: int | None, flash: int 
     if manifest.flash.total > flash_limit:
         too_much = manifest.flash.total - flash_limit
         advice = "take a smaller model or a board with more flash"
-        if manifest.cache and manifest.cache.flash:
-            each = manifest.cache.flash // manifest.cache.slots
-            advice = (
-                _cache_advice(manifest.cache, manifest.cache.flash, board.whole(too_much), each)
-                or advice
-            )
+        advice = _of_features(manifest, "flash", board.whole(too_much)) or advice
         parts = ", ".join(f"{name} {size:,}" for name, size in manifest.flash.parts.items())
         raise DoesNotFitError(
             f"{manifest.model.source} needs about {manifest.flash.total:,} B of flash ({parts}), "
@@ -44,12 +40,9 @@ def check_fit(lowered: Lowered, manifest: Manifest, ram: int | None, flash: int 
 
 def _ram_advice(manifest: Manifest, limit: int) -> str:
     learning = [layer for layer in manifest.layers if layer.updates != "none"]
-    if manifest.cache:
-        books = next(p.bytes for p in manifest.parameters if p.name == BOOKS)
-        each = (manifest.cache.ram - books) // manifest.cache.slots
-        advice = _cache_advice(manifest.cache, manifest.cache.ram, manifest.ram.total - limit, each)
-        if advice:
-            return advice + ("" if manifest.cache.flash else ", or keep it in --cache-memory flash")
+    advice = _of_features(manifest, "RAM", manifest.ram.total - limit)
+    if advice:
+        return advice
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
     if manifest.plan.optimizer == "rls":
@@ -62,13 +55,8 @@ def _ram_advice(manifest: Manifest, limit: int) -> str:
     return "take a smaller input or model, or a board with more RAM"
 
 
-def _cache_advice(cache: CacheRecord, taken: int, too_much: int, each: int) -> str:
-    """What would fit of a cache whose samples take so much each; "" where none does."""
-    fitting = cache.slots - -(-too_much // each)
-    if fitting <= 0:
-        return ""
-    return (
-        f"the cache of {cache.slots:,} samples of {cache.features:,} features takes {taken:,} B, "
-        f"and one of {fitting:,} would fit: give --cache {fitting}, or tap the network where it "
-        "has fewer features"
-    )
+def _of_features(manifest: Manifest, memory: MemoryKind, too_much: int) -> str:
+    """What would fit of what is computed beside learning; "" where nothing would."""
+    there = [feature for feature in wanted(manifest.plan) if feature.name in manifest.beside]
+    found = (feature.advice(manifest.beside[feature.name], memory, too_much) for feature in there)
+    return next((advice for advice in found if advice), "")

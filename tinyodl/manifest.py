@@ -172,15 +172,6 @@ class ArenaRecord(_Record):
     tensors: tuple[TensorRecord, ...]
 
 
-class CacheRecord(_Record):
-    """The cache: samples and features of each; its bytes, none of flash if it is in RAM."""
-
-    slots: int
-    features: int
-    ram: int
-    flash: int
-
-
 class MacsRecord(_Record):
     forward: int
     backward: int
@@ -203,7 +194,7 @@ class Manifest(_Record):
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]
     arena: ArenaRecord
-    cache: CacheRecord | None = None
+    beside: dict[str, dict[str, int]] = {}  # of each feature, the facts that it gives
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
@@ -226,23 +217,12 @@ class Manifest(_Record):
     @property
     def replay_macs(self) -> int:
         """Of one sample of the cache: the layers behind it, there and back; not of updates."""
-        behind = self._behind(("RecallFeatures", "FlashRecallFeatures"))
-        return sum(node.macs for node in behind if not node.op.startswith("Update"))
+        return self.beside.get("cache", {}).get("macs", 0)
 
     @property
-    def retest_macs(self) -> int:
-        """Of the guard's test of all that it holds back, with three sets of parameters, at most."""
-        behind = self._behind(("Retest",))
-        if not behind:
-            return 0
-        held = next(p for p in self.parameters if p.name == behind[0].inputs[1])
-        macs = sum(node.macs for node in behind if node.phase is Phase.FORWARD)
-        return 3 * prod(held.shape[:2]) * macs
-
-    def _behind(self, ops: tuple[str, ...]) -> tuple[NodeRecord, ...]:
-        """The nodes from the first of these operators on; none where there is none."""
-        found = [i for i, node in enumerate(self.schedule) if node.op in ops]
-        return self.schedule[found[0] :] if found else ()
+    def macs_beside(self) -> int:
+        """That features add to a step, at most."""
+        return sum(facts.get("step_macs", 0) for facts in self.beside.values())
 
     @property
     def target_bytes(self) -> int:

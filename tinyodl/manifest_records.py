@@ -10,14 +10,13 @@ from tinyodl.codegen.network import Network
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Node, Phase, parameters
 from tinyodl.layers import layer_records, shared_records
+from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
-from tinyodl.learning.beside.cache.feature import cache_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.lowering import Lowered
 from tinyodl.manifest import (
     FORMAT,
     ArenaRecord,
-    CacheRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -38,7 +37,6 @@ from tinyodl.ops.shared.body import in_full
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:
     """The manifest of a project made from the ONNX file named `source`."""
     graph, training, plan = lowered.graph, lowered.training, lowered.plan
-    cache = cache_of(training)
     return Manifest(
         format=FORMAT,
         tinyodl=__version__,
@@ -53,7 +51,9 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
         settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),
         arena=_arena(training, lowered.arena),
-        cache=CacheRecord(**vars(cache)) if cache else None,
+        beside={
+            feature.name: facts for feature in wanted(plan) if (facts := feature.facts(training))
+        },
         ram=MemoryRecord(parts=dict(lowered.ram), total=lowered.ram_bytes),
         flash=MemoryRecord(parts=dict(lowered.flash), total=lowered.flash_bytes),
         macs=MacsRecord(

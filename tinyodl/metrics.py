@@ -102,7 +102,7 @@ def read_metrics(
             histogram=tuple(read(HISTOGRAM).tolist()),
             anomalies=(normal, anomaly, none),
         )
-    if not manifest.plan.metrics or labels is None:
+    if "counts" not in manifest.plan.beside or labels is None:
         return None
     right, seen = map(float, read(RECENT))
     there = len(labels)

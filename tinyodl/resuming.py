@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyodl import aside, outliers
+from tinyodl import aside, firmware, outliers
 from tinyodl.boards import Board
 from tinyodl.data import Samples
 from tinyodl.device.protocol import RefusedError, State, Status
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tinyodl.stream import Session
 
 ERASES = 10_000  # that a slot of flash is rated for, on all boards that there are
-_SLOT_HEADER = 32  # templates/device/store.h
 
 # What must be the same, and how the user says it.
 _ORDER = {"epochs": "--epochs", "limit": "--limit", "shuffle": "--shuffle", "draw": "--draw"}
@@ -57,7 +56,8 @@ def unable(manifest: Manifest, board: Board) -> str | None:
             "the guard keeps its best parameters in flash, of which the store has no copy "
             "(--guard-memory ram has one)"
         )
-    needed = _SLOT_HEADER + sum(-(-record.bytes // 4) * 4 for record in manifest.parameters)
+    unit = board.target.flash_unit
+    needed = firmware.stored_bytes((record.bytes for record in manifest.parameters), unit)
     if not board.on_host and board.store is None:
         return "the board has no store for weights"
     if board.store is not None and needed > board.store.slot_bytes:

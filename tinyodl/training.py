@@ -320,7 +320,7 @@ class _Walk:
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
         if self.plan.summed:
-            if not self.plan.cache:  # from which whole batches are drawn
+            if not any(section.DRAWS_BATCHES for section in self.plan.beside.values()):
                 self.tensors[PENDING] = Tensor(PENDING, (1,), Storage.STATE, "int32")
             if self.plan.optimizer == "adam":
                 self.tick()

@@ -12,21 +12,25 @@ enum {
     VERSION = 1,
     SLOTS = 2, /* PORT_SLOT_0 and PORT_SLOT_1 */
 
+    UNIT = PORT_FLASH_UNIT, /* bytes of flash that are programmed at a time */
+
     AT_MAGIC = 0,
-    AT_VERSION = 4,
-    AT_MODEL = 8,
-    AT_GENERATION = 16,
-    AT_STEPS = 20,
-    AT_BYTES = 24,
-    AT_CRC = 28,
-    HEADER = 32,
+    AT_VERSION = UNIT, /* behind the unit of the magic */
+    AT_MODEL = AT_VERSION + 4,
+    AT_GENERATION = AT_VERSION + 12,
+    AT_STEPS = AT_VERSION + 16,
+    AT_BYTES = AT_VERSION + 20,
+    AT_CRC = AT_VERSION + 24,
+    HEADER = (AT_CRC + 4 + UNIT - 1) / UNIT * UNIT,
 
     PIECE = 64, /* bytes written at a time; the stack holds them */
 };
 
+_Static_assert(PIECE % UNIT == 0 && UNIT % 4 == 0, "a piece is whole units, a unit whole words");
+
 static uint32_t padded(uint32_t bytes)
 {
-    return (bytes + 3u) & ~3u;
+    return (bytes + UNIT - 1u) / UNIT * UNIT;
 }
 
 static uint32_t payload_bytes(void)
@@ -112,7 +116,7 @@ int store_restore(store_record *record)
 
 /// Writing ///
 
-/* Writes `bytes` at `offset` of the slot, padded with 0xff to whole words. */
+/* Writes `bytes` at `offset` of the slot, padded with 0xff to whole units. */
 static int write_bytes(uint32_t number, uint32_t offset, const uint8_t *from, uint32_t bytes)
 {
     uint8_t piece[PIECE] __attribute__((aligned(4)));
@@ -145,9 +149,10 @@ static int write_parameters(uint32_t number)
 /* The CRC that a good copy of net_parameters behind `header` has. */
 static uint32_t expected_crc(const uint8_t *header)
 {
-    static const uint8_t padding[3] = {0xff, 0xff, 0xff};
+    uint8_t padding[UNIT];
     uint32_t crc = crc32_update(0, header + AT_VERSION, AT_CRC - AT_VERSION);
     const uint32_t parameters = NET_PARAMETERS;
+    memset(padding, 0xff, sizeof padding);
     for (uint32_t i = 0; i < parameters; i++) {
         uint32_t bytes = net_parameters[i].bytes;
         crc = crc32_update(crc, net_parameters[i].data, bytes);
@@ -171,6 +176,7 @@ int store_save(uint32_t steps, store_record *record)
         generation = 1;
 
     uint8_t header[HEADER] __attribute__((aligned(4)));
+    memset(header, 0xff, sizeof header);
     set_u32(header + AT_MAGIC, MAGIC);
     set_u32(header + AT_VERSION, VERSION);
     memcpy(header + AT_MODEL, net_model_id, sizeof net_model_id);
@@ -182,7 +188,7 @@ int store_save(uint32_t steps, store_record *record)
     const uint8_t *slot = port_flash(number);
     if (port_flash_erase(number) < 0 || write_parameters(number) != STORE_OK ||
         port_flash_write(number, AT_VERSION, header + AT_VERSION, HEADER - AT_VERSION) < 0 ||
-        port_flash_write(number, AT_MAGIC, header, 4) < 0 || !is_good(slot))
+        port_flash_write(number, AT_MAGIC, header, UNIT) < 0 || !is_good(slot))
         return STORE_FAILED;
     describe(slot, record);
     return STORE_OK;

@@ -1,22 +1,31 @@
 /* Learned weights that survive a reset: two slots in flash, of which one is always good.
  *
- * A slot is a header of 32 bytes, then all net_parameters, each padded to a multiple of 4:
+ * Flash is written in units of U = PORT_FLASH_UNIT bytes: 4, or more where the chip keeps an
+ * error-correcting code of each unit and so programs it only once. A slot is a header, then all
+ * net_parameters, each padded with 0xff to a multiple of U:
  *
- *   0  u32 magic "TODS", written last: a slot without it is empty
- *   4  u32 version of this layout, 1
- *   8  u8  model_id[8]
- *  16  u32 generation: the slot with the higher one is newer (modulo 2^32)
- *  20  u32 steps trained
- *  24  u32 bytes that follow the header
- *  28  u32 CRC-32 of bytes 4..27 and of what follows the header
+ *      0  u32 magic "TODS" in a unit of its own, written last: a slot without it is empty
+ *      U  u32 version of this layout, 1
+ *  U + 4  u8  model_id[8]
+ *  U + 12 u32 generation: the slot with the higher one is newer (modulo 2^32)
+ *  U + 16 u32 steps trained
+ *  U + 20 u32 bytes that follow the header
+ *  U + 24 u32 CRC-32 of bytes U to U + 23 and of what follows the header
+ *  U + 28 0xff to a multiple of U: the header has 32 bytes for U = 4, 40 for 8, 48 for 16
  *
- * Saving erases and writes only the slot that is not the newest good one, every word once. So when
+ * Saving erases and writes only the slot that is not the newest good one, every unit once. So when
  * power fails at any moment, the newest state or the one before it is found at the next start.
  */
 #ifndef STORE_H
 #define STORE_H
 
 #include <stdint.h>
+
+#include "config.h"
+
+#ifndef PORT_FLASH_UNIT
+#define PORT_FLASH_UNIT 4u /* a board whose chip has larger ones says so in config.h */
+#endif
 
 enum {
     STORE_OK = 0,

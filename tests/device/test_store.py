@@ -17,6 +17,19 @@ NEVER = 2**62  # power that does not fail
 TORN = [0x00000000, 0xFFFFFFFF, 0x0F0F0F0F, 0xA5A5A5A5, 0x00FFFFFF]
 
 
+@pytest.fixture(scope="session", params=[4, 8, 16])
+def unit(request: pytest.FixtureRequest) -> int:
+    """Bytes of flash that are programmed at a time: of an nRF52840, an STM32L4, an STM32U5."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory, unit: int) -> Path:
+    """The server with the softmax regression of 4 inputs."""
+    folder = tmp_path_factory.mktemp("library")
+    return bench.build_library(folder, f"-DPORT_FLASH_UNIT={unit}u")
+
+
 class Session:
     """Requests to a server in sequence."""
 
@@ -90,17 +103,19 @@ def test_the_newest_of_many_states_is_found(library: Path) -> None:
     assert boot(library, flash)[0].state() == saved
 
 
-def test_generations_wrap(library: Path) -> None:
+def test_generations_wrap(library: Path, unit: int) -> None:
     """A slot with generation 2^32-1 is older than the one after it."""
     flash = Flash()
     server, session = boot(library, flash)
     session.save()
     slot = bytearray(flash.memory)[: flash.slot_bytes]
-    slot[16:20] = b"\xff\xff\xff\xff"
-    payload = int.from_bytes(slot[24:28], "little")
-    crc = server.c.crc32_update(0, bytes(slot[4:28]), 24)
-    crc = server.c.crc32_update(crc, bytes(slot[32 : 32 + payload]), payload) & 0xFFFFFFFF
-    slot[28:32] = bench.u32(crc)
+    slot[unit + 12 : unit + 16] = b"\xff\xff\xff\xff"
+    payload = int.from_bytes(slot[unit + 20 : unit + 24], "little")
+    crc = server.c.crc32_update(0, bytes(slot[unit : unit + 24]), 24)
+    header = {4: 32, 8: 40, 16: 48}[unit]
+    stored = bytes(slot[header : header + payload])
+    crc = server.c.crc32_update(crc, stored, payload) & 0xFFFFFFFF
+    slot[unit + 24 : unit + 28] = bench.u32(crc)
     flash = Flash(content=bytes(slot) + b"\xff" * flash.slot_bytes)
 
     server, session = boot(library, flash)
@@ -110,13 +125,13 @@ def test_generations_wrap(library: Path) -> None:
     assert boot(library, flash)[0].state() == server.state()
 
 
-def test_the_state_of_another_model_is_not_taken(library: Path, tmp_path: Path) -> None:
+def test_the_state_of_another_model_is_not_taken(library: Path, unit: int, tmp_path: Path) -> None:
     flash = Flash()
     server, session = boot(library, flash)
     compiled = server.state()
     session.train(1)
     session.save()
-    other = bench.build_library(tmp_path, "-DFAKE_MODEL=2")
+    other = bench.build_library(tmp_path, "-DFAKE_MODEL=2", f"-DPORT_FLASH_UNIT={unit}u")
     server, session = boot(other, flash)
     assert (session.hello.restored, server.state()) == (False, compiled)
     session.train(2)
@@ -124,7 +139,7 @@ def test_the_state_of_another_model_is_not_taken(library: Path, tmp_path: Path) 
     assert boot(other, flash)[0].state() == server.state()
 
 
-def test_any_damaged_byte_is_noticed(library: Path) -> None:
+def test_any_damaged_byte_is_noticed(library: Path, unit: int) -> None:
     """The slot with a wrong byte is not used; the older one is."""
     flash = Flash()
     server, session = boot(library, flash)
@@ -134,7 +149,8 @@ def test_any_damaged_byte_is_noticed(library: Path) -> None:
     session.train(2)
     session.save()
     used = session.hello.slot_needed
-    for at in range(used):
+    filling = {*range(4, unit), *range(unit + 28, {4: 32, 8: 40, 16: 48}[unit])}
+    for at in set(range(used)) - filling:
         damaged = flash.copy()
         damaged.memory[flash.slot_bytes + at] ^= 0x10
         assert boot(library, damaged)[0].state() == older
@@ -160,8 +176,8 @@ def operations_of_a_save(library: Path, flash: Flash) -> int:
 
 @pytest.mark.parametrize("saves", [0, 1, 2])
 @pytest.mark.parametrize("torn", TORN)
-def test_power_may_fail_at_every_write(library: Path, saves: int, torn: int) -> None:
-    """At each erase and each word of a SAVE, after none, one or two good ones."""
+def test_power_may_fail_at_every_write(library: Path, unit: int, saves: int, torn: int) -> None:
+    """At each erase and each unit of a SAVE, after none, one or two good ones."""
     flash = Flash()
     for label in range(saves):
         server, session = boot(library, flash)
@@ -169,7 +185,7 @@ def test_power_may_fail_at_every_write(library: Path, saves: int, torn: int) -> 
         assert session.save() is Status.OK
     old = boot(library, flash)[0].state()
     operations = operations_of_a_save(library, flash)
-    assert operations > 30
+    assert operations > {4: 30, 8: 15, 16: 8}[unit]
 
     outcomes = set()
     for cut in range(1, operations + 1):

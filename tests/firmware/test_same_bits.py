@@ -32,6 +32,8 @@ MACHINES = [
     ("gcc", "netduinoplus2", "virtual"),
     ("gcc", "netduinoplus2", "qemu"),
     ("zig", "netduinoplus2", "qemu"),
+    ("gcc", "nucleo_l4r5zi", "virtual"),
+    ("zig", "nucleo_l476rg", "virtual"),
 ]
 
 

@@ -6,6 +6,12 @@
 #include "cortex_m4.h"
 #include "port.h"
 
+#ifdef PORT_FLASH_UNIT
+enum { UNIT = PORT_FLASH_UNIT };
+#else
+enum { UNIT = 4 };
+#endif
+
 static const uint8_t greeting[] = "hello from flash";
 static uint32_t counters[4] = {1, 2, 3, 4}; /* .data: reset must bring back these values */
 static uint32_t total;                      /* .bss: reset must bring back 0 */
@@ -71,11 +77,13 @@ static void echo(void)
     port_send(bytes, count);
 }
 
-/* 'w' slot offset word: writes it to the store. 'x' slot: erases. 'g' slot offset: reads a word. */
+/* 'w' slot offset word: writes it to the store, with ones behind it to a whole unit. 'x' slot: erases. 'g' slot offset: reads a word. */
 static void write_store(void)
 {
-    uint32_t slot = take_number(), offset = take_number(), word = take_number();
-    send_number((uint32_t)port_flash_write(slot, offset, &word, sizeof word));
+    uint32_t slot = take_number(), offset = take_number(), words[UNIT / 4];
+    memset(words, 0xFF, sizeof words);
+    words[0] = take_number();
+    send_number((uint32_t)port_flash_write(slot, offset, words, sizeof words));
 }
 
 static void read_store(void)

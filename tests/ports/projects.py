@@ -14,9 +14,10 @@ HERE = Path(__file__).parent
 
 
 def keeping_board(name: str) -> Board:
-    """A board whose network keeps features in flash, in the least there is of it."""
+    """A board whose network keeps features in flash, where it can, in the least there is of it."""
     board = load_board(name)
-    return board.keeping(board.whole(1), 0) if board.store else board
+    keeps = board.store and not board.target.flash_once
+    return board.keeping(board.whole(1), 0) if keeps else board
 
 
 def write_project(project: Path, board_name: str, main: str | None = None) -> Path:

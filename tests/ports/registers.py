@@ -44,7 +44,7 @@ def macros(port: str) -> dict[str, Macro]:
 def sources(port: str) -> str:
     """The text of a port's C files and headers, without comments and its register header."""
     folder = TEMPLATES / "ports" / port
-    files = [p for p in folder.glob("*.[ch]") if not p.name.endswith("_registers.h")]
+    files = [p for p in folder.glob("*.[ch]*") if not p.name.endswith("_registers.h")]
     return "\n".join(re.sub(r"/\*.*?\*/", "", p.read_text(), flags=re.DOTALL) for p in files)
 
 

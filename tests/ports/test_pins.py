@@ -36,6 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(f"feather_nrf52840 {compiler}" for compiler in COMPILERS),
         "nrf52840_dk gcc",
         "nucleo_f446re gcc",
+        "nucleo_l476rg gcc",
+        "nucleo_l4r5zi zig",
         *(f"nucleo_other_pins {compiler}" for compiler in COMPILERS),
     ]
 )

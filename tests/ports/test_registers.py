@@ -7,7 +7,9 @@ no core registers: those are compared with a table of the architecture manual's 
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.ports.registers import Macro, Svd, macros, sources, svd
 
 NRF = macros("nrf52840")
 STM = macros("stm32f4")
+STM_L4 = macros("stm32l4")
 CORE = macros("cortex_m4")
 
 # The F405 is described by STM32F41x. The F446's over-drive is that of the F429.
@@ -203,6 +206,48 @@ def test_stm32f4_usarts_share_the_bits_named_after_the_first() -> None:
             )
 
 
+# STM32L4: pyocd's collection has no SVD of the L476 or the L4R5, and ST's own of the L4R5 is wrong
+# in PWR_CR5, LATENCY and DBANK. The oracle is what ST's headers for C say.
+
+CMSIS = json.loads(Path(__file__).with_name("stm32l4_cmsis.json").read_text())
+L4_HEADERS = ("stm32l476xx.h", "stm32l4r5xx.h")
+ONLY_L4R5 = {"PWR_CR5", "PWR_CR5__R1MODE", "FLASH_OPTR__DBANK"}
+L4_PIN_VALUES = STM_PIN_VALUES  # of RM0351 and RM0432, section 8.4: the GPIO of the STM32F4
+
+
+@pytest.mark.parametrize("header", L4_HEADERS)
+def test_stm32l4_registers_bits_and_interrupts_are_those_of_sts_headers(header: str) -> None:
+    said, compared = CMSIS[header], set()
+    for macro in STM_L4.values():
+        if macro.parameter:
+            for port, letter in enumerate("ABCDEFG"):
+                assert macro.value(port) == said[f"{macro.name}({port})"], letter
+        elif macro.name in said and macro.name != "FLASH_ACR__LATENCY":
+            assert macro.value() == said[macro.name], macro.name
+        else:
+            continue
+        compared.add(macro.name)
+    left = set(STM_L4) - compared - (ONLY_L4R5 if header == "stm32l476xx.h" else set())
+    keys = {"FLASH_KEYR__KEY__1", "FLASH_KEYR__KEY__2"}
+    assert left == {"FLASH_ACR__LATENCY", "FLASH_CR__PNB__1", *keys, *L4_PIN_VALUES}
+
+
+def test_stm32l4_latency_and_page_numbers_lie_in_sts_fields() -> None:
+    latency = STM_L4["FLASH_ACR__LATENCY"].value()
+    assert latency == CMSIS["stm32l476xx.h"]["FLASH_ACR__LATENCY"] == 0b111
+    assert CMSIS["stm32l4r5xx.h"]["FLASH_ACR__LATENCY"] == 0b1111
+    for header in L4_HEADERS:
+        field = CMSIS[header]["FLASH_CR__PNB"]
+        assert STM_L4["FLASH_CR__PNB__1"].value() == field & -field, "256 pages in eight bits"
+        assert field == 0xFF << 3
+
+
+def test_stm32l4_pins_and_keys_are_the_manuals() -> None:
+    assert {name: STM_L4[name].value() for name in L4_PIN_VALUES} == L4_PIN_VALUES
+    assert STM_L4["FLASH_KEYR__KEY__1"].value() == STM_VALUES["FLASH_KEYR__KEY__1"]
+    assert STM_L4["FLASH_KEYR__KEY__2"].value() == STM_VALUES["FLASH_KEYR__KEY__2"]
+
+
 # The processor
 
 
@@ -222,7 +267,7 @@ def test_core_interrupt_registers_are_sts_too() -> None:
 # Nothing else
 
 
-@pytest.mark.parametrize("port", ["cortex_m4", "nrf52840", "stm32f4"])
+@pytest.mark.parametrize("port", ["cortex_m4", "nrf52840", "stm32f4", "stm32l4"])
 def test_a_port_touches_no_register_but_those_of_its_header(port: str) -> None:
     for literal in re.findall(r"0x[0-9A-Fa-f]{8}", sources(port)):
         inside_a_peripheral = 0x4000_0000 <= int(literal, 16) < 0x6000_0000
@@ -230,10 +275,10 @@ def test_a_port_touches_no_register_but_those_of_its_header(port: str) -> None:
         assert not inside_a_peripheral and not inside_the_core, literal
 
 
-@pytest.mark.parametrize("port", ["cortex_m4", "nrf52840", "stm32f4"])
+@pytest.mark.parametrize("port", ["cortex_m4", "nrf52840", "stm32f4", "stm32l4"])
 def test_a_header_names_only_what_is_used(port: str) -> None:
     text = sources(port)
     if port == "cortex_m4":
-        text += sources("nrf52840") + sources("stm32f4")
+        text += sources("nrf52840") + sources("stm32f4") + sources("stm32l4")
     unused = [name for name in macros(port) if not re.search(rf"\b{name}\b", text)]
     assert unused == []

@@ -149,6 +149,80 @@ def test_stm32_a_wrong_key_locks_until_reset(build: Build, netduino: Board) -> N
             remote.write(FLASH_KEYR, KEYS[0])
 
 
+# -- STM32L4 --------------------------------------------------------------------------------------
+
+L4_KEYR, L4_SR, L4_CR = 0x4002_2008, 0x4002_2010, 0x4002_2014
+L4_PER, L4_BKER = 1 << 1, 1 << 11
+L4_PROGERR, L4_SIZERR, L4_PGSERR = 1 << 3, 1 << 6, 1 << 7
+
+
+def l4_writing(remote: Remote) -> None:
+    for key in KEYS:
+        remote.write(L4_KEYR, key)
+    remote.write(L4_CR, PG)
+
+
+def test_stm32l4_programs_a_double_word_once_until_its_page_is_erased(build: Build) -> None:
+    """RM0351 section 3.3.7, and PROGERR in 3.7.5."""
+    board = load_board("nucleo_l476rg")
+    assert board.store is not None
+    slot = board.store.slots[1]
+    with UnicornBoard(board, build("flash", board)) as virtual:
+        remote = Remote(virtual)
+        remote.write(slot, 1)
+        assert remote.read(L4_SR) == L4_PGSERR, "locked"
+        l4_writing(remote)
+        remote.write(slot, 1)
+        assert remote.read(slot) == ERASED, "an error of before refuses what follows"
+        remote.write(L4_SR, L4_PGSERR)
+        remote.write(L4_CR, PG)
+        remote.write(slot, 0x1111_2222)
+        assert remote.read(slot) == ERASED, "nothing happens before the second word"
+        remote.write(slot + 4, 0xFFFF_FFFF)
+        assert (remote.read(slot), remote.read(slot + 4)) == (0x1111_2222, ERASED)
+        remote.write(slot, 0x1111_2222)
+        remote.write(slot + 4, 0x3333_4444)
+        assert (remote.read(slot), remote.read(slot + 4)) == (0x1111_2222, ERASED)
+        assert remote.read(L4_SR) == L4_PROGERR
+        remote.write(L4_SR, L4_PROGERR)
+        page = (slot - 0x0808_0000) // 2048
+        remote.write(L4_CR, L4_PER | L4_BKER | page << 3 | STRT)
+        assert remote.read(slot) == ERASED
+        remote.write(L4_CR, PG)
+        remote.write(slot, 0xFFFF_FFFF)
+        remote.write(slot + 4, 0xFFFF_FFFF)
+        remote.write(slot, 5)
+        remote.write(slot + 4, 6)
+        assert (remote.read(slot), remote.read(L4_SR)) == (ERASED, L4_PROGERR), "ones count too"
+
+
+def test_stm32l4_wants_the_words_of_a_unit_in_order_and_whole(build: Build) -> None:
+    board = load_board("nucleo_l476rg")
+    assert board.store is not None
+    slot = board.store.slots[0]
+    with UnicornBoard(board, build("flash", board)) as virtual:
+        remote = Remote(virtual)
+        l4_writing(remote)
+        remote.write(slot + 4, 1)
+        assert (remote.read(slot + 4), remote.read(L4_SR)) == (ERASED, L4_PGSERR)
+        remote.write(L4_SR, L4_PGSERR)
+        remote.write(slot, 1)
+        remote.write(slot + 8, 1)
+        assert (remote.read(slot), remote.read(L4_SR)) == (ERASED, L4_PGSERR)
+        remote.write(L4_SR, L4_PGSERR)
+        remote.ask("h", slot + 16, 1)
+        assert (remote.read(slot + 16), remote.read(L4_SR)) == (ERASED, L4_SIZERR)
+
+
+def test_stm32l4_erasing_the_firmware_is_a_fault(build: Build) -> None:
+    board = load_board("nucleo_l476rg")
+    with UnicornBoard(board, build("flash", board)) as virtual:
+        remote = Remote(virtual)
+        l4_writing(remote)
+        with pytest.raises(BoardError, match="erases flash at 0x08000000"):
+            remote.write(L4_CR, L4_PER | STRT)
+
+
 # -- The file -------------------------------------------------------------------------------------
 
 

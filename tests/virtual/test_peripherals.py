@@ -227,3 +227,73 @@ def test_timer_2_counts_at_its_bus_clock() -> None:
     bench.write(TIM2, 1)
     bench.time = 168_000
     assert bench.read(TIM2 + 0x24) == 84_000
+
+
+L4_RCC, L4_ACR, L4_PWR, L4_GPIOG, LPUART1 = (
+    *(0x4002_1000, 0x4002_2000, 0x4000_7000, 0x4800_1800),
+    0x4000_8000,
+)
+HSI_PLL = 0x0100_0161
+
+
+def l4_at(bench: Bench, factor: int, wait_states: int, *, half: bool, boost: bool) -> None:
+    """From the oscillator of 16 MHz by way of 4: RM0432, sections 5.1.8 and 6.4."""
+    bench.write(L4_RCC, 0x161)
+    bench.write(L4_RCC + 8, 1)
+    bench.write(L4_RCC + 12, 1 << 24 | factor << 8 | 3 << 4 | 2)
+    bench.write(L4_RCC, HSI_PLL)
+    bench.write(L4_RCC + 0x58, 1 << 28)
+    if boost:
+        bench.write(L4_PWR + 0x80, 0)
+    bench.write(L4_ACR, wait_states)
+    if half:
+        bench.write(L4_RCC + 8, 8 << 4 | 3)
+    bench.write(L4_RCC + 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "wait_states", "half", "boost", "message"),
+    [
+        ("nucleo_l476rg", 40, 3, False, False, "with 3 flash wait states; 4 are needed"),
+        ("nucleo_l476rg", 42, 4, False, False, "84000000 Hz; 80000000 is the limit"),
+        ("nucleo_l476rg", 20, 4, False, False, "description says 80000000"),
+        ("nucleo_l476rg", 8, 4, False, False, "VCO to 32000000 Hz"),
+        ("nucleo_l4r5zi", 60, 4, True, True, "with 4 flash wait states; 5 are needed"),
+        ("nucleo_l4r5zi", 60, 5, True, False, "without the regulator's boost"),
+        ("nucleo_l4r5zi", 60, 5, False, True, "at once, not at a half of it first"),
+    ],
+)
+def test_a_clock_that_an_stm32l4_does_not_stand_is_refused(
+    name: str, factor: int, wait_states: int, half: bool, boost: bool, message: str
+) -> None:
+    with pytest.raises(Misuse, match=message):
+        l4_at(stm32(name), factor, wait_states, half=half, boost=boost)
+
+
+def test_an_stm32l4_runs_at_full_clock() -> None:
+    l4_at(stm32("nucleo_l476rg"), 40, 4, half=False, boost=False)
+    l4_at(stm32("nucleo_l4r5zi"), 60, 5, half=True, boost=True)
+
+
+def test_port_g_of_an_stm32l4_needs_its_supply() -> None:
+    bench = stm32("nucleo_l4r5zi")
+    bench.write(L4_RCC + 0x4C, 1 << 6)
+    bench.write(L4_RCC + 0x58, 1 << 28)
+    with pytest.raises(Misuse, match=r"port G before PWR_CR2\.IOSV"):
+        bench.write(L4_GPIOG, 0)
+    bench.write(L4_PWR + 4, 1 << 9)
+    bench.write(L4_GPIOG, 0)
+
+
+def test_an_lpuart_divides_in_steps_of_a_256th() -> None:
+    bench = stm32("nucleo_l4r5zi")
+    l4_at(bench, 60, 5, half=True, boost=True)
+    bench.write(L4_RCC + 0x5C, 1)
+    bench.write(LPUART1 + 0x0C, 120)
+    with pytest.raises(Misuse, match="with a divider of 120; 768 is least"):
+        bench.write(LPUART1, 1 | 1 << 2)
+    bench = stm32("nucleo_l4r5zi")
+    l4_at(bench, 60, 5, half=True, boost=True)
+    bench.write(L4_RCC + 0x5C, 1)
+    bench.write(LPUART1 + 0x0C, 256 * 120)
+    bench.write(LPUART1, 1 | 1 << 2)

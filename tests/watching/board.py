@@ -32,7 +32,7 @@ class Watched(HostNet):
         self.settings = [setting.name for setting in settings_of(plan)]
         super().__init__(graph, plan, folder, seen=seen)
         for name in ("net_ask", "net_learn"):
-            if plan.query:
+            if "query" in plan.beside:
                 getattr(self.library, name).restype = ctypes.c_float
 
     @property

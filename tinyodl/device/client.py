@@ -167,7 +167,7 @@ class Client:
         Ends early with an epoch, where the order has any. At most 256 updates a request.
         """
         macs = batches * self._manifest.plan.batch * self._manifest.replay_macs
-        macs += batches * self._manifest.macs.update + self._manifest.retest_macs
+        macs += batches * self._manifest.macs.update + self._manifest.macs_beside
         seconds = self._compute_seconds(macs)
         body = protocol.replay_body(batches, order)
         return protocol.parse_replayed(self._request(Command.REPLAY, body, seconds=seconds))
@@ -179,7 +179,7 @@ class Client:
 
     def settle(self) -> Flag:
         """`flush`, and what the guard then did: it ends a stream with the best parameters."""
-        seconds = self._compute_seconds(self._manifest.macs.update + self._manifest.retest_macs)
+        seconds = self._compute_seconds(self._manifest.macs.update + self._manifest.macs_beside)
         return protocol.parse_flush_flags(self._request(Command.FLUSH, seconds=seconds))
 
     # Labels on request
@@ -312,7 +312,7 @@ class Client:
         """Of all behind the forward pass: other samples of the cache and the guard's test too."""
         macs = self._manifest.macs
         again = max(self._replayed - 1, 0) * self._manifest.replay_macs
-        every = macs.backward + macs.update + again + self._manifest.retest_macs
+        every = macs.backward + macs.update + again + self._manifest.macs_beside
         return self._compute_seconds(every) + self._store_seconds()
 
     def _step(

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board, load_board
+from tinyodl.learning.beside import wanted, words
 from tinyodl.losses import expected_labels
 from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
 from tinyodl.metrics import ClassMetrics, Metrics
@@ -76,7 +77,7 @@ def print_plan(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
         f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
-        f"{_of_watching(manifest)}{_of_cache(manifest)}"
+        f"{_of_features(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
         f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
@@ -109,35 +110,16 @@ def _rule(plan: UpdatePlan) -> str:
     )
 
 
-def _of_cache(manifest: Manifest) -> str:
-    """What is kept of samples, and how a step learns from it."""
-    cache = manifest.cache
-    if cache is None:
-        return ""
-    replay = manifest.plan.replay
-    learns = f"learns from {count(replay)} samples at once" if replay else "only adds a sample"
-    where = "flash" if cache.flash else "RAM"
-    return (
-        f"A cache in {where} keeps the {count(cache.features)} features of {count(cache.slots)} "
-        f"samples in int8 ({manifest.plan.cache_policy}); a step {learns}, and one of them takes "
-        f"{count(manifest.replay_macs)} MACs behind the cache.\n"
-    )
-
-
-def _of_watching(manifest: Manifest) -> str:
+def _of_features(manifest: Manifest) -> str:
     """What is computed beside the learning."""
     plan = manifest.plan
-    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
-    parts = [
-        f"asks for labels: {plan.query}{budget}" if plan.query else "",
-        "watches for drift" if plan.drift else "",
-        f"guard {plan.guard}" if plan.guard else "",
-        "learns from outliers too" if plan.outliers == "keep" else "",
-    ]
-    named = "; ".join(part for part in parts if part)
+    there = [words()[feature.name] for feature in wanted(plan) if feature.name in words()]
+    outliers = "learns from outliers too" if plan.outliers == "keep" else ""
+    named = "; ".join(part for part in (*(each.clause(plan) for each in there), outliers) if part)
     settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
     told = f" Settings: {settings}." if settings else ""
-    return f"The board {named}.{told}\n" if named else ""
+    board = f"The board {named}.{told}\n" if named else ""
+    return board + "".join(each.line(manifest) for each in there)
 
 
 def _of_parts(manifest: Manifest) -> str:

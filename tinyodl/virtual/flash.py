@@ -9,10 +9,9 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
-from tinyodl.chips import Region
+from tinyodl.boards import Board
 from tinyodl.errors import BoardError, UserError
 from tinyodl.file_lock import try_lock
 from tinyodl.virtual.image import Image
@@ -27,20 +26,22 @@ def _address(place: tuple[range, int]) -> int:
 
 
 class Flash:
-    """All of the chip's flash. Only these regions can be erased and programmed: anything else would
-    be the firmware writing over itself or a boot loader. The file holds them one behind the other,
-    `store_bytes` of weight store first."""
+    """All of the chip's flash. Only the board's regions can be erased and programmed: anything else
+    would be the firmware writing over itself or a boot loader. The file holds them one behind the
+    other, the weight store first.
 
-    def __init__(
-        self,
-        area: Area,
-        image: Image,
-        regions: Iterable[Region],
-        store_bytes: int,
-        file: Path | None,
-    ) -> None:
+    Where the chip's family programs flash only once, a unit takes effect with its last word, and a
+    second program of it is refused until it is erased. Of a unit that was programmed with ones,
+    only this process knows.
+    """
+
+    def __init__(self, area: Area, image: Image, board: Board, file: Path | None) -> None:
         """Raises UserError when the image does not fit, BoardError when the file cannot be used."""
-        self.regions = [range(region.origin, region.end) for region in regions if region.size]
+        self._unit = board.target.flash_unit if board.target.flash_once else 0
+        self._begun: tuple[int, bytes] | None = None  # a unit's first words: where the next belongs
+        self._programmed: set[int] = set()  # addresses of units, since they were erased
+        store_bytes = 2 * board.store.slot_bytes if board.store else 0
+        self.regions = [range(region.origin, region.end) for region in board.regions if region.size]
         self._places = list(itertools.accumulate(map(len, self.regions), initial=0))
         self._file: int | None = None
         self._store = self._open(file, store_bytes)
@@ -129,12 +130,33 @@ class Flash:
     def erase(self, address: int, size: int) -> None:
         memory, at = self._in_store("erases", address, size)
         memory[at : at + size] = ERASED * size
+        self._programmed -= set(range(address, address + size, self._unit or size))
 
-    def program(self, address: int, size: int, value: int) -> None:
-        """NOR flash: programming only clears bits."""
+    def program(self, address: int, size: int, value: int) -> str:
+        """NOR flash: programming only clears bits. "", or why it is refused: "order", "twice"."""
         memory, at = self._in_store("programs", address, size)
+        if self._unit:
+            return self._program_once(address, value.to_bytes(size, "little"))
         old = int.from_bytes(memory[at : at + size], "little")
         memory[at : at + size] = (old & value).to_bytes(size, "little")
+        return ""
+
+    def _program_once(self, address: int, word: bytes) -> str:
+        expected, words = self._begun or (address - address % self._unit, b"")
+        self._begun = None
+        if address != expected:
+            return "order"
+        words += word
+        if len(words) < self._unit:
+            self._begun = (address + len(word), words)
+            return ""
+        unit = address + len(word) - self._unit
+        memory, at = self._in_store("programs", unit, self._unit)
+        if unit in self._programmed or memory[at : at + self._unit] != ERASED * self._unit:
+            return "twice"
+        memory[at : at + self._unit] = words
+        self._programmed.add(unit)
+        return ""
 
     def _in_store(self, verb: str, address: int, size: int) -> tuple[mmap.mmap, int]:
         for region, place in zip(self.regions, self._places, strict=False):

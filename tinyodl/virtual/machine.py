@@ -58,8 +58,7 @@ class VirtualMachine:
         self._memory = self._model.memory(board)
         self._found = found or {}
         self._ram = [(area.address, _filled(area.size)) for area in self._memory.ram]
-        store_bytes = 2 * board.store.slot_bytes if board.store else 0
-        self._flash = Flash(self._memory.flash, image, board.regions, store_bytes, store)
+        self._flash = Flash(self._memory.flash, image, board, store)
         flash = range(
             self._memory.flash.address, self._memory.flash.address + self._memory.flash.size
         )
@@ -310,8 +309,8 @@ class VirtualMachine:
             self._refused.add("off")
         elif size != self._program_width:
             self._refused.add("width")
-        else:
-            self._flash.program(address, size, value)
+        elif refused := self._flash.program(address, size, value):
+            self._refused.add(refused)
 
     def signal(self) -> None:
         self._control.nvic.event = True

@@ -51,7 +51,8 @@ class Machine(Protocol):
         """From now on flash takes writes of `width` bytes; 0: none."""
 
     def refused(self) -> set[str]:
-        """Why writes to flash were ignored since the last call: of "off" and "width"."""
+        """Why writes to flash were ignored since the last call: "off", "width", "order" (a unit's
+        words did not come one after the other), "twice" (a unit was programmed already)."""
 
     def erase(self, address: int, size: int) -> None:
         """Sets flash to ones. Raises Misuse outside the store."""

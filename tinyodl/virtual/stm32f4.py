@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tinyodl.boards import Board
 from tinyodl.errors import UserError
 from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Model, Peripheral
+from tinyodl.virtual.stm32_pins import Gpio, Outputs
 from tinyodl.virtual.stm32f4_clock import ClockTree, Gate, Power, Rcc
 from tinyodl.virtual.stm32f4_flash import FlashController
 
@@ -270,54 +271,6 @@ class Timer:
         self._base = value
         if self._since is not None:
             self._since = self._machine.now()
-
-
-class Outputs:
-    """The levels of all pins, numbered 16 * port + pin. Two of them carry the phase's bits."""
-
-    def __init__(self, machine: Machine, markers: tuple[int, int]) -> None:
-        self._machine = machine
-        self._markers = markers
-        self._high = [0] * 8  # of each port, the outputs at high level
-
-    def follow(self, port: int, high: int) -> None:
-        self._high[port] = high
-        self._machine.mark(sum(self.level(pin) << bit for bit, pin in enumerate(self._markers)))
-
-    def level(self, pin: int) -> int:
-        return self._high[pin // 16] >> pin % 16 & 1
-
-
-class Gpio:
-    """One port (RM0090, section 8.4); inputs read 0."""
-
-    MODER, IDR, ODR, BSRR, END = 0x00, 0x10, 0x14, 0x18, 0x28
-
-    def __init__(self, name: str, outputs: Outputs, index: int) -> None:
-        self.name = name
-        self._levels = outputs
-        self._index = index
-        self._stored = dict.fromkeys(range(0, self.END, 4), 0)
-
-    def read(self, offset: int) -> int:
-        if offset in self._stored:
-            return 0 if offset in (self.IDR, self.BSRR) else self._stored[offset]
-        raise Misuse(f"reads register {offset:#x} of {self.name}, which is not modelled")
-
-    def write(self, offset: int, value: int) -> None:
-        if offset not in self._stored:
-            raise Misuse(f"writes register {offset:#x} of {self.name}, which is not modelled")
-        if offset == self.BSRR:  # setting wins over resetting
-            out = self._stored[self.ODR]
-            self._stored[self.ODR] = (out & ~(value >> 16) | value) & 0xFFFF
-        else:
-            self._stored[offset] = value
-        self._levels.follow(self._index, self._stored[self.ODR] & self._outputs())
-
-    def _outputs(self) -> int:
-        """The pins that are outputs, bit by bit."""
-        mode = self._stored[self.MODER]
-        return sum(int(mode >> 2 * pin & 3 == 1) << pin for pin in range(16))
 
 
 MODEL = Model(memory_map, Stm32f4)

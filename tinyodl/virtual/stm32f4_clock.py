@@ -178,9 +178,9 @@ class Rcc:
 
 @dataclass(frozen=True)
 class Gate:
-    """The clock enable bits of one bus."""
+    """The clock enable bits of one bus, a register of this RCC."""
 
-    rcc: Rcc
+    rcc: Peripheral
     register: int
 
     def behind(self, bit: int, peripheral: Peripheral) -> Peripheral:

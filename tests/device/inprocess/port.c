@@ -1,13 +1,14 @@
 /* A port for a server that a test drives as a library: memory is the line, memory is the flash.
  *
  * The flash belongs to the test, so it outlives this instance as flash outlives a reset. `power`
- * is the number of flash operations (an erase, a word) until the power fails: that operation is
+ * is the number of flash operations (an erase, a unit of PORT_FLASH_UNIT bytes) until the power fails: that operation is
  * done in part, as `torn` says, and nothing after it has any effect.
  */
 #include <string.h>
 
 #include "port.h"
 #include "server.h"
+#include "store.h"
 
 enum { SENT = 1 << 20 };
 
@@ -58,7 +59,7 @@ uint32_t test_operations(void)
     return operations;
 }
 
-/* Words that were programmed without having been erased: NOR flash forbids it. */
+/* Units that were programmed without having been erased: NOR flash forbids it. */
 uint32_t test_reprogrammed(void)
 {
     return reprogrammed;
@@ -145,18 +146,23 @@ int port_flash_erase(uint32_t slot)
 
 int port_flash_write(uint32_t slot, uint32_t offset, const void *from, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i += 4) {
+    if ((offset | count) % PORT_FLASH_UNIT != 0)
+        return PORT_FLASH_RANGE;
+    for (uint32_t i = 0; i < count; i += PORT_FLASH_UNIT) {
         uint8_t *at = flash + slot * slot_bytes + offset + i;
-        uint32_t word, old;
-        memcpy(&word, (const uint8_t *)from + i, 4);
-        memcpy(&old, at, 4);
+        uint32_t erased = 1;
         operations++;
         if (--power < 0)
             return -1;
-        if (old != 0xffffffffu)
-            reprogrammed++;
-        old &= power == 0 ? word | torn : word;
-        memcpy(at, &old, 4);
+        for (uint32_t j = 0; j < PORT_FLASH_UNIT; j += 4) {
+            uint32_t word, old;
+            memcpy(&word, (const uint8_t *)from + i + j, 4);
+            memcpy(&old, at + j, 4);
+            erased &= old == 0xffffffffu;
+            old &= power == 0 ? word | torn : word;
+            memcpy(at + j, &old, 4);
+        }
+        reprogrammed += !erased;
         if (power == 0)
             return -1;
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinyodl.learning.beside.record import Feature
+    from tinyodl.learning.beside.record import Feature, Words
     from tinyodl.learning.beside.section import Section
     from tinyodl.project.plan import UpdatePlan
 
@@ -40,4 +40,11 @@ def features() -> tuple[Feature, ...]:
 
 def wanted(plan: UpdatePlan) -> tuple[Feature, ...]:
     """The features that a plan has."""
-    return tuple(feature for feature in features() if feature.wanted(plan))
+    return tuple(feature for feature in features() if feature.name in plan.beside)
+
+
+@cache
+def words() -> dict[str, Words]:
+    """What people are told of each feature that has something to tell."""
+    there = [name for name in NAMES if (FOLDER / name / "words.py").exists()]
+    return {name: import_module(f"{__name__}.{name}.words").WORDS for name in there}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tinyodl.manifest import Manifest
+    from tinyodl.runlog import Run
 
 from tinyodl.graph import Array, Graph, Node, Phase, Tensor
 from tinyodl.project.plan import UpdatePlan
+
+MemoryKind = Literal["RAM", "flash"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,20 @@ def node(
     return Node(op, op, inputs, outputs, attrs, phase)
 
 
+@dataclass(frozen=True)
+class Words:
+    """What people are told of a feature; `words.py` of its folder has them as WORDS.
+
+    clause     of a plan that has it, behind "The board", for `plan`; "" where `line` says it.
+    line       of a project that has it, for `plan`: a sentence and a line break, or "".
+    sentences  of a run, for the report; none where it did nothing.
+    """
+
+    clause: Callable[[UpdatePlan], str] = lambda plan: ""
+    line: Callable[[Manifest], str] = lambda manifest: ""
+    sentences: Callable[[Run], list[str]] = lambda run: []
+
+
 def _no_settings(plan: UpdatePlan) -> tuple[Setting, ...]:
     return ()
 
@@ -106,15 +126,22 @@ def _no_context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[st
     return {}
 
 
+def _no_facts(graph: Graph) -> dict[str, int]:
+    return {}
+
+
+def _no_advice(facts: Mapping[str, int], memory: MemoryKind, too_much: int) -> str:
+    return ""
+
+
 def _no_bytes(graph: Graph) -> int:
     return 0
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What a board computes beside learning. Its folder is named after it.
+    """What a board computes beside learning. Its folder and its section of a plan have its name.
 
-    wanted     whether a plan has it.
     add        adds its nodes and tensors to a step. Raises UserError where they do not fit.
     needs_learning  whether there must be layers that learn.
     after      features whose nodes come before its own, where both are there.
@@ -126,11 +153,13 @@ class Feature:
     context    what its templates are rendered with, under its name: from the training graph, the
                plan, and the tensors' C names. Every template `c/SLOT.j2` of the folder fills a slot
                of net.c or net.h; kernels lie beside them.
-    says       what `plan` and the report say of it; "" where nothing.
+    facts      numbers of a training graph for the manifest, under the feature's name. `step_macs`
+               are the multiply-accumulates that a step may take beside its own.
+    advice     what of it would fit where so many bytes of RAM or flash are too much, from these
+               facts; "" where nothing would.
     """
 
     name: str
-    wanted: Callable[[UpdatePlan], bool]
     add: Callable[[Step], None]
     needs_learning: bool = True
     after: tuple[str, ...] = ()
@@ -141,4 +170,5 @@ class Feature:
     region: Region | None = None
     one_way: str = ""
     context: Callable[[Graph, UpdatePlan, Mapping[str, str]], dict[str, Any]] = _no_context
-    says: Callable[[UpdatePlan], str] = lambda plan: ""
+    facts: Callable[[Graph], dict[str, int]] = _no_facts
+    advice: Callable[[Mapping[str, int], MemoryKind, int], str] = _no_advice

@@ -26,6 +26,7 @@ class Section(BaseModel):
     PURPOSE: ClassVar[str]
     NOT_FOR_LOSSES: ClassVar[frozenset[str]] = frozenset()
     NOT_FOR_OPTIMIZERS: ClassVar[frozenset[str]] = frozenset()
+    DRAWS_BATCHES: ClassVar[bool] = False  # whole ones: no batch is left open between steps
     COMPARES_CLASSES: ClassVar[bool] = False  # it needs two outputs or more
 
     @classmethod
@@ -33,6 +34,13 @@ class Section(BaseModel):
         """The plan's section of this feature; None where the feature is off."""
         found = plan.beside.get(cls.NAME)
         return found if isinstance(found, cls) else None
+
+    @classmethod
+    def on(cls, plan: UpdatePlan) -> Self:
+        """The section of a plan in which the feature is on."""
+        found = cls.of(plan)
+        assert found is not None, cls.NAME
+        return found
 
     @property
     def samples_a_step(self) -> int:

@@ -9,7 +9,6 @@ written once, and what the RAM has to know of it is found there at every start.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.learning.beside.cache.operators import KEEPS, flash_bytes
-from tinyodl.learning.beside.cache.section import MOST_REPLAYED
-from tinyodl.learning.beside.record import Feature, Region, Setting, Step
+from tinyodl.learning.beside.cache.section import MOST_REPLAYED, Cache
+from tinyodl.learning.beside.record import Feature, MemoryKind, Region, Setting, Step
 from tinyodl.learning.places import changing_nodes, place_before
+from tinyodl.ops import OPERATORS
 from tinyodl.project.plan import UpdatePlan
 
 FEATURES = "<cache.features>"
@@ -34,27 +34,6 @@ TENSORS = (FEATURES, SCALES, CACHED_LABELS, SEQUENCE, BOOKS)
 SEEN, HELD, RANDOM, DRAWN, CLASSES = range(5)
 
 
-@dataclass(frozen=True)
-class Cache:
-    """The cache of a training graph: samples, features of each, and bytes."""
-
-    slots: int
-    features: int
-    ram: int
-    flash: int  # 0: it is all in RAM
-
-
-def cache_of(graph: Graph) -> Cache | None:
-    """The cache of a training graph, if it has one."""
-    for node in graph.nodes:
-        if node.op in KEEPS:
-            ram = sum(graph.tensor(name).nbytes for name in TENSORS if name in graph.tensors)
-            flash = flash_bytes(node, graph) if node.op == "FlashFeatures" else 0
-            features = graph.tensor(node.inputs[0]).size
-            return Cache(int(node.attrs["slots"]), features, ram, flash)
-    return None
-
-
 def _add(step: Step) -> None:
     """Features are recalled ahead of the layers behind them, and kept behind the loss.
 
@@ -64,10 +43,10 @@ def _add(step: Step) -> None:
     graph, plan = step.graph, step.plan
     x, behind = _boundary(graph, step.ahead)
     tensor = graph.tensor(x)
-    classes, slots = plan.classes(step.classes), plan.cache
+    cache, classes = Cache.on(plan), plan.classes(step.classes)
     assert classes is not None  # a cache keeps samples with labels
-    in_flash = plan.cache_memory == "flash"
-    if in_flash and plan.cache_policy == "balanced" and slots < classes:
+    slots, in_flash = cache.samples, cache.memory == "flash"
+    if in_flash and cache.policy == "balanced" and slots < classes:
         raise UserError(
             f"--cache {slots}: in flash every class has an equal share of the slots, and there are "
             f"{classes} classes; give at least {classes}, or --cache-policy first"
@@ -92,7 +71,7 @@ def _add(step: Step) -> None:
         else ("CacheFeatures", "RecallFeatures")
     )
     attrs = {"slots": slots}
-    of_keep = attrs | {"policy": plan.cache_policy, "classes": classes}
+    of_keep = attrs | {"policy": cache.policy, "classes": classes}
     step.remember.append(
         Node(keeps, "cache.keep", (*kept, CACHED_LABELS, SEQUENCE, BOOKS), (), of_keep)
     )
@@ -122,23 +101,62 @@ def _boundary(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, list[Node]]
     )
 
 
+def _keep(graph: Graph) -> Node:
+    return next(node for node in graph.nodes if node.op in KEEPS)
+
+
 def _flash(graph: Graph) -> int:
-    cache = cache_of(graph)
-    return cache.flash if cache else 0
+    """Bytes of the cache in flash; 0 where it is all in RAM."""
+    keep = _keep(graph)
+    return flash_bytes(keep, graph) if keep.op == "FlashFeatures" else 0
+
+
+def _facts(graph: Graph) -> dict[str, int]:
+    """Samples, features of each, bytes, and what learning from one of them again takes.
+
+    `macs` are of the layers behind the cache, there and back, without updates.
+    """
+    keep = _keep(graph)
+    at = next(i for i, node in enumerate(graph.nodes) if OPERATORS[node.op].part == "recall")
+    behind = [node for node in graph.nodes[at:] if not node.op.startswith("Update")]
+    return {
+        "slots": int(keep.attrs["slots"]),
+        "features": graph.tensor(keep.inputs[0]).size,
+        "ram": sum(graph.tensor(name).nbytes for name in TENSORS if name in graph.tensors),
+        "books": graph.tensor(BOOKS).nbytes,
+        "flash": _flash(graph),
+        "macs": sum(OPERATORS[node.op].macs(node, graph) for node in behind),
+    }
+
+
+def _advice(facts: Mapping[str, int], memory: MemoryKind, too_much: int) -> str:
+    """A cache that would fit, where so many bytes are too much."""
+    taken, slots = facts["ram" if memory == "RAM" else "flash"], facts["slots"]
+    if not taken:
+        return ""
+    each = (taken - facts["books"] if memory == "RAM" else taken) // slots
+    fitting = slots - -(-too_much // each)
+    if fitting <= 0:
+        return ""
+    elsewhere = memory == "RAM" and not facts["flash"]
+    return (
+        f"the cache of {slots:,} samples of {facts['features']:,} features takes {taken:,} B, "
+        f"and one of {fitting:,} would fit: give --cache {fitting}, or tap the network where it "
+        f"has fewer features{', or keep it in --cache-memory flash' if elsewhere else ''}"
+    )
 
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
     most = float(MOST_REPLAYED) if plan.summed else 1.0
-    return (Setting("replay", plan.replay, 0.0, most),)
+    return (Setting("replay", Cache.on(plan).replay, 0.0, most),)
 
 
 def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
-    cache = cache_of(graph)
-    assert cache is not None
+    flash = _flash(graph)
     return {
-        "slots": cache.slots,
-        "flash": cache.flash,
-        "draw": "features_draw" if cache.flash else "cache_draw",
+        "slots": Cache.on(plan).samples,
+        "flash": flash,
+        "draw": "features_draw" if flash else "cache_draw",
         "labels": c[CACHED_LABELS],
         "sequence": c[SEQUENCE],
         "books": c[BOOKS],
@@ -147,7 +165,6 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
 
 FEATURE = Feature(
     "cache",
-    wanted=lambda plan: plan.cache > 0,
     add=_add,
     settings=_settings,
     keeps=frozenset(TENSORS),
@@ -155,4 +172,6 @@ FEATURE = Feature(
     flash=_flash,
     region=Region("FLASH_FEATURES", "NET_FEATURE_BYTES", "the cache"),
     context=_context,
+    facts=_facts,
+    advice=_advice,
 )

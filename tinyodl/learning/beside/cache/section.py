@@ -43,6 +43,7 @@ class Cache(Section):
     PURPOSE: ClassVar = "keeps samples with labels for gradients"
     NOT_FOR_LOSSES: ClassVar = frozenset({"mse", "reconstruction", "reconstruction-cross-entropy"})
     NOT_FOR_OPTIMIZERS: ClassVar = frozenset({"rls"})
+    DRAWS_BATCHES: ClassVar = True
     OPTIONS: ClassVar = (
         Option(
             "cache", metavar="N", kind=int, group=_GROUP, default=0, note="transfer: 64",

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from tinyodl.errors import UserError
 from tinyodl.graph import Node, Phase, Storage, Tensor
 from tinyodl.kept import CONFUSION, RECENT
 from tinyodl.learning.beside.counts import operators  # noqa: F401 (into the table)
+from tinyodl.learning.beside.counts.section import Counts
 from tinyodl.learning.beside.record import Feature, Step
-from tinyodl.project.plan import LABELLED
 
 
 def _add(step: Step) -> None:
     plan = step.plan
-    if plan.loss not in LABELLED:
-        raise UserError(f"metrics are of class labels; loss {plan.loss} has none")
     outputs = step.classes
     made = (
         Tensor(CONFUSION, (outputs, outputs), Storage.STATE, "int32"),
         Tensor(RECENT, (2,), Storage.STATE),
     )
     step.add_tensors(*made, before_state=True)
-    attrs = {"fading": plan.fading, "choices": plan.labels is not None}
+    attrs = {"fading": Counts.on(plan).fading, "choices": plan.labels is not None}
     operands = (step.graph.outputs[0], *(tensor.name for tensor in made))
     step.counts.append(Node("CountConfusion", "metrics", operands, (), attrs, Phase.UPDATE))
 
 
 FEATURE = Feature(
     "counts",
-    wanted=lambda plan: plan.metrics and not plan.reconstructs,
     add=_add,
     needs_learning=False,
     keeps=frozenset({CONFUSION, RECENT}),

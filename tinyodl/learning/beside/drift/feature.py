@@ -89,9 +89,7 @@ def reference(seen: Seen, classes: int) -> dict[str, Array]:
 
 FEATURE = Feature(
     "drift",
-    wanted=lambda plan: plan.drift,
     add=_add,
     settings=_settings,
     keeps=frozenset({TRAINED, RECENT, COUNTS, SPREAD}),
-    says=lambda plan: "watches for drift",
 )

@@ -27,8 +27,7 @@ GUARD_SLOTS = 4  # samples of each class that are held back
 
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
-    guard = Guard.of(plan)
-    assert guard is not None
+    guard = Guard.on(plan)
     return (
         Setting("guard", 1.0, 0.0, 1.0),
         Setting("guard_every", guard.every, 2.0, 65536.0),
@@ -37,11 +36,11 @@ def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
 
 
 def _add(step: Step) -> None:
-    graph, plan = step.graph, step.plan
+    graph = step.graph
     layer = _alone_in_change(graph, step.ahead)
     if layer:
         x = layer.inputs[0]
-    elif plan.guard_memory == "flash":
+    elif Guard.on(step.plan).memory == "flash":
         raise UserError(
             "--guard-memory flash is for one layer that learns, the last: the guard tests "
             "several by exchanging them with their copy; keep it in RAM"
@@ -116,7 +115,7 @@ def _tensors(step: Step, x: Tensor) -> Iterator[Tensor]:
         yield Tensor(MEMORY_SCALES, places, Storage.STATE)
     yield Tensor(HELD_COUNTS, places[:1], Storage.STATE, "int32")
     yield Tensor(SINCE, (2,), Storage.STATE, "int32")
-    if step.plan.guard_memory == "ram":
+    if Guard.on(step.plan).memory == "ram":
         yield Tensor(BEST, (_places(step.result())[1],), Storage.STATE)
 
 
@@ -176,9 +175,19 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
     }
 
 
+def _facts(graph: Graph) -> dict[str, int]:
+    """The test of all that is held back, with three sets of parameters, at most."""
+    at = [i for i, each in enumerate(graph.nodes) if each.op == "Retest"]
+    if not at:
+        return {}
+    behind = [each for each in graph.nodes[at[0] :] if each.phase is Phase.FORWARD]
+    macs = sum(OPERATORS[each.op].macs(each, graph) for each in behind)
+    classes, slots, _ = graph.shape(MEMORY)
+    return {"step_macs": 3 * classes * slots * macs}
+
+
 FEATURE = Feature(
     "guard",
-    wanted=lambda plan: plan.guard is not None,
     add=_add,
     after=("cache",),
     settings=_settings,
@@ -187,5 +196,5 @@ FEATURE = Feature(
     region=Region("FLASH_BEST", "NET_BEST_BYTES", "the best parameters"),
     one_way="the best parameters are those of now",
     context=_context,
-    says=lambda plan: f"guard {plan.guard}",
+    facts=_facts,
 )

@@ -24,8 +24,7 @@ LEAST_TRAINED = 50.0
 
 
 def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
-    query = Query.of(plan)
-    assert query is not None
+    query = Query.on(plan)
     found = [
         Setting("query", 1.0, 0.0, 1.0),
         Setting("least_trained", LEAST_TRAINED, 0.0, 1e6),
@@ -47,7 +46,7 @@ def _add(step: Step) -> None:
     step.add_tensors(*_tensors(plan, 0 if step.seen is None else len(step.seen.labels)))
     z = (step.loss.inputs[0] if softmax else output,)
     step.look.append(node("Margin", z, (MARGIN,), Phase.FORWARD, softmax=softmax, **among))
-    record = RECORD if plan.query == "auto" else ""
+    record = RECORD if Query.on(plan).ask == "auto" else ""
     drift = DRIFT if DRIFT in graph.tensors else ""
     reads = (output, MARGIN, drift, GRID if record else "", record, ASKED)
     step.look.append(node("QueryDecision", reads, (SURE_FROM,), Phase.FORWARD, seed=plan.seed))
@@ -59,7 +58,7 @@ def _tensors(plan: UpdatePlan, trained: int) -> Iterator[Tensor]:
     yield Tensor(MARGIN, (1,))
     yield Tensor(SURE_FROM, (1,))
     yield Tensor(ASKED, (2,), Storage.STATE, "int32", counts)
-    if plan.query == "auto":
+    if Query.on(plan).ask == "auto":
         yield Tensor(RECORD, (THRESHOLDS, 2), Storage.STATE)
         yield Tensor(GRID, (THRESHOLDS,), Storage.FLASH, data=thresholds(plan.loss != "one-hot"))
 
@@ -72,21 +71,14 @@ def thresholds(probabilities: bool) -> Array:
 
 def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
     names = {"margin": MARGIN, "threshold": SURE_FROM, "grid": GRID, "record": RECORD}
-    return {"rule": plan.query, **{key: c[name] for key, name in names.items() if name in c}}
-
-
-def _says(plan: UpdatePlan) -> str:
-    budget = f" within an error budget of {plan.error_budget:g}" if plan.query == "auto" else ""
-    return f"asks for labels: {plan.query}{budget}"
+    return {"ask": Query.on(plan).ask, **{key: c[name] for key, name in names.items() if name in c}}
 
 
 FEATURE = Feature(
     "query",
-    wanted=lambda plan: plan.query is not None,
     add=_add,
     after=("drift",),
     settings=_settings,
     keeps=frozenset({RECORD, ASKED}),
     context=_context,
-    says=_says,
 )

@@ -1,0 +1,14 @@
+"""What people are told of drift."""
+
+from __future__ import annotations
+
+from tinyodl.learning.beside.record import Words
+from tinyodl.runlog import Run
+
+
+def _sentences(run: Run) -> list[str]:
+    at = [str(event.step + 1) for event in run.summary.events if event.name == "drift"]
+    return [f"drift found at step {', '.join(at)}"] if at else []
+
+
+WORDS = Words(lambda plan: "watches for drift", sentences=_sentences)
