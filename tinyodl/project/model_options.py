@@ -65,8 +65,8 @@ OPTIONS = (
         help="Budget of RAM, such as 96KiB.",
     ),
     Option(
-        "flash", example="512KiB", kind=Size, group=_BUDGET, metavar="SIZE", note="the board's flash",
-        example="96KiB",
+        "flash", kind=Size, group=_BUDGET, metavar="SIZE", note="the board's flash",
+        example="512KiB",
         help="Budget of flash.",
     ),
 )  # fmt: skip
