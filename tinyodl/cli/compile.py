@@ -21,9 +21,9 @@ def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     Prints what learns, and what it takes. Nothing is written when the model cannot be compiled or
     does not fit. --board and --out are needed, here or in tinyodl.toml.
     """
-    from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
+    from tinyodl.manifest import described_board
     from tinyodl.report import tables, values
 
     printer = Output(as_json)
@@ -31,7 +31,7 @@ def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     board, out = options.pop("board"), Path(options.pop("out"))
     manifest = compile_model(model, board, out, **options)
     tables.print_plan(printer.people, manifest)
-    emulators = "".join(f", --port {name}" for name in load_board(board).virtual)
+    emulators = "".join(f", --port {name}" for name in described_board(manifest).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""
     printer.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")
     printer.result({"project": str(out), **values.plan_values(manifest)})

@@ -53,6 +53,13 @@ def option_groups() -> list[Any]:
     return [{"name": name, "options": options} for name, options in groups.items()]
 
 
+def _word(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """One of an option's words, which are loaded when a value is there."""
+    if text is not None and text not in (words := choices_of(OPTIONS[str(parameter.name)])):
+        raise click.BadParameter(f"{text!r} is not one of {', '.join(map(repr, words))}.")
+    return text
+
+
 def _size(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
     try:
         return None if text is None else size_of(text)
@@ -72,6 +79,8 @@ def _click(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         more["is_flag"] = True
     elif kind is Size:
         more["callback"] = _size
+    elif option.words:
+        more["callback"] = _word
     elif choices := choices_of(option):
         more["type"] = click.Choice(choices)
     else:

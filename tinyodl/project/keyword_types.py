@@ -39,8 +39,10 @@ class Options(TypedDict, total=False):
 
     # A way to learn that brings its own last layer: online, gradients behind a running
     # standardisation; rls, recursive least squares; elm, the same behind a hidden layer of hashed
-    # weights; transfer, a head behind frozen layers that replays a cache of their features.
-    learner: Literal["online", "rls", "elm", "transfer"]
+    # weights; transfer, a head behind frozen layers that replays a cache of their features; slda,
+    # linear discriminants of a covariance that the classes share; ncm, the class whose mean is
+    # nearest.
+    learner: Literal["online", "rls", "elm", "transfer", "slda", "ncm"]
 
     # Outputs of the learner's layer. [default: as many as the model's]
     classes: int
@@ -78,18 +80,20 @@ class Options(TypedDict, total=False):
     # Of labels: cross-entropy of a softmax, binary-cross-entropy of a sigmoid, or one-hot, the
     # squared error against a vector of one 1; mse of target vectors; of autoencoders, against the
     # sample itself: reconstruction, mse, or reconstruction-cross-entropy, of a sigmoid and samples
-    # from 0 to 1. [default: cross-entropy; rls and elm: one-hot]
+    # from 0 to 1. [default: cross-entropy; rls and elm: one-hot; slda and ncm: zero-one]
     loss: Literal[
         "cross-entropy",
         "binary-cross-entropy",
         "one-hot",
+        "zero-one",
         "mse",
         "reconstruction",
         "reconstruction-cross-entropy",
     ]
 
-    # How a gradient becomes a step, or rls, recursive least squares. [default: sgd]
-    optimizer: Literal["sgd", "momentum", "adam", "rls"]
+    # sgd, momentum or adam; or rls, slda or ncm, which the learners of that name bring. [default:
+    # sgd]
+    optimizer: Literal["sgd", "momentum", "adam", "rls", "slda", "ncm"]
 
     # Samples per update. [default: 1]
     batch: int
@@ -101,12 +105,12 @@ class Options(TypedDict, total=False):
     # divided by how far it reaches. [default: on]
     bound: Literal["on", "normalised", "off"]
 
-    # How sure rls and elm are of zero weights at first, as a share of |x|^2 of what they read; with
-    # --start of online, whose inputs have no unit, as it is. [default: 0.01; online: 1]
+    # How sure rls, elm and slda are of nothing at first, as a share of |x|^2 of what they read;
+    # with --start of online, whose inputs have no unit, as it is. [default: 0.01; online: 1]
     ridge: float
 
-    # What rls, elm and the statistics of online keep of the past at each sample, e.g. 0.999; 1 is
-    # all of it. [default: 1]
+    # What rls, elm, slda, ncm and the statistics of online keep of the past at each sample, e.g.
+    # 0.999; 1 is all of it. [default: 1]
     forgetting: float
 
     # keep: Learn from samples far outside those before too; without it they are predicted, and not

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import get_args
 
 from tinyodl.project.option import Option, Size
 from tinyodl.project.options import KEYWORDS, OPTIONS, choices_of, default_text, help_of, kind_of
@@ -50,8 +49,10 @@ def _declared(option: Option) -> list[str]:
 
 def _type(option: Option) -> str:
     kind = kind_of(option)
-    if choices_of(option):
-        name = f"Literal[{', '.join(f'{word!r}' for word in get_args(kind))}]".replace("'", '"')
+    choices = choices_of(option)
+    if choices:
+        words = ", ".join(f'"{word}"' for word in choices)
+        name = f"Literal[{words}]"
     elif option.is_path:
         name = "str | Path" if kind is Path else "str"
     elif kind is Size:

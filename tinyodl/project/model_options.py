@@ -16,9 +16,9 @@ def _always(text: str) -> bool:
 
 OPTIONS = (
     Option(
-        "board", example="nano33ble", kind=str, often=1, metavar="NAME",
+        "board", example="nano33ble", kind=str, often=1, metavar="NAME|FILE.toml",
         is_path=lambda text: text.endswith(".toml"),
-        help="See `tinyodl boards`.",
+        help="See `tinyodl boards`; or the file of your own board.",
     ),
     Option(
         "out", example="project", kind=Path, often=2, flag="--out", metavar="DIR", is_path=_always,

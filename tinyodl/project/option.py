@@ -23,6 +23,8 @@ class Option:
     help     what it does; the help on the command line tells the default behind it.
     kind     the type of its value, where it fills no field of that type: str, bool, int, float,
              Path, Size or a Literal.
+    words    those that its value may be, where no Literal names them; they are asked for late, as
+             modules of learners take a while to load.
     group    the heading that the help has it under; those that most people need are under one of
              their own, in the order of `often`.
     flag     on the command line; `--name` where nothing is said, "" where it is not there.
@@ -40,6 +42,7 @@ class Option:
     name: str
     help: str
     kind: Any = None
+    words: Callable[[], tuple[str, ...]] | None = None
     group: str = ""
     often: int = 0
     flag: str | None = None

@@ -48,6 +48,8 @@ def kind_of(option: Option) -> Any:
 def choices_of(option: Option) -> tuple[str, ...]:
     """The words that its value may be; () where it is none of a few words."""
     kind = kind_of(option)
+    if option.words:
+        return option.words()
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from tinyodl.learning.learners import names, optimizers
 from tinyodl.project.option import Option
 
 _LAYER, _RULE = "The learner's layer", "The training rule"
@@ -18,12 +19,12 @@ def _always(text: str) -> bool:
 
 LEARNER = (
     Option(
-        "learner", kind=Literal["online", "rls", "elm", "transfer"], often=3, metavar="LEARNER",
-        example="rls",
-        help="A way to learn that brings its own last layer: online, gradients behind a "
-        "running standardisation; rls, recursive least squares; elm, the same behind a "
-        "hidden layer of hashed weights; transfer, a head behind frozen layers that "
-        "replays a cache of their features.",
+        "learner", kind=str, words=names, often=3, metavar="LEARNER", example="rls",
+        help="A way to learn that brings its own last layer: online, gradients behind a running "
+        "standardisation; rls, recursive least squares; elm, the same behind a hidden layer of "
+        "hashed weights; transfer, a head behind frozen layers that replays a cache of their "
+        "features; slda, linear discriminants of a covariance that the classes share; ncm, the "
+        "class whose mean is nearest.",
     ),
     Option(
         "classes", example=5, kind=int, often=4, metavar="N", note="as many as the model's",
@@ -72,15 +73,16 @@ RULE = (
         help="Learning rate.",
     ),
     Option(
-        "loss", group=_RULE, section="rule", metavar="LOSS", note="rls and elm: one-hot",
+        "loss", group=_RULE, section="rule", metavar="LOSS",
+        note="rls and elm: one-hot; slda and ncm: zero-one",
         help="Of labels: cross-entropy of a softmax, binary-cross-entropy of a sigmoid, "
         "or one-hot, the squared error against a vector of one 1; mse of target vectors; "
         "of autoencoders, against the sample itself: reconstruction, mse, or "
         "reconstruction-cross-entropy, of a sigmoid and samples from 0 to 1.",
     ),
     Option(
-        "optimizer", group=_RULE, section="rule",
-        help="How a gradient becomes a step, or rls, recursive least squares.",
+        "optimizer", words=optimizers, group=_RULE, section="rule", metavar="OPTIMIZER",
+        help="sgd, momentum or adam; or rls, slda or ncm, which the learners of that name bring.",
     ),
     Option("batch", group=_RULE, section="rule", help="Samples per update."),
     Option(
@@ -94,13 +96,13 @@ RULE = (
     ),
     Option(
         "ridge", group=_RULE, section="rule", note="online: 1",
-        help="How sure rls and elm are of zero weights at first, as a share of |x|^2 of "
+        help="How sure rls, elm and slda are of nothing at first, as a share of |x|^2 of "
         "what they read; with --start of online, whose inputs have no unit, as it is.",
     ),
     Option(
         "forgetting", group=_RULE, section="rule", metavar="F",
-        help="What rls, elm and the statistics of online keep of the past at each sample, "
-        "e.g. 0.999; 1 is all of it.",
+        help="What rls, elm, slda, ncm and the statistics of online keep of the past at each "
+        "sample, e.g. 0.999; 1 is all of it.",
     ),
     Option(
         "outliers", gives="keep", flag="--keep-outliers", group=_RULE, section="rule",

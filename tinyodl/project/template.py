@@ -12,6 +12,7 @@ from tinyodl.project.option import Option, Size
 from tinyodl.project.options import (
     OFTEN,
     OPTIONS,
+    choices_of,
     default_of,
     default_text,
     field_of,
@@ -80,9 +81,12 @@ def config_schema() -> dict[str, Any]:
 
 
 def _schema(option: Option) -> dict[str, Any]:
-    kind, field = kind_of(option), field_of(option)
-    if kind is Path:
-        made: dict[str, Any] = {"type": "string", "minLength": 1}
+    kind, field, words = kind_of(option), field_of(option), choices_of(option)
+    made: dict[str, Any]
+    if words:
+        made = {"type": "string", "enum": list(words)}
+    elif kind is Path:
+        made = {"type": "string", "minLength": 1}
     elif kind is Size:
         size = {"type": "string", "pattern": r"^\s*\d+\s*([BKMbkm]|[KMkm][Ii][Bb])?\s*$"}
         made = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, size]}
