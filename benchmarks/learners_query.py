@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.hostnet import build
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.graph import Array
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import numpy as np
 from tests.hostnet import HostNet, build
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.graph import parameters
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.ops.rows import arriving

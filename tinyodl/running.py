@@ -16,7 +16,9 @@ from tinyodl import aside, harm, keeping, naming, resuming
 from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
+from tinyodl.device.codes import Draw, Flag, Status
+from tinyodl.device.protocol import Replayed
+from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import Gate
 from tinyodl.graph import Array

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinyodl import __version__, aside, raw_inputs, resuming, run_summary, runlog
 from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
-from tinyodl.device.protocol import State
+from tinyodl.device.codes import State
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import OtherSamplesError, gating
 from tinyodl.interrupt import Interrupted, interruptible

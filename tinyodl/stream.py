@@ -23,9 +23,10 @@ from tinyodl import manifest as manifest_file
 from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
+from tinyodl.device.codes import Status
 from tinyodl.device.connect import connect
 from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
-from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import UserError

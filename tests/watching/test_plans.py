@@ -9,7 +9,7 @@ import pytest
 import tinyodl
 from tests.models import WATCH
 from tests.watching.board import net, person, refusal
-from tinyodl.device.protocol import Command, Status
+from tinyodl.device.codes import Command, Status
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.guard.feature import GUARD_SLOTS

@@ -33,12 +33,12 @@ def compile_command(
     from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
-    from tinyodl.report import tables, values
+    from tinyodl.report import plans, values
 
     printer = Output(as_json)
     options = compiler_options(learning)
     manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
-    tables.print_plan(printer.people, manifest)
+    plans.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in load_board(board).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""
     printer.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")

@@ -28,12 +28,12 @@ def plan(
     """Show what compile would do: layers, what learns, RAM and flash. Writes no project."""
     from tinyodl.cli.output import Output
     from tinyodl.compiler import plan_model
-    from tinyodl.report import tables, values, write_plan
+    from tinyodl.report import plans, values, write_plan
 
     printer = Output(as_json)
     options = compiler_options(learning)
     manifest = plan_model(model, board, **options)
-    tables.print_plan(printer.people, manifest, ram=ram, flash=flash)
+    plans.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)
         printer.tell(f"Memory map: {html}")

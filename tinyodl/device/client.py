@@ -8,22 +8,11 @@ import numpy as np
 
 from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
+from tinyodl.device.codes import Buffer, Command, Draw, Flag, Status
 from tinyodl.device.exchanges import ANSWER_SECONDS, Exchanges
 from tinyodl.device.link import PATIENCE, Link
-from tinyodl.device.protocol import (
-    Asked,
-    Buffer,
-    Command,
-    Draw,
-    Flag,
-    Hello,
-    RefusedError,
-    Replayed,
-    Saved,
-    Statistics,
-    Status,
-    StepReply,
-)
+from tinyodl.device.protocol import Asked, Hello, Replayed, Saved, Statistics, StepReply
+from tinyodl.device.refusals import RefusedError
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, DataError
 from tinyodl.graph import Array
