@@ -23,8 +23,8 @@ from tinyodl.device import link, reopening
 from tinyodl.device.codes import State
 from tinyodl.device.reopening import ReopeningTransport
 from tinyodl.errors import BoardError, LineLostError, UserError
+from tinyodl.progress import Progress
 from tinyodl.report.saves import of_resuming
-from tinyodl.running import Progress
 from tinyodl.stream import Session
 
 PLANS: dict[str, dict[str, Any]] = {

@@ -39,10 +39,10 @@ from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.progress import OnProgress, Stage
 from tinyodl.project_files import lock_project
+from tinyodl.replaying import Order
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.run_record import PHASES, Evaluation, Radio
 from tinyodl.run_summary import RunSummary
-from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 
