@@ -20,7 +20,6 @@ The data and models are not part of the project; they are looked for beside it, 
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,13 +40,12 @@ from onnx.numpy_helper import from_array, to_array
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' PyTorch reader of ONNX files
 
 from benchmarks import transfers
-from tests.hostnet import build
 from tests.onnx_torch import TorchModel
 from tinyodl.boards import load_board
 from tinyodl.compiler import Compilation, compilation
-from tinyodl.data import encoded
 from tinyodl.frontend import Changes, prepare
 from tinyodl.graph import Array
+from tinyodl.host_run import HostNetwork
 from tinyodl.project.plan import ChannelUpdate, UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
 
@@ -152,48 +150,29 @@ def in_real_numbers(path: Path, folder: Path) -> Path:
     return made
 
 
-class Buffer(ctypes.Structure):
-    """net_buffer of net.h."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_uint32))
-
-
 class Board:
     """The generated C of an int8 network."""
 
     def __init__(self, made: Compilation) -> None:
-        self.library = build(made.network, Path(tempfile.mkdtemp()))
-        self.library.net_set_learning_rate.argtypes = [ctypes.c_float]
-        self.library.net_train.restype = ctypes.c_float
-        self.model, self.parameters = made.manifest.model, made.manifest.parameters
+        self.net = HostNetwork.of(made.lowered)
+        self.names = [tensor.name for tensor in self.net.parameters if HEAD in tensor.name]
 
     def start(self, rate: float, head: Sequence[Array] = ()) -> None:
-        self.library.net_reset()
-        self.library.net_set_learning_rate(rate)
-        for place, value in zip(self._head(), head, strict=bool(head)):
-            ctypes.memmove(place.data, value.tobytes(), place.bytes)
+        self.net.reset()
+        self.net.learning_rate(rate)
+        for name, value in zip(self.names, head, strict=bool(head)):
+            self.net.write_parameter(name, value.reshape(self.net.parameter(name).shape))
 
     def head(self) -> list[Array]:
         """The weights and biases of the classifier."""
-        held = [ctypes.string_at(place.data, place.bytes) for place in self._head()]
-        return [np.frombuffer(raw, np.float32).copy() for raw in held]
-
-    def _head(self) -> list[Buffer]:
-        places = (Buffer * len(self.parameters)).in_dll(self.library, "net_parameters")
-        return [places[record.index] for record in self.parameters if HEAD in record.name]
+        return [self.net.parameter(name) for name in self.names]
 
     def train(self, x: np.ndarray, label: int) -> float:
-        self._upload(x)
-        return float(self.library.net_train(label))
+        return self.net.train(x, int(label))
 
     def predict(self, x: np.ndarray) -> int:
-        self._upload(x)
-        self.library.net_forward()
-        return int(self.library.net_predicted())
-
-    def _upload(self, x: np.ndarray) -> None:
-        raw = encoded(x, self.model)
-        self.library.net_receive(0, 0, raw, len(raw))
+        self.net.forward(x)
+        return self.net.predicted()
 
 
 class Float:

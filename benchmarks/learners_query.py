@@ -19,10 +19,9 @@ The data and models are not part of the project; they are looked for beside it, 
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.hostnet import build
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
 from tinyodl.graph import Array
+from tinyodl.host_run import HostNetwork
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -69,79 +68,31 @@ class Stream:
         return Stream(self.x[which], self.y[which])
 
 
-class _Buffer(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_uint32))
-
-
 class Board:
     """The generated C of a project."""
 
     def __init__(self, model: Path, **options: Any) -> None:
         made = compilation(model, load_board("nrf52840_dk"), options)
-        self.c = build(made.network, Path(tempfile.mkdtemp()))
-        self.manifest = made.manifest
-        for name in ("net_train", "net_ask", "net_learn"):
-            if hasattr(self.c, name):
-                getattr(self.c, name).restype = ctypes.c_float
-        count = len(made.manifest.parameters)
-        self.parameters = (_Buffer * count).in_dll(self.c, "net_parameters")
-        self.c.net_reset()
-
-    def state(self) -> list[bytes]:
-        """All that survives a step."""
-        return [ctypes.string_at(each.data, each.bytes) for each in self.parameters]
-
-    def go_to(self, state: Sequence[bytes]) -> None:
-        """Everything as it was."""
-        for place, raw in zip(self.parameters, state, strict=True):
-            ctypes.memmove(place.data, raw, place.bytes)
-
-    def set(self, name: str, value: float) -> None:
-        names = [setting.name for setting in self.manifest.settings]
-        settings = (ctypes.c_float * len(names)).in_dll(self.c, "net_settings")
-        settings[names.index(name)] = value
-
-    def _upload(self, x: Array) -> None:
-        raw = np.ascontiguousarray(x, np.float32).tobytes()
-        self.c.net_receive(0, 0, raw, len(raw))
+        self.net = HostNetwork.of(made.lowered)
 
     def right(self, tested: Stream) -> float:
         """Accuracy, in percent."""
-        right = 0
-        for x, y in zip(tested.x, tested.y, strict=True):
-            self._upload(x)
-            self.c.net_forward()
-            right += self.c.net_predicted() == y
-        return 100 * right / len(tested)
+        found = self.net.evaluate_all(tested.x, tested.y)
+        return 100 * float(np.mean(found.predicted == tested.y))
 
     def train(self, stream: Stream) -> int:
         """One pass; how often the guard went back."""
-        returns = 0
-        for x, y in zip(stream.x, stream.y, strict=True):
-            self._upload(x)
-            self.c.net_train(int(y))
-            if hasattr(self.c, "net_flags"):
-                returns += Flag.RETURNED in Flag(self.c.net_flags())
-        if hasattr(self.c, "net_settle"):
-            self.c.net_settle()
-        return returns
+        flags = self.net.train_all(stream.x, stream.y).flags
+        self.net.settle()
+        return int(np.count_nonzero(flags & Flag.RETURNED))
 
     def ask(self, stream: Stream) -> Asked:
         """One pass in which labels go only where they are wanted."""
-        asked, unchecked, drifts = 0, 0, []
-        above = ctypes.c_float()
-        for at, (x, y) in enumerate(zip(stream.x, stream.y, strict=True)):
-            self._upload(x)
-            self.c.net_ask(ctypes.byref(above))
-            flags = Flag(self.c.net_flags())
-            if Flag.DRIFT in flags:
-                drifts.append(at)
-            if Flag.WANTED in flags:
-                asked += 1
-                self.c.net_learn(int(y))
-            else:
-                unchecked += self.c.net_predicted() != y
-        return Asked(len(stream), asked, unchecked, tuple(drifts))
+        found = self.net.ask_all(stream.x, stream.y)
+        wanted = (found.flags & Flag.WANTED) != 0
+        drifts = np.flatnonzero(found.flags & Flag.DRIFT).tolist()
+        wrong = int(np.count_nonzero(~wanted & (found.predicted != stream.y)))
+        return Asked(len(stream), int(wanted.sum()), wrong, tuple(drifts))
 
 
 @dataclass(frozen=True)
@@ -230,14 +181,14 @@ def query_rows(learner: str, folder: Path) -> None:
         board = boards["margin:0.5" if rule.startswith("margin") else rule]
         board.c.net_reset()
         if rule == "auto":
-            board.set("error_budget", budget)
+            board.net.setting("error_budget", budget)
         elif rule.startswith("margin"):
-            board.set("threshold", float(rule.partition(":")[2]))
+            board.net.setting("threshold", float(rule.partition(":")[2]))
         first = board.ask(met)
-        held = board.state()
+        held = board.net.save()
         found, ended, old = [], {}, []
         for key, (stream, test) in splits.items():
-            board.go_to(held)
+            board.net.restore(held)
             found.append((key, board.ask(stream)))
             ended[key] = board.right(test)
             if key[1] == SEEDS[0]:

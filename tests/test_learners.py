@@ -9,7 +9,7 @@ import pytest
 import tinyodl
 from tests.models import WATCH
 from tinyodl.errors import DataError, UserError
-from tinyodl.learners import as_learner
+from tinyodl.learning.learners.choice import as_learner
 from tinyodl.ops.hashed_gemm import hash_values, hashed_weights
 from tinyodl.resources import EXAMPLES
 from tinyodl.stream import Session
@@ -131,14 +131,17 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"learner": "rsl"}, "learner rsl: give online, rls, elm or transfer"),
+            ({"learner": "rsl"}, "learner rsl: give online, rls, elm, transfer, slda or ncm"),
             ({"learner": "rls", "head": "dense:4"}, "leave --head away"),
             ({"learner": "rls", "optimizer": "sgd"}, "leave --optimizer away"),
             ({"learner": "rls", "update": "full"}, "leave --update away"),
             ({"learner": "rls", "hidden": 3}, "--hidden is for --learner elm"),
             ({"hidden": 3}, "--hidden is for --learner elm"),
             ({"ridge": 0.1}, "--ridge is for recursive least squares"),
-            ({"start_weight": 0.5}, "--start-weight is for --learner online, rls or elm"),
+            (
+                {"start_weight": 0.5},
+                "--start-weight is for --learner online, rls, elm, slda or ncm",
+            ),
             ({"learner": "rls", "start_weight": 0.5}, "--start-weight is for --start"),
             ({"learner": "rls", "start": "a", "start_weight": 0.0}, "give more than 0"),
             ({"learner": "elm", "classes": 0}, "--classes 0: give at least 1"),

@@ -25,8 +25,8 @@ from tinyodl.compiler import compilation
 from tinyodl.device.codes import Command
 from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import DataError, UserError
-from tinyodl.frontend.start import cross_entropy_fit
-from tinyodl.learners import as_learner
+from tinyodl.learning.learners.choice import as_learner
+from tinyodl.learning.learners.online import cross_entropy_fit
 from tinyodl.manifest import load
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
@@ -268,7 +268,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"max_classes": 3}, "--max-classes is for --learner online, rls, elm or transfer"),
+            (
+                {"max_classes": 3},
+                "--max-classes is for --learner online, rls, elm, transfer, slda or ncm",
+            ),
             ({"learner": "online", "max_classes": 3, "classes": 3}, "give one of them"),
             ({"learner": "online", "max_classes": 0}, "--max-classes 0: give at least 1"),
             ({"learner": "online", "grow": True}, "give --max-classes N too"),

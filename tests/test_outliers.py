@@ -62,7 +62,7 @@ class TestTheRule:
     )
     def test_host_and_board_decide_alike(self, flat, samples, factor):
         flat.library.net_reset()
-        flat.set("outlier_factor", factor)
+        flat.setting("outlier_factor", factor)
         reach = np.zeros(1, np.float32)
         for values in samples:
             x = np.array(values, np.float32)
@@ -217,7 +217,7 @@ class TestTheBoard:
     @pytest.mark.parametrize("piece", [1 << 30, 10])
     def test_that_comes_row_by_row_changes_no_bit(self, tmp_path, piece):
         net = Net(quantized_twice(tmp_path), tmp_path / "net")
-        assert net.by_rows and net.inputs[0].dtype == "float32"
+        assert net.layout.by_rows and net.layout.inputs[0].dtype == "float32"
         net.piece = piece
         self._run(net, (3, 24, 24), Case({}, 5))
 
@@ -278,13 +278,13 @@ class TestTheBoard:
             query="always",
             drift=True,
         )
-        assert Flag.WANTED in net.ask(np.ones(4))
+        assert Flag.WANTED in net.ask(np.ones(4)).flags
         net.library.net_learn(0)
         before = net.state()
-        assert net.ask(np.array([1, 2, -9999, 1])) == Flag.OUTLIER
+        assert net.ask(np.array([1, 2, -9999, 1])).flags == Flag.OUTLIER
         assert math.isnan(net.library.net_learn(1)) and net.flags == Flag.OUTLIER
         assert net.state() == before
-        assert Flag.WANTED in net.ask(np.zeros(4))
+        assert Flag.WANTED in net.ask(np.zeros(4)).flags
         assert not math.isnan(net.library.net_learn(1))
         assert net.state() != before
 

@@ -15,8 +15,8 @@ from tinyodl.device.connect import connect
 from tinyodl.device.refusals import RefusedError
 from tinyodl.energy import meter
 from tinyodl.errors import DataError, DoesNotFitError, UserError
-from tinyodl.learners import as_learner
 from tinyodl.learning.beside.cache import feature as feature_cache
+from tinyodl.learning.learners.choice import as_learner
 from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
 from tinyodl.report.page import report_html

@@ -101,6 +101,7 @@ class Board(_Record):
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""
     kept: tuple[Region, Region] = (Region(origin=0, size=0), Region(origin=0, size=0))
+    own: str = ""  # the text of its file, where it is the user's own
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -178,29 +179,101 @@ def load_board(name: str) -> Board:
     return read_board(BOARDS / f"{name}.toml")
 
 
+def find_board(board: str, beside: Path | None = None) -> Board:
+    """A board by its name, or by the path of its file, which ends in `.toml`.
+
+    A name that tinyodl does not know is looked for in the folders `boards` beside the model
+    `beside`, then in the current folder. The board keeps its file's text in `own`. Raises UserError
+    where there is none, where a file has the name of a board that tinyodl has, and as `read_board`.
+    """
+    if board.endswith(".toml"):
+        return _own(Path(board))
+    found = own_files(beside).get(board)
+    if board in board_names():
+        if found:
+            _require_own_name(found)
+        return load_board(board)
+    if found:
+        return _own(found)
+    searched = " and ".join(str(folder) for folder in _own_folders(beside))
+    raise UserError(
+        f"board {board!r} is unknown; tinyodl knows {', '.join(board_names())}. A board of your "
+        f"own is a file that --board names, such as ./{board}.toml, or one in {searched}"
+    )
+
+
+def own_files(beside: Path | None = None) -> dict[str, Path]:
+    """The files of boards beside the model and in the current folder, by the boards' names."""
+    found: dict[str, Path] = {}
+    for folder in _own_folders(beside):
+        for path in sorted(folder.glob("*.toml")):
+            if not _is_shipped(path):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _own_folders(beside: Path | None) -> tuple[Path, ...]:
+    return tuple(
+        dict.fromkeys(p / "boards" for p in (*((beside.parent,) if beside else ()), Path()))
+    )
+
+
+def _is_shipped(path: Path) -> bool:
+    """Whether it is a file that tinyodl has, as in a checkout of it."""
+    shipped = BOARDS / path.name
+    try:
+        return shipped.is_file() and shipped.read_bytes() == path.read_bytes()
+    except OSError:
+        return False
+
+
+def _require_own_name(path: Path) -> None:
+    if path.stem in board_names():
+        raise UserError(
+            f"{path}: tinyodl has a board {path.stem!r} already; give the file another name"
+        )
+
+
+def _own(path: Path) -> Board:
+    if _is_shipped(path):
+        return load_board(path.stem)
+    _require_own_name(path)
+    return read_board(path).model_copy(update={"own": _text(path)})
+
+
 def read_board(path: Path) -> Board:
     """A board from a TOML file, whose stem is its name.
 
     Raises UserError naming the file and the field at fault, or what does not fit the chip.
     """
+    return parse_board(_text(path), path.stem, str(path))
+
+
+def _text(path: Path) -> str:
     try:
-        text = tomllib.loads(path.read_text("utf-8"))
-        if own := sorted({"name", "kept"} & text.keys()):
-            raise UserError(f"{path}: {own[0]} is not for the file to say; leave it out")
-        board = Board.model_validate({"name": path.stem} | text)
+        return path.read_text("utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def parse_board(text: str, name: str, source: str) -> Board:
+    """A board from the text of its file. Raises UserError that begins with `source`."""
+    try:
+        given = tomllib.loads(text)
+        if ours := sorted({"name", "kept", "own"} & given.keys()):
+            raise UserError(f"{source}: {ours[0]} is not for the file to say; leave it out")
+        board = Board.model_validate({"name": name} | given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}") from error
+        raise UserError(f"{source}: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:  # also of numbers and nesting beyond all measure
-        raise UserError(f"{path}: not valid TOML: {error}") from error
+        raise UserError(f"{source}: not valid TOML: {error}") from error
     if board.family in family_names():
         defaults = board.target.settings.defaults
         board = board.model_copy(update={"settings": {**defaults, **board.settings}})
     for mistake in mistakes(board):
-        raise UserError(f"{path}: {mistake}")
+        raise UserError(f"{source}: {mistake}")
     return board

@@ -26,6 +26,7 @@ from dataclasses import replace
 from typing import Any
 
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.learners import rule_of
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import Symbol
 from tinyodl.project.plan import UpdatePlan
@@ -63,7 +64,7 @@ def bounded(graph: Graph, plan: UpdatePlan, loss: str) -> Graph:
 
     The same graph where nothing learns by gradients.
     """
-    if plan.bound == "off" or plan.optimizer == "rls":
+    if plan.bound == "off" or rule_of(plan).replaces:
         return graph
     measured = graph.producer[loss]
     reads = (f"{measured.op}Gradient", measured.inputs)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Unpack
 
 from tinyodl import __version__
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board, find_board
 from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
 from tinyodl.fitting import check_fit
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.keywords import check_keywords
-from tinyodl.learners import Options, as_learner
+from tinyodl.learners import Options
+from tinyodl.learning.learners import learner_named, rule_named
+from tinyodl.learning.learners.choice import as_learner
 from tinyodl.lowering import Lowered, lower
 from tinyodl.manifest import Manifest, board_of
 from tinyodl.manifest_records import manifest_of
@@ -51,7 +52,7 @@ def compile_model(
     DoesNotFitError, or InUseError while another has `out`; then nothing is written.
     """
     with locked_folder(out):
-        made = compilation(model, load_board(board), options)
+        made = compilation(model, find_board(board, model), options)
         check_fit(made.lowered, made.manifest, ram, flash)
         files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
         write_project(files, out)
@@ -64,7 +65,7 @@ def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
     """
-    return compilation(model, load_board(board), options).manifest
+    return compilation(model, find_board(board, model), options).manifest
 
 
 def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
@@ -98,34 +99,29 @@ def _changes(options: Options) -> Changes:
     )
 
 
-_FITTED_BY: Mapping[str, Literal["softmax", "sigmoid"]] = {
-    "cross-entropy": "softmax",
-    "binary-cross-entropy": "sigmoid",
-}
-
-
 def _head(options: Options) -> Head | None:
     if "head" not in options:
         return None
-    online, grows = options.get("learner") == "online", options.get("grow", False)
-    return replace(
+    rule = rule_named(options.get("optimizer", "sgd"))
+    head = replace(
         parse_head(options["head"]),
-        zero=online or options.get("optimizer") == "rls",
-        standardized=online and not grows,
-        sigmoid=options.get("activation") == "sigmoid",
-        grows=grows,
+        zero=rule.zero,
+        bias=rule.bias,
+        grows=options.get("grow", False),
     )
+    return learner_named(options.get("learner")).layer(head, options)
 
 
 def _start(options: Options) -> Start | None:
     samples, loss = options.get("start"), options.get("loss", "cross-entropy")
     if not samples:
         return None
+    starts = learner_named(options.get("learner")).start
     return Start(
         Path(samples),
         weight=options.get("start_weight", Start.weight),
         ridge=options.get("ridge"),
-        by=_FITTED_BY.get(loss) if options.get("learner") == "online" else None,
+        fit=starts(options) if starts else None,
         any_label="labels" in options,
         reconstruction=loss if loss in RECONSTRUCTIONS else None,
     )

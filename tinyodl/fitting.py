@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinyodl.errors import DoesNotFitError
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.record import MemoryKind
+from tinyodl.learning.learners import rule_of
 from tinyodl.lowering import Lowered
 from tinyodl.manifest import Manifest
 
@@ -45,11 +46,9 @@ def _ram_advice(manifest: Manifest, limit: int) -> str:
         return advice
     if len(learning) > 1:
         return "let fewer layers learn (--update last), or take a board with more RAM"
-    if manifest.plan.optimizer == "rls":
-        return (
-            "let the learner read fewer features (another --tap, fewer --hidden of elm), whose "
-            "number counts squared, or take a board with more RAM"
-        )
+    smaller = rule_of(manifest.plan).smaller
+    if smaller:
+        return smaller
     if manifest.plan.optimizer != "sgd" or manifest.plan.batch > 1:
         return "use --optimizer sgd with --batch 1, or take a board with more RAM"
     return "take a smaller input or model, or a board with more RAM"

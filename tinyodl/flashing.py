@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tinyodl import manifest as manifest_file
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.device.connect import find_port
 from tinyodl.device.link import PATIENCE
 from tinyodl.device.transport import lock_device
@@ -19,7 +18,7 @@ from tinyodl.energy import link_of
 from tinyodl.errors import BoardError, UserError
 from tinyodl.file_lock import FileLock
 from tinyodl.flash_regions import require_regions
-from tinyodl.manifest import Manifest, board_of
+from tinyodl.manifest import Manifest, board_of, described_board
 from tinyodl.project_files import lock_project
 from tinyodl.stream import Session
 
@@ -62,7 +61,7 @@ def flash_project(
         if lock is not None:
             stack.enter_context(lock)
         manifest = manifest_file.load(project)
-        board = load_board(manifest.board)
+        board = described_board(manifest)
         _require_one_compile(project, manifest)
         require_regions(project, board_of(manifest))
         uploaded = link_of(port, board) == "serial"

@@ -158,6 +158,8 @@ def knowing_nothing(samples: Samples, manifest: Manifest) -> float:
         return _variance(samples.x)
     if loss in ("binary-cross-entropy", "reconstruction-cross-entropy"):
         return math.log(2)
+    if loss == "zero-one":
+        return 1 - 1 / max(math.prod(manifest.model.output_shape), 2)
     if loss == "one-hot":
         return 1 / max(len(np.unique(samples.y[samples.y >= 0])), 1)
     return math.log(max(math.prod(manifest.model.output_shape), 2))

@@ -92,7 +92,7 @@ def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
 def _training_graph(prepared: Prepared, plan: UpdatePlan, graph: Graph) -> Graph:
     """Forward, loss, backward and update, with everything that is computed beside learning."""
     layers = _of_layers(plan, prepared.graph, graph)
-    training = differentiate(graph, layers, prepared.correlation, prepared.errors, prepared.power)
+    training = differentiate(graph, layers, prepared.begun, prepared.errors)
     return with_features(bounded(training, plan, LOSS), plan, prepared.shown)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board, load_board, parse_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
 from tinyodl.project.plan import UpdatePlan, Updates
@@ -186,6 +186,7 @@ class Manifest(_Record):
     model_id: str  # 16 hex digits, also in the firmware; another network has another one
     protocol: int
     board: str
+    board_file: str = ""  # the text of its TOML, where it is none of tinyodl's
     model: ModelRecord
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
@@ -240,10 +241,23 @@ class Manifest(_Record):
         return size
 
 
+def described_board(manifest: Manifest) -> Board:
+    """The project's board, with all of its flash; the user's own as it was when it was compiled.
+
+    Raises UserError where this tinyodl does not know it, or finds a mistake in it.
+    """
+    if not manifest.board_file:
+        return load_board(manifest.board)
+    source = f"{FILE_NAME}: board {manifest.board}"
+    return parse_board(manifest.board_file, manifest.board, source).model_copy(
+        update={"own": manifest.board_file}
+    )
+
+
 def board_of(manifest: Manifest) -> Board:
     """The project's board, without the flash that its network keeps something in."""
     parts = manifest.flash.parts
-    return load_board(manifest.board).keeping(parts.get("cache", 0), parts.get("guard", 0))
+    return described_board(manifest).keeping(parts.get("cache", 0), parts.get("guard", 0))
 
 
 def load(project: Path) -> Manifest:

@@ -43,6 +43,7 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
         model_id=network.model_id.hex(),
         protocol=firmware.PROTOCOL,
         board=lowered.board.name,
+        board_file=lowered.board.own,
         model=_model(source, prepared, lowered),
         plan=plan,
         layers=layer_records(graph, training, plan),

@@ -17,7 +17,7 @@ from tinyodl.boards import Board, load_board
 from tinyodl.data import encoded
 from tinyodl.errors import UserError
 from tinyodl.graph import Storage
-from tinyodl.manifest import Manifest
+from tinyodl.manifest import Manifest, described_board
 from tinyodl.run_record import Radio
 from tinyodl.runlog import Run
 
@@ -84,5 +84,6 @@ def comparison(run: Run) -> Comparison | None:
 
 def with_radio(run: Run, ua: float | None, bps: float | None) -> Run:
     """A run compared with the radio that the user describes. Raises UserError."""
-    radio = radio_of(load_board(run.record.board), ua, bps)
+    own = described_board(run.manifest) if run.manifest.board_file else None
+    radio = radio_of(own or load_board(run.record.board), ua, bps)
     return replace(run, record=run.record.model_copy(update={"radio": radio}))

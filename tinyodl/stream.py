@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl import data
 from tinyodl import manifest as manifest_file
-from tinyodl.boards import load_board
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Status
@@ -75,13 +74,13 @@ class Session:
             raise UserError(f"patience {patience:g}: needed is a number of seconds above 0")
         self.project = Path(project)
         self.manifest = manifest_file.load(self.project)
-        self.board = load_board(self.manifest.board)
+        self.board = manifest_file.described_board(self.manifest)
         emulated = link_of(port, self.board) != "serial"
         self._lock = lock_project(self.project) if emulated and lock is None else None
         try:
             if self._lock is not None:  # another compile may have ended since
                 self.manifest = manifest_file.load(self.project)
-                self.board = load_board(self.manifest.board)
+                self.board = manifest_file.described_board(self.manifest)
             self._transport = ReopeningTransport(
                 connect(self.project, port), lambda: connect(self.project, port)
             )

@@ -18,7 +18,8 @@ from tinyodl.error_statistics import with_error_statistics
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.kept import LABELS
-from tinyodl.least_squares import with_least_squares
+from tinyodl.learning.learners import rule_of
+from tinyodl.learning.learners.learner import Begun
 from tinyodl.logits import sigmoid_logits, softmax_logits
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.shared import ShapeTuple
@@ -33,7 +34,7 @@ PENDING = "<pending>"
 ADAM_CORRECTION = "<bias correction>"
 
 # What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
-STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v"), "rls": ()}
+STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
 SUM = "sum"
 FRACTION = "fraction"  # of an int8 weight, between two integers
 _FRACTIONS = {"int16": "int8", "float32": "float32"}  # the number format of it by `plan.master`
@@ -55,6 +56,7 @@ _LOSSES = {
     "cross-entropy": "CrossEntropy",
     "binary-cross-entropy": "OneHotBinaryCrossEntropy",
     "one-hot": "OneHotSquaredError",
+    "zero-one": "ZeroOne",
     "mse": "MeanSquaredError",
     "reconstruction": "MeanSquaredError",
     "reconstruction-cross-entropy": "BinaryCrossEntropy",
@@ -64,15 +66,13 @@ _LOSSES = {
 def differentiate(
     graph: Graph,
     plan: UpdatePlan,
-    correlation: Array | None = None,
+    begun: Begun | None = None,
     errors: Array | None = None,
-    power: float = 1.0,
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `correlation` is the matrix P of optimizer rls after samples that came before, and `power` the
-    mean |x|^2 of what its layer read of them; `errors` are those of reconstructions that the device
-    shall have seen.
+    `begun` is what the plan's rule keeps after samples that came before; `errors` are those of
+    reconstructions that the device shall have seen.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -81,6 +81,7 @@ def differentiate(
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
     graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
     _check_decay(graph, plan)
+    rule = rule_of(plan)
     predicted = _looked_at(graph, plan)
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
@@ -95,7 +96,7 @@ def differentiate(
         target = (_sample_to_reconstruct(graph),)
     if plan.labels is not None:
         graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
-        attrs = {} if plan.optimizer == "rls" else {"in_use": True}
+        attrs = {} if rule.whole_loss else {"in_use": True}
     loss = Node(kind, "loss", (predicted, *target), (LOSS,), attrs, Phase.BACKWARD)
     graph = graph.with_tensors([Tensor(LOSS, (1,))])
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
@@ -103,10 +104,8 @@ def differentiate(
         graph = with_error_statistics(graph, plan, LOSS, errors)
     if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
         return graph
-    if plan.optimizer == "rls":
-        inputs, outputs = (predicted, *target), (f"{predicted}.gradient",)
-        gradient = Node(f"{kind}Gradient", f"loss.{kind}Gradient", inputs, outputs, {}, loss.phase)
-        return with_least_squares(graph, plan, gradient, correlation, power)
+    if rule.replaces:
+        return rule.replaces(graph, plan, loss, begun or {})
 
     needing = _needing_gradient(graph)
     graph = _saving(graph, plan, needing)

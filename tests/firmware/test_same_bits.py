@@ -181,10 +181,16 @@ def test_bounded_steps_are_the_same_bits_on_a_board(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"learner": "rls"}, {"learner": "elm", "hidden": 48, "forgetting": 0.995, "seed": 7}],
-    ids=["rls", "elm"],
+    [
+        {"learner": "rls"},
+        {"learner": "elm", "hidden": 48, "forgetting": 0.995, "seed": 7},
+        {"learner": "slda", "max_classes": 12},
+        {"learner": "slda", "forgetting": 0.98},
+        {"learner": "ncm", "forgetting": 0.98},
+    ],
+    ids=["rls", "elm", "slda", "slda forgets", "ncm"],
 )
-def test_least_squares_learn_the_same_bits_everywhere(tmp_path, options):
+def test_learners_without_gradients_learn_the_same_bits_everywhere(tmp_path, options):
     require_tool("arm-none-eabi-gcc")
     model = residual_network(tmp_path / "residual.onnx")
     ended = {m: train(model, tmp_path, m, **options) for m in MACHINES[:4]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +47,11 @@ class Project:
         """Other values for all parameters, which the generated C now has too."""
         rng = np.random.default_rng(seed)
         learned = {}
-        for index, tensor in enumerate(self.net.parameters):
+        for tensor in self.net.parameters:
             if tensor.storage is not Storage.PARAMETER:
                 continue
             value = moved(self.net.parameter(tensor.name), rng)
-            buffer = self.net._buffer("net_parameters", index)
-            ctypes.memmove(buffer.data, value.tobytes(), buffer.bytes)
+            self.net.write_parameter(tensor.name, value)
             learned[tensor.name] = value
         return learned
 

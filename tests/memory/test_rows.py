@@ -125,14 +125,14 @@ def test_the_target_may_come_before_the_sample_that_is_worked_on_as_it_arrives(t
     graph, plan = bottleneck(), UpdatePlan(loss="mse")
     plain = HostNet(graph, plan, tmp_path / "plain")
     rows = HostNet(graph, plan, tmp_path / "rows", passes=[by_rows])
-    assert rows.by_rows
+    assert rows.layout.by_rows
     assert_sound(rows.training)
     x = np.random.default_rng(0).integers(-128, 128, plain.input_shapes[0]).astype(np.int8)
     target = np.random.default_rng(1).normal(size=plain.output.shape).astype(np.float32)
     loss = plain.evaluate(x, target=target)
     assert rows.evaluate(x, target=target) == loss
-    rows._write(1, target.tobytes())
-    rows._write_sample(x)
+    rows._write(1, target)
+    rows._write(0, rows.layout.encoded(x, 1))
     assert rows.library.net_train(0) == loss
 
 

@@ -215,12 +215,11 @@ class TestRoom:
 
     def test_a_reservoir_keeps_each_with_the_same_chance(self, tmp_path):
         found, kept = net(tmp_path, replay=0, cache_policy="reservoir"), []
-        at = [tensor.name for tensor in found.parameters].index(feature_cache.BOOKS)
         for seed in range(25):
             found.library.net_reset()
             begun = books(found)
             begun[feature_cache.RANDOM] = feature_cache.first_random(seed)
-            ctypes.memmove(found._buffer("net_parameters", at).data, begun.tobytes(), begun.nbytes)
+            found.write_parameter(feature_cache.BOOKS, begun)
             kept += self.streamed(found, np.arange(60) % CLASSES)
         thirds = np.bincount(np.array(kept) // 20, minlength=3) / len(kept)
         assert abs(thirds - 1 / 3).max() < 0.1
@@ -304,13 +303,12 @@ def test_whatever_is_written_into_it_nothing_undefined_happens(tmp_path, policy)
     traps = ("gcc", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
     plan = UpdatePlan(layers=EVERY, cache=12, replay=3, batch=2, cache_policy=policy)
     found = HostNet(network(tmp_path), plan, tmp_path / "c", compiler=traps)
-    names = [tensor.name for tensor in found.parameters]
     random = np.random.default_rng(0)
     for x in stream(np.zeros(60, int)):
         for name in (feature_cache.BOOKS, feature_cache.CACHED_LABELS, feature_cache.SEQUENCE):
-            buffer = found._buffer("net_parameters", names.index(name))
-            junk = random.choice(np.array([0, 1, 127, 128, 255], np.uint8), buffer.bytes)
-            ctypes.memmove(buffer.data, junk.tobytes(), buffer.bytes)
+            held = found.parameter(name)
+            junk = random.choice(np.array([0, 1, 127, 128, 255], np.uint8), held.nbytes)
+            found.write_parameter(name, junk.view(held.dtype).reshape(held.shape))
         found.train(x, int(random.integers(CLASSES)))
         for order in (EPOCHS, UNIFORM, BALANCED):
             assert found.replay(2, order)[0] <= 4

@@ -12,7 +12,8 @@ from tests.frontend.models import model, node, saved, weights
 from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
-from tinyodl.ops.recursive_least_squares import triangle
+from tinyodl.learning.learners.rls import CORRELATION, POWER
+from tinyodl.ops.recursive_least_squares import FIRST, triangle
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.training import differentiate
 
@@ -213,7 +214,8 @@ def test_p_may_begin_elsewhere(tmp_path):
     x[50] *= 100  # P has begun: it does not begin anew
     held = {"w": w[:-1].T, "b": w[-1]}
     tensors = [replace(graph.tensor(n), data=v.astype(np.float32)) for n, v in held.items()]
-    net = HostNet(graph.with_tensors(tensors), plan(), tmp_path, correlation=p)
+    begun = {CORRELATION: p, POWER: np.array([1, FIRST], np.float32)}
+    net = HostNet(graph.with_tensors(tensors), plan(), tmp_path, begun=begun)
     for sample, label in zip(x[50:], labels[50:], strict=True):
         net.train(sample, int(label))
     expected = ridge_regression(x, np.eye(3)[labels], 1.0)

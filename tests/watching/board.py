@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from tests.ops.test_recursive_least_squares import LAYER, dense
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Command, Flag, Status
 from tinyodl.device.refusals import RefusedError
-from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.record import Seen
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES
@@ -30,32 +28,15 @@ class Watched(HostNet):
     """A network with what a plan lets it compute beside learning."""
 
     def __init__(self, graph, plan: UpdatePlan, folder: Path, seen: Seen | None = None) -> None:
-        self.settings = [setting.name for setting in settings_of(plan)]
         super().__init__(graph, plan, folder, seen=seen)
-        for name in ("net_ask", "net_learn"):
-            if "query" in plan.beside:
-                getattr(self.library, name).restype = ctypes.c_float
-
-    @property
-    def flags(self) -> Flag:
-        return Flag(self.library.net_flags())
 
     def ask(self, x) -> tuple[float, float, Flag]:
         """(margin, threshold, flags)"""
-        self._write_sample(x)
-        above = ctypes.c_float()
-        margin = self.library.net_ask(ctypes.byref(above))
-        return margin, above.value, self.flags
-
-    def learn(self, label: int) -> float:
-        return self.library.net_learn(int(label))
+        found = super().ask(x)
+        return found.margin, found.threshold, found.flags
 
     def set(self, name: str, value: float) -> None:
-        held = (ctypes.c_float * len(self.settings)).in_dll(self.library, "net_settings")
-        held[self.settings.index(name)] = value
-
-    def state(self) -> dict[str, bytes]:
-        return {t.name: self.parameter(t.name).tobytes() for t in self.parameters}
+        self.setting(name, value)
 
 
 def net(folder, inputs=5, outputs=3, seen=None, rule="rls", **options) -> Watched:

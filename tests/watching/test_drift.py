@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import pytest
 from onnx import helper
@@ -71,8 +69,7 @@ class TestDrift:
         np.testing.assert_allclose(board.parameter(TRAINED), centroids, rtol=1e-5)
         assert board.parameter(SPREAD)[0].min() > WARMUP
         weights = (centroids * 2).astype(np.float32)
-        place = board._buffer("net_parameters", 0)
-        ctypes.memmove(place.data, weights.tobytes(), place.bytes)
+        board.write_parameter(board.parameters[0].name, weights)
         assert not any(Flag.DRIFT in board.ask(s)[2] for s in self.cluster(300, 2)[0])
         flags = [board.ask(s)[2] for s in self.cluster(60, 3, moved=2.0)[0]]
         at = next(i for i, each in enumerate(flags) if Flag.DRIFT in each)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import pytest
 
-from tests.hostnet import _Buffer, build
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import stream
 from tests.watching.board import RULES, net, person
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
+from tinyodl.host_run import HostNetwork
 from tinyodl.learning.beside.query.feature import ASKED, RECORD, thresholds
 
 
@@ -47,22 +45,14 @@ class TestAsking:
         made = compilation(WATCH, load_board("host"), options)
         ended = []
         for name in ("trained", "asked"):
-            library = build(made.network, tmp_path / name)
-            library.net_reset()
+            board = HostNetwork.of(made.lowered)
             for sample, label in zip(x[:60], y[:60], strict=True):
-                library.net_receive(0, 0, sample.tobytes(), sample.nbytes)
                 if name == "trained":
-                    library.net_train(int(label))
+                    board.train(sample, int(label))
                 else:
-                    library.net_ask(ctypes.byref(ctypes.c_float()))
-                    library.net_learn(int(label))
-            places = (_Buffer * len(made.manifest.parameters)).in_dll(library, "net_parameters")
-            ended.append(
-                {
-                    record.name: ctypes.string_at(place.data, place.bytes)
-                    for record, place in zip(made.manifest.parameters, places, strict=True)
-                }
-            )
+                    board.ask(sample)
+                    board.learn(int(label))
+            ended.append(board.state())
         assert {n for n, raw in ended[0].items() if raw != ended[1][n]} <= {ASKED}
 
     @pytest.mark.parametrize("rule", ["rls", "sgd", "sigmoid"])
@@ -137,8 +127,7 @@ class TestErrorBudget:
         board.library.net_set_learning_rate(0.0)
         board.set("least_trained", 0)
         weights = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
-        place = board._buffer("net_parameters", 0)
-        ctypes.memmove(place.data, weights.tobytes(), place.bytes)
+        board.write_parameter(board.parameters[0].name, weights)
         return board
 
     def test_the_threshold_is_the_smallest_whose_bound_keeps_to_the_budget(self, tmp_path):
@@ -165,8 +154,7 @@ class TestErrorBudget:
             board.set("least_trained", 0)
             board.library.net_set_learning_rate(0.0)
             weights = np.random.default_rng(seed).normal(size=(3, 5)).astype(np.float32)
-            place = board._buffer("net_parameters", 0)
-            ctypes.memmove(place.data, weights.tobytes(), place.bytes)
+            board.write_parameter(board.parameters[0].name, weights)
             x = np.random.default_rng(100 + seed).normal(size=(1500, 5)).astype(np.float32)
             found, _ = self.run(board, x, lambda margin: 0.4 * (1 - margin) ** 2)
             unchecked = [right for _, _, flags, right in found if Flag.WANTED not in flags]

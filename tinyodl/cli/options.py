@@ -10,6 +10,7 @@ from typing import Any
 import rich_click as click
 
 from tinyodl.errors import UserError
+from tinyodl.learning.learners import names
 
 type_path = click.Path(path_type=Path)
 PATIENCE = 15.0  # that of tinyodl.device.link, which loads slowly
@@ -64,11 +65,12 @@ _LEARNING = (
     click.option("--tap", multiple=True, metavar="NODE",
                  help="What the fresh head reads, if not what the last dense layer does; several "
                  "are put side by side. reconstruction-error is that of an autoencoder."),
-    click.option("--learner", type=click.Choice(["online", "rls", "elm", "transfer"]),
+    click.option("--learner", type=click.Choice(names()),
                  help="A way to learn that brings its own last layer: online, gradients behind a "
                  "running standardisation; rls, recursive least squares; elm, the same behind a "
                  "hidden layer of hashed weights; transfer, a head behind frozen layers that "
-                 "replays a cache of their features."),
+                 "replays a cache of their features; slda, linear discriminants of a covariance "
+                 "that the classes share; ncm, the class whose mean is nearest."),
     click.option("--classes", type=int, metavar="N",
                  help="Outputs of the learner's layer.  [default: as many as the model's]"),
     click.option("--max-classes", type=int, metavar="N",
@@ -89,12 +91,12 @@ _LEARNING = (
     click.option("--start-weight", type=float, metavar="W",
                  help="What each of those counts, beside one of the stream.  [default: 0.1]"),
     click.option("--ridge", type=float,
-                 help="How sure rls and elm are of zero weights at first, as a share of |x|^2 of "
+                 help="How sure rls, elm and slda are of nothing at first, as a share of |x|^2 of "
                  "what they read; with --start of online, whose inputs have no unit, as it is.  "
                  "[default: 0.01; online: 1]"),
     click.option("--forgetting", type=float, metavar="F",
-                 help="What rls, elm and the statistics of online keep of the past at each sample, "
-                 "e.g. 0.999.  [default: 1, all]"),
+                 help="What rls, elm, slda, ncm and the statistics of online keep of the past at "
+                 "each sample, e.g. 0.999.  [default: 1, all]"),
     click.option("--simplify", is_flag=True,
                  help="Let onnxruntime fold constants and remove what has no effect, first."),
     click.option("--precision", type=click.Choice(["float32", "int8"]),
@@ -116,7 +118,7 @@ _LEARNING = (
                  "or one-hot, the squared error against a vector of one 1; mse of target vectors; "
                  "of autoencoders, against the sample itself: reconstruction, mse, or "
                  "reconstruction-cross-entropy, of a sigmoid and samples from 0 to 1.  [default: "
-                 "cross-entropy; one-hot for rls and elm]"),
+                 "cross-entropy; one-hot for rls and elm; zero-one for slda and ncm]"),
     click.option("--metrics", is_flag=True,
                  help="Let the device count by label what it predicts, and how often right."),
     click.option("--fading", type=float,

@@ -12,7 +12,12 @@ from tinyodl.cli.options import compiler_options, json_option, learning_options,
 
 @click.command("plan")
 @click.argument("model", metavar="MODEL.onnx", type=type_path)
-@click.option("--board", required=True, metavar="NAME", help="See `tinyodl boards`.")
+@click.option(
+    "--board",
+    required=True,
+    metavar="NAME|FILE.toml",
+    help="See `tinyodl boards`; or the file of your own board.",
+)
 @learning_options
 @click.option("--html", metavar="FILE", type=type_path, help="Draw the memory map on a page.")
 @json_option

@@ -151,7 +151,6 @@ def stream_train(
     Ctrl-C and SIGTERM end the run between two samples; the weights are saved and the log is kept.
     """
     from tinyodl import data, manifest, runlog
-    from tinyodl.boards import load_board
     from tinyodl.cli.output import Output
     from tinyodl.interrupt import Ended, last_signal
     from tinyodl.radio import radio_of
@@ -162,7 +161,7 @@ def stream_train(
     project_manifest = manifest.load(project)
     samples = data.load(data_file, project_manifest)
     tested = data.load(eval_file, project_manifest) if eval_file else None
-    radio = radio_of(load_board(project_manifest.board), radio_ua, radio_bps)
+    radio = radio_of(manifest.described_board(project_manifest), radio_ua, radio_bps)
     with Session(project, port, patience) as session, output.stages() as progress:
         if reset and resume is None:  # which goes back to where the run began
             session.reset()

@@ -18,6 +18,7 @@ from tinyodl.kept import LABELS, THRESHOLD
 from tinyodl.kernel_files import kernel_file, with_included
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.learners import rule_of
 from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import Ref, kernels_of, single_calls
@@ -153,7 +154,7 @@ def _used_tensors(graph: Graph) -> set[str]:
 def _learners(graph: Graph, plan: UpdatePlan, names: Names) -> list[dict[str, Any]]:
     """For each parameter that a gradient reaches: its learner's name and fields."""
     found: list[dict[str, Any]] = []
-    if plan.optimizer == "rls":  # which hands nothing on
+    if rule_of(plan).replaces:  # which hands nothing on
         return found
     for tensor in graph.tensors.values():
         if tensor.storage is not Storage.PARAMETER:

@@ -1,6 +1,7 @@
 """The writer of a PlatformIO project: every file as bytes first, then all of them at once.
 
 platformio.ini  tinyodl.json  plan.toml  model.onnx
+boards/     the board's file, where it is the user's own
 src/        main.c
 lib/net/    the network: generated, and the kernels it uses
 lib/device/ the device's half of the protocol
@@ -42,6 +43,8 @@ def render_project(
     for name, text in network.files.items():
         files[f"lib/net/{name}"] = text.encode()
     files[FILE_NAME] = dump(manifest).encode()
+    if board.own:
+        files[f"boards/{board.name}.toml"] = board.own.encode()
     files["plan.toml"] = dump_plan(manifest.plan).encode()
     files[MODEL_NAME] = model
     return dict(sorted(files.items()))

@@ -47,7 +47,8 @@ _DENSE = {"Gemm": 1, "MatMul": 1, "Conv": 1, "QGemm": 3, "QLinearMatMul": 3, "QL
 class Head:
     """What to put there: the units of each layer, the last None for as many as the model has.
 
-    `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero.
+    `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero,
+    and its biases at `bias`.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
     `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the
     model's own last layer, the others at zero.
@@ -56,6 +57,7 @@ class Head:
     sizes: tuple[int | None, ...]
     hashed: bool = False
     zero: bool = False
+    bias: float = 0.0
     standardized: bool = False
     sigmoid: bool = False
     grows: bool = False
@@ -184,7 +186,7 @@ def with_head(
         elif last and begun:
             weight, bias = _grown(begun, units, features, source)
         elif last and head.zero:
-            weight = np.zeros((units, features), np.float32)
+            weight, bias = np.zeros((units, features), np.float32), bias + np.float32(head.bias)
         else:
             weight = _drawn(random, units, features, last)
         layer = unused(f"head.dense{index + 1}", names)

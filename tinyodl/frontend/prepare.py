@@ -7,7 +7,7 @@ learned weights back into that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,6 +25,7 @@ from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
+from tinyodl.learning.learners.learner import Begun
 from tinyodl.manifest import CalibrationRecord
 from tinyodl.project.plan import UpdatePlan
 
@@ -67,8 +68,7 @@ class Prepared:
     labels: tuple[int, ...] = ()  # that the first outputs stand for, where they come as they like
     seed: int = 0
     errors: Array | None = None  # of --start: of an autoencoder's reconstructions
-    correlation: Array | None = None  # of --start: P of recursive least squares
-    power: float = 1.0  # of --start: the mean |x|^2 of what that reads
+    begun: Begun = field(default_factory=dict)  # of --start: what the rule keeps
     shown: Seen | None = None  # the samples of --start
     samples: tuple[Path, ...] = ()  # the files that it was calibrated with and begins from
 
@@ -157,8 +157,7 @@ def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared
         fit = started(headed.model, made.graph, layers, changes.start, source)
         data = fit.model.SerializeToString(deterministic=True)
         graph = import_checked(load_model(made.path, data), source, None, lambda layer: True).graph
-        made = replace(made, data=data, graph=graph, correlation=fit.correlation, shown=fit.shown)
-        made = replace(made, power=fit.power)
+        made = replace(made, data=data, graph=graph, begun=fit.begun, shown=fit.shown)
         made = replace(made, seen=fit.seen if headed.standardized else 0, labels=fit.labels)
     if headed.hashed:
         graph = with_hashed_layer(made.graph, headed.hashed, changes.seed)

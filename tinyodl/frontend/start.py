@@ -1,28 +1,14 @@
-"""--start: a fresh head's last layer begins where least squares over given samples puts it.
+"""--start: a fresh head's last layer begins as if it had learned from given samples.
 
-What the layer reads is computed by onnxruntime, the rest in float64:
-
-    P = (weight X~' X~ + R)^-1        (w, b) = weight P X~' T
-
-X~ are the layer's inputs with a 1 for the bias, one sample a row, T the one-hot labels. R is
-diagonal: `ridge` times the mean |x|^2 for the inputs, times their number for the bias. So the
-device begins as if it had learned from all of them by recursive least squares, each counting as
-much as `weight` samples of the stream.
-
-A standardisation in front of the layer begins with the mean and the variance of the samples, and X~
-are then standardised; as they have no unit then, R is `ridge`, by default 1, times I. With the
-cross-entropy of a softmax or of sigmoids behind it (w, b) are where
-
-    weight * the sum over the samples of the cross-entropy + ridge / 2 |w|^2
-
-is least: 300 steps of Nesterov's gradient method from zero, at the rate 1 / L.
+What the layer reads is computed by onnxruntime, the rest in float64 by the learner's `start`. A
+standardisation in front of the layer begins with the mean and the variance of the samples, and what
+the layer reads is then standardised.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -34,12 +20,12 @@ from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
+from tinyodl.learning.learners.learner import Begun, Fit, Shown
 from tinyodl.logits import sigmoid_logits
 from tinyodl.manifest import ANY_LABEL
-from tinyodl.project.plan import RIDGE, Loss
+from tinyodl.project.plan import Loss
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
-STEPS = 300
 MOST_SEEN = 1 << 24
 
 
@@ -57,23 +43,22 @@ class Start:
 
     samples: Path
     weight: float = 0.1
-    ridge: float | None = None  # RIDGE, and 1 of inputs that are standardised
-    by: Literal["softmax", "sigmoid"] | None = None  # their cross-entropy, not least squares
+    ridge: float | None = None  # as the learner has it
+    fit: Fit | None = None  # the learner's; None of an autoencoder
     any_label: bool = False  # the outputs stand for labels as they come
     reconstruction: Loss | None = None  # an autoencoder's, whose errors are wanted instead
 
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, P, and what the samples were: `seen`, as they count.
+    """The model with the layer's weights, what the rule keeps, and the samples as they count.
 
-    `shown` is what the layer reads of them, `power` the mean |x|^2 of that.
+    `shown` is what the layer reads of them, `seen` how many they are.
     `labels` are those that the first outputs stand for, where the outputs stand for any.
     """
 
     model: onnx.ModelProto
-    correlation: Array
-    power: float
+    begun: Begun
     shown: Seen
     seen: int
     labels: tuple[int, ...]
@@ -111,24 +96,15 @@ def started(
         write_constant(made.graph, [(norm, 3)], mean.astype(np.float32))
         write_constant(made.graph, [(norm, 4)], variance.astype(np.float32))
         features = (features - mean) / np.sqrt(variance + EPSILON)
-    x = np.column_stack((features, np.ones(len(features))))
-    power = float(np.mean(np.sum(features**2, axis=1)))
-    ridge = start.ridge or (1.0 if norm else RIDGE)
-    r = np.full(x.shape[1], ridge)
-    if not norm:
-        r *= np.append(np.full(features.shape[1], power or 1.0), features.shape[1])
-    p = np.linalg.inv(start.weight * x.T @ x + np.diag(r))
-    targets = np.eye(classes)[of]
-    if start.by:
-        in_use = len(labels) or classes
-        fitted = cross_entropy_fit(x, targets[:, :in_use], start.by, ridge / start.weight)
-        fitted = np.pad(fitted, ((0, 0), (0, classes - in_use)))
-    else:
-        fitted = start.weight * p @ x.T @ targets
-    write_constant(made.graph, [(gemm, 1)], fitted[:-1].T.astype(np.float32))
-    write_constant(made.graph, [(gemm, 2)], fitted[-1].astype(np.float32))
+    if start.fit is None:
+        raise UserError("--start is for learners that can begin with samples: give --learner")
+    in_use = len(labels) or classes
+    shown = Shown(features, of, classes, in_use, start.weight, start.ridge, norm is not None)
+    fitted = start.fit(shown)
+    write_constant(made.graph, [(gemm, 1)], fitted.w.astype(np.float32))
+    write_constant(made.graph, [(gemm, 2)], fitted.b.astype(np.float32))
     seen = min(max(round(start.weight * len(y)), 1), MOST_SEEN)
-    return Started(made, p, power, Seen(features, of), seen, labels)
+    return Started(made, fitted.begun, Seen(features, of), seen, labels)
 
 
 def reconstruction_errors(
@@ -152,34 +128,6 @@ def reconstruction_errors(
         )
     errors: Array = (np.logaddexp(0, made) - made * given) if binary else (made - given) ** 2
     return np.asarray(errors.mean(axis=1))
-
-
-def cross_entropy_fit(
-    x: Array, targets: Array, by: Literal["softmax", "sigmoid"], ridge: float
-) -> Array:
-    """The weights (inputs + 1, outputs) that make cross-entropy and ridge / 2 |w|^2 least.
-
-    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is that of the bias.
-    The cross-entropy of a sample is that of a softmax, or the mean of those of all sigmoids.
-    """
-    count, outputs = targets.shape
-    each = count if by == "softmax" else count * outputs
-    bound = 0.5 if by == "softmax" else 0.25  # of the curvature in z
-    penalty = np.full((x.shape[1], 1), ridge / count)
-    penalty[-1] = 0.0
-    rate = 1 / (bound * np.linalg.eigvalsh(x.T @ x / each)[-1] + ridge / count)
-    w = ahead = np.zeros((x.shape[1], outputs))
-    for step in range(STEPS):
-        z = x @ ahead
-        if by == "softmax":
-            p = np.exp(z - z.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
-        else:
-            p = 0.5 * (1 + np.tanh(0.5 * z))
-        next_w = ahead - rate * (x.T @ (p - targets) / each + penalty * ahead)
-        ahead = next_w + step / (step + 3) * (next_w - w)
-        w = next_w
-    return w
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> Array:

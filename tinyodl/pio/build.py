@@ -104,7 +104,7 @@ def _setup(project: Path, board: Board, targets: list[str]) -> _Setup:
         return _Setup(environment, "PlatformIO's toolchain-gccarmnoneeabi", standins=False)
     compiler = find_arm_compiler()
     environment |= _zig_caches()
-    environment["PLATFORMIO_CORE_DIR"] = str(core_directory())
+    environment["PLATFORMIO_CORE_DIR"] = str(core_directory(board if board.own else None))
     environment["TINYODL_ARM_GCC"] = " ".join(f'"{part}"' for part in compiler.command)
     return _Setup(environment, compiler.title, standins=True)
 

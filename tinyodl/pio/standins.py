@@ -33,9 +33,12 @@ class {name}Platform(PlatformBase):
 """
 
 
-def core_directory() -> Path:
-    """The private core directory, made on the first call. Raises ToolError if it cannot be."""
-    files = core_files()
+def core_directory(own: Board | None = None) -> Path:
+    """The private core directory, made on the first call. Raises ToolError if it cannot be.
+
+    It has the boards that tinyodl has, and the user's `own`.
+    """
+    files = core_files(own) if own else core_files()
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -45,7 +48,7 @@ def core_directory() -> Path:
     return core
 
 
-def core_files() -> dict[str, bytes]:
+def core_files(own: Board | None = None) -> dict[str, bytes]:
     """Every file of the core directory by its relative path."""
     texts = {
         # Without it, every call after an upgrade of PlatformIO would ask the registry.
@@ -54,7 +57,7 @@ def core_files() -> dict[str, bytes]:
         "packages/tool-scons/scons.py": _SCONS,
     }
     builder = Path(__file__).with_name("standin_builder.py").read_text("utf-8")
-    boards = readable_boards()
+    boards = [*readable_boards(), *([own] if own else [])]
     for name in sorted({b.platformio.platform for b in boards} - {"native"}):
         folder = f"platforms/{name}"
         texts[f"{folder}/.piopm"] = _package("platform", name, "1.0.0")

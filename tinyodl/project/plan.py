@@ -21,20 +21,25 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tinyodl.learning.beside import sections
 from tinyodl.learning.beside.section import Section
+from tinyodl.learning.learners import either, optimizers, rule_of
 
 Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
     "cross-entropy",
     "binary-cross-entropy",
     "one-hot",
+    "zero-one",
     "mse",
     "reconstruction",
     "reconstruction-cross-entropy",
 ]
-LABELLED = ("cross-entropy", "binary-cross-entropy", "one-hot")  # losses of class labels
+LABELLED = (
+    "cross-entropy",
+    "binary-cross-entropy",
+    "one-hot",
+    "zero-one",
+)  # losses of class labels
 RECONSTRUCTIONS = ("reconstruction", "reconstruction-cross-entropy")  # losses of autoencoders
-_LINEAR_FIT = ("one-hot", "mse", "reconstruction")  # losses that least squares makes least
-Optimizer = Literal["sgd", "momentum", "adam", "rls"]
 Master = Literal["none", "int16", "float32"]
 Bound = Literal["on", "normalised", "off"]
 Outliers = Literal["skip", "keep"]
@@ -196,7 +201,7 @@ class UpdatePlan(BaseModel):
 
     layers: dict[str, LayerUpdate] = {}
     loss: Loss = "cross-entropy"
-    optimizer: Optimizer = "sgd"
+    optimizer: str = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     batch: int = Field(default=1, ge=1)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -252,12 +257,18 @@ class UpdatePlan(BaseModel):
         made = _Sections.model_validate({name: _fields(value) for name, value in given.items()})
         return {name: section for name, section in made if section is not None}
 
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, optimizer: str) -> str:
+        if optimizer not in optimizers():
+            raise ValueError(f"give {either(optimizers())}")
+        return optimizer
+
     @model_validator(mode="after")
-    def _squared(self) -> Self:
-        if self.optimizer == "rls" and self.loss not in _LINEAR_FIT:
-            raise ValueError("optimizer rls needs a squared loss: one-hot for labels, or mse")
-        if self.optimizer == "rls" and self.batch != 1:
-            raise ValueError("optimizer rls learns from each sample by itself: batch 1")
+    def _fits_rule(self) -> Self:
+        misfit = rule_of(self).misfit(self)
+        if misfit:
+            raise ValueError(misfit)
         return self
 
     @model_validator(mode="after")
@@ -306,7 +317,7 @@ class UpdatePlan(BaseModel):
 
     @model_validator(mode="after")
     def _decayed(self) -> Self:
-        if self.weight_decay and self.optimizer in ("adam", "rls"):
+        if self.weight_decay and self.optimizer == "adam":
             raise ValueError("weight_decay is for optimizer sgd and momentum")
         return self
 

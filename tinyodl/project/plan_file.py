@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tinyodl.errors import UserError
 from tinyodl.learning.beside import sections
+from tinyodl.learning.learners import rule_of
 from tinyodl.project.plan import ChannelUpdate, UpdatePlan
 from tinyodl.text import toml_string
 
@@ -87,16 +88,12 @@ def _lines(fields: Mapping[str, object]) -> Iterator[str]:
 def _rule(plan: UpdatePlan) -> dict[str, object]:
     """The fields of the training rule that have to do with it."""
     names = ["loss", "optimizer", "learning_rate", "batch"]
-    names += {
-        "sgd": [],
-        "momentum": ["momentum"],
-        "adam": ["beta1", "beta2", "epsilon"],
-        "rls": ["ridge"],
-    }[plan.optimizer]
+    rule = rule_of(plan)
+    names += [*rule.fields, *rule.variants.get(plan.optimizer, ())]
     follows = "statistics" in plan.layers.values() or plan.reconstructs
-    if plan.optimizer == "rls" or follows:
+    if follows and "forgetting" not in names:
         names.append("forgetting")
-    if plan.optimizer != "rls":
+    if not rule.replaces:
         names.append("bound")
     if plan.reconstructs:
         names += ["threshold", "learn_flagged"]

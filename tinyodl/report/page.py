@@ -10,8 +10,8 @@ import jinja2
 from markupsafe import Markup
 
 from tinyodl import __version__
-from tinyodl.boards import Board, board_names, load_board
-from tinyodl.manifest import Manifest, MemoryRecord
+from tinyodl.boards import Board, board_names
+from tinyodl.manifest import Manifest, MemoryRecord, described_board
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
 from tinyodl.radio import comparison
 from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, watching
@@ -221,7 +221,8 @@ def _matrix(title: str, evaluation: Evaluation) -> Matrix:
 
 
 def _project(manifest: Manifest) -> ProjectView:
-    board = load_board(manifest.board) if manifest.board in board_names() else None
+    known = manifest.board_file or manifest.board in board_names()
+    board = described_board(manifest) if known else None
     return ProjectView(
         manifest,
         board,

@@ -6,11 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinyodl.boards import load_board
 from tinyodl.learning.beside import wanted, words
+from tinyodl.learning.learners import rule_of
 from tinyodl.losses import expected_labels
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord
-from tinyodl.project.plan import UpdatePlan
+from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
 from tinyodl.report import saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
@@ -30,7 +29,7 @@ def print_plan(
     console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
 ) -> None:
     """Layers and what learns, then RAM and flash against what there is, in bytes."""
-    board = load_board(manifest.board)
+    board = described_board(manifest)
     layers = table_of("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
     for layer in manifest.layers:
@@ -45,7 +44,7 @@ def print_plan(
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {_rule(plan)}.\n{expected_labels(manifest)}\n"
+        f"Loss {plan.loss}, {rule_of(plan).says(plan)}.\n{expected_labels(manifest)}\n"
         f"{_of_features(manifest)}"
         f"{_of_int8(manifest)}"
         f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
@@ -65,18 +64,6 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
-
-
-def _rule(plan: UpdatePlan) -> str:
-    """How the plan updates."""
-    if plan.optimizer == "rls":
-        past = "" if plan.forgetting == 1 else f", forgetting {plan.forgetting:g}"
-        return f"optimizer rls, ridge {plan.ridge:g}{past}"
-    decay = f", weight decay {plan.weight_decay:g}" if plan.weight_decay else ""
-    return (
-        f"optimizer {plan.optimizer}, learning rate {plan.learning_rate:g}{decay}, "
-        f"batch {plan.batch}"
-    )
 
 
 def _of_features(manifest: Manifest) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tinyodl.boards import Board, load_board
+from tinyodl.boards import Board
+from tinyodl.manifest import described_board
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
 from tinyodl.report import experiments, groups, saves, watching
@@ -40,7 +41,7 @@ _WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
 
 def print_profile(console: Console, profile: Profile) -> None:
     """What each node of a step took, by phase; what is in the body of a node stands below it."""
-    model, board = profile.manifest.model, load_board(profile.manifest.board)
+    model, board = profile.manifest.model, described_board(profile.manifest)
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = table_of("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#",
                      "cyc/MAC#", "share#", "code, B#",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinyodl.boards import load_board
 from tinyodl.losses import expected_labels
-from tinyodl.manifest import Manifest
+from tinyodl.manifest import Manifest, described_board
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def limits(manifest: Manifest, ram: int | None = None, flash: int | None = None) -> tuple[int, int]:
     """Bytes of RAM and flash that there are: the board's, or the user's budget where smaller."""
-    board = load_board(manifest.board)
+    board = described_board(manifest)
     return min(board.ram.size, ram or board.ram.size), min(
         board.flash.size, flash or board.flash.size
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from tinyodl.learning.learners import rule_of
 from tinyodl.project.option import Option
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Section(BaseModel):
     CALLED: ClassVar[str]
     PURPOSE: ClassVar[str]
     NOT_FOR_LOSSES: ClassVar[frozenset[str]] = frozenset()
-    NOT_FOR_OPTIMIZERS: ClassVar[frozenset[str]] = frozenset()
+    NEEDS_GRADIENTS: ClassVar[bool] = False
     DRAWS_BATCHES: ClassVar[bool] = False  # whole ones: no batch is left open between steps
     COMPARES_CLASSES: ClassVar[bool] = False  # it needs two outputs or more
 
@@ -51,5 +52,5 @@ class Section(BaseModel):
         """Raises ValueError where the feature does not go with the plan's rule."""
         if plan.loss in self.NOT_FOR_LOSSES:
             raise ValueError(f"{self.CALLED} {self.PURPOSE}: not for loss {plan.loss}")
-        if plan.optimizer in self.NOT_FOR_OPTIMIZERS:
+        if self.NEEDS_GRADIENTS and rule_of(plan).replaces:
             raise ValueError(f"{self.CALLED} {self.PURPOSE}: not for optimizer {plan.optimizer}")

@@ -42,7 +42,7 @@ class Cache(Section):
     CALLED: ClassVar = "a cache"
     PURPOSE: ClassVar = "keeps samples with labels for gradients"
     NOT_FOR_LOSSES: ClassVar = frozenset({"mse", "reconstruction", "reconstruction-cross-entropy"})
-    NOT_FOR_OPTIMIZERS: ClassVar = frozenset({"rls"})
+    NEEDS_GRADIENTS: ClassVar = True
     DRAWS_BATCHES: ClassVar = True
     OPTIONS: ClassVar = (
         Option(

@@ -9,10 +9,12 @@ import numpy as np
 from tinyodl.graph import Array, Phase, Storage, Tensor
 from tinyodl.learning.beside.drift import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.record import Feature, Seen, Setting, Step, node
+from tinyodl.learning.learners import rule_of
 from tinyodl.learning.places import last_layer
 from tinyodl.ops.shared import Symbol
 from tinyodl.ops.shared.step import SKIPPED
 from tinyodl.project.plan import UpdatePlan
+from tinyodl.training import state_name
 
 DRIFT = "<drift.seen>"
 TRAINED, RECENT = "<drift.trained>", "<drift.recent>"
@@ -28,7 +30,7 @@ def _settings(plan: UpdatePlan) -> tuple[Setting, ...]:
         Setting("drift_window", WINDOW, 1.0, 65536.0),
         Setting("drift_warmup", WARMUP, 2.0, 1e6),
     ]
-    if plan.optimizer == "rls":
+    if rule_of(plan).anew:
         found.append(Setting("drift_retrain", 1.0, 0.0, 1.0))
     return tuple(found)
 
@@ -41,8 +43,9 @@ def _add(step: Step) -> None:
     step.add_tensors(*_tensors(graph.tensor(features).size, classes, step.seen))
     reads = (graph.outputs[0], features, TRAINED, RECENT, COUNTS, SPREAD)
     step.look.append(node("DriftLook", reads, (DRIFT,), Phase.FORWARD, **among))
-    for update in (each for each in graph.nodes if each.op == "RecursiveLeastSquares"):
-        begun = update.inputs[5]
+    anew = rule_of(plan).anew
+    if anew:
+        begun = state_name(last_layer(graph).inputs[1], anew)
         step.note.append(node("DriftRetrain", (COUNTS, begun), (), Phase.BACKWARD))
     skipped = "label == NET_SKIPPED" + (f" || {SKIPPED}" if not plan.learn_flagged else "")
     label = f"{skipped} ? -1 : 0" if plan.reconstructs else "label"

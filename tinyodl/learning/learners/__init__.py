@@ -1,0 +1,62 @@
+"""Learners, and the rules by which their plans learn: a module each, found from `NAMES`.
+
+`docs/adding-a-learner.md` says how to add one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tinyodl.errors import UserError
+
+if TYPE_CHECKING:  # they read plans, and plans are checked by them
+    from tinyodl.learning.learners.learner import Learner, Rule
+    from tinyodl.project.plan import UpdatePlan
+
+# Modules of this folder, in the order in which people are told of them.
+NAMES = ("gradients", "online", "rls", "elm", "transfer", "slda", "ncm")
+
+
+@cache
+def learners() -> tuple[Learner, ...]:
+    """All learners; that of `gradients` is the one without a name."""
+    return tuple(import_module(f"{__name__}.{name}").LEARNER for name in NAMES)
+
+
+def names() -> tuple[str, ...]:
+    """What `--learner` may be; no module is loaded for it."""
+    return NAMES[1:]
+
+
+def learner_named(name: str | None) -> Learner:
+    """The learner of that name, or the one of gradients for None. Raises UserError."""
+    for each in learners():
+        if each.name == (name or ""):
+            return each
+    raise UserError(f"learner {name}: give {either(names())}")
+
+
+def optimizers() -> tuple[str, ...]:
+    """What a plan may name as its optimizer."""
+    rules = dict.fromkeys(each.rule.optimizers for each in learners())
+    return tuple(name for optimizers in rules for name in optimizers)
+
+
+def rule_named(optimizer: str) -> Rule:
+    """The rule that plans name so. Raises UserError."""
+    for each in learners():
+        if optimizer in each.rule.optimizers:
+            return each.rule
+    raise UserError(f"optimizer {optimizer}: give {either(optimizers())}")
+
+
+def rule_of(plan: UpdatePlan) -> Rule:
+    """How a plan learns."""
+    return rule_named(plan.optimizer)
+
+
+def either(words: tuple[str, ...]) -> str:
+    """ "a, b or c"."""
+    return " or ".join(", ".join(words).rsplit(", ", 1))
