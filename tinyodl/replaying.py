@@ -67,7 +67,7 @@ def record_of(
         samples=samples,
         held=done[-1].held,
         loss=finite(sum(reply.loss * reply.samples for reply in done) / samples),
-        cycles=cycles,
+        cycles=meter.cycles(cycles),
         instructions=instructions,
         ms=meter.ms(sum(cycles)),
         mj=meter.mj(sum(cycles)),

@@ -283,7 +283,7 @@ class Trainer:
             unlabelled=nameless and self.manifest.plan.loss in LABELLED,
             predicted=None if is_mse else reply.predicted,
             loss=finite(reply.loss),
-            cycles=cycles,
+            cycles=self.session.meter.cycles(cycles),
             instructions=cast("tuple[int, int, int] | None", spent),
             ms=self.session.meter.ms(sum(cycles)),
             mj=self.session.meter.mj(sum(cycles)),

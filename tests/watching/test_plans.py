@@ -77,5 +77,5 @@ def test_with_everything_unset_the_firmware_is_as_before(tmp_path):
     """No plan field, no code."""
     board = net(tmp_path, rule="sgd")
     text = (tmp_path / "net" / "net.c").read_text()
-    assert "FLAG_" not in text and "net_settings" not in text
+    assert "FLAG_" not in text and "net_settings" not in text and not board.save().settings
     assert replace(board.training, nodes=board.training.nodes) == board.training
