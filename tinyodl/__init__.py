@@ -33,7 +33,7 @@ __all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan", "
 
 def compile(
     model: str | Path,
-    board: str,
+    board: str | Path,
     out: str | Path,
     *,
     ram: int | None = None,
@@ -43,14 +43,14 @@ def compile(
     """Compile an ONNX file into a PlatformIO project; see `tinyodl.compiler.compile_model`."""
     from tinyodl.compiler import compile_model
 
-    return compile_model(Path(model), board, Path(out), ram=ram, flash=flash, **options)
+    return compile_model(Path(model), str(board), Path(out), ram=ram, flash=flash, **options)
 
 
-def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
+def plan(model: str | Path, board: str | Path, **options: Unpack[Options]) -> Manifest:
     """What `compile` would do, without writing; see `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
-    return plan_model(Path(model), board, **options)
+    return plan_model(Path(model), str(board), **options)
 
 
 @strict
