@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostnet import HostNet
+from tests.quick_c import flags_of
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.host_run import HostNetwork
@@ -17,4 +18,5 @@ class CompiledNet(HostNet):
     def __init__(self, path: Path, folder: Path, **options: Any) -> None:
         made = compilation(path, load_board("host"), {"seed": 1, **options}).lowered
         self.arena = made.arena
-        HostNetwork.__init__(self, made.training, made.arena, made.plan, folder=folder)
+        flags = flags_of(made.training)
+        HostNetwork.__init__(self, made.training, made.arena, made.plan, folder=folder, flags=flags)

@@ -34,9 +34,13 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_interrupts() -> None:
-    """Programs that a shell starts in the background ignore Ctrl-C; some tests are about it."""
+def signals_arrive() -> None:
+    """What a shell starts in the background ignores Ctrl-C, what nohup starts ignores SIGHUP.
+
+    So would the programs that are started here, and some tests send them these signals.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def require_tool(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.quick_c import flags_of
 from tinyodl.graph import Graph
 from tinyodl.host_run import HostNetwork
 from tinyodl.learning.beside.adding import with_features
@@ -15,7 +16,10 @@ from tinyodl.training import differentiate
 
 
 class HostNet(HostNetwork):
-    """`passes` go over the training graph. A sample goes in, in pieces of at most `piece` bytes."""
+    """`passes` go over the training graph. A sample goes in, in pieces of at most `piece` bytes.
+
+    `optimised` C is the firmware's; where it is not said, one network in eight has it.
+    """
 
     piece = 1 << 30
 
@@ -27,13 +31,15 @@ class HostNet(HostNetwork):
         compiler=("gcc",),
         passes=(),
         seen=None,
+        optimised=None,
         **start,
     ) -> None:
         training = with_features(differentiate(graph, plan, **start), plan, seen)
         for improve in passes:
             training = improve(training)
         self.arena = plan_arena(training)
-        super().__init__(training, self.arena, plan, folder=folder, compiler=compiler)
+        flags = flags_of(training, optimised)
+        super().__init__(training, self.arena, plan, folder=folder, compiler=compiler, flags=flags)
 
     @property
     def input_shapes(self) -> list[tuple[int, ...]]:

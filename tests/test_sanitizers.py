@@ -2,7 +2,7 @@
 
 The networks are the random ones, training fully, and one backend case of each operator, training
 whatever it can. Every network is compiled warning-free; GCC's warnings are errors in the other
-tests too (`tests.hostnet`).
+tests too (`tests.quick_c` says at which optimisation).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
 from tinyodl.training import differentiate
 
-# Kernels that are inlined into each call, checks and all, would take GCC minutes.
+# Kernels that are inlined into each call, checks and all, would take a compiler minutes.
 SHARED = "-Dalways_inline=__unused__"
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0", "-g", SHARED)
 SEEDS = range(0, 36, 5)
@@ -116,7 +116,7 @@ def check_with_clang(main: Path) -> None:
     unit = main.with_name("unit.c")
     unit.write_text('#include "net.c"\n#include "weights.c"\n')
     flags = [flag for flag in C_FLAGS if flag != "-O2"]
-    flags += ["-O0", "-fno-sanitize=undefined", "-c", "-o", main.with_name("unit.o")]
+    flags += ["-O0", SHARED, "-fno-sanitize=undefined", "-c", "-o", main.with_name("unit.o")]
     subprocess.run([sys.executable, "-m", "ziglang", "cc", *flags, unit], check=True)
 
 

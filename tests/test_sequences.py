@@ -97,7 +97,7 @@ def test_training_from_random_weights_ends_as_in_pytorch(tmp_path, kind, name):
     epochs, rate = TRAINING[kind, name]
     graph = import_model(path)
     plan = UpdatePlan(layers=choose(graph, "full"), optimizer="adam", learning_rate=rate, batch=4)
-    net = HostNet(graph, plan, tmp_path / "net")
+    net = HostNet(graph, plan, tmp_path / "net", optimised=True)  # thousands of samples
     stepper = torch.optim.Adam(reference.parameters(), rate)
     order = np.random.default_rng(0)
     for _ in range(epochs):

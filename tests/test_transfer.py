@@ -111,7 +111,8 @@ def outputs(path, x):
 
 class TestReplay:
     @pytest.fixture(scope="class")
-    def project(self, tmp_path_factory):
+    @staticmethod
+    def project(tmp_path_factory):
         return compiled(tmp_path_factory.mktemp("replay") / "p", **HEAD, cache=20, batch=8)
 
     def refused(self, client, *request):
@@ -278,7 +279,8 @@ def test_outputs_to_spare_for_labels_as_they_come(tmp_path):
 
 class TestFlash:
     @pytest.fixture(scope="class")
-    def project(self, tmp_path_factory):
+    @staticmethod
+    def project(tmp_path_factory):
         return compiled(tmp_path_factory.mktemp("flash") / "p", **HEAD, cache=20, **FLASH)
 
     def train(self, session, count):
@@ -350,7 +352,8 @@ class TestFlash:
 
 class TestRadio:
     @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
+    @staticmethod
+    def run(tmp_path_factory):
         """A run whose time is taken to be that of the chip."""
         folder = tmp_path_factory.mktemp("radio")
         project = compiled(folder / "p")

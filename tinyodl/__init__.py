@@ -13,17 +13,18 @@ Importing this is quick: what a function needs is imported when it is called.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from tinyodl.keywords import strict
 from tinyodl.project.plan import UpdatePlan
 
 if TYPE_CHECKING:
     from tinyodl.flashing import Flashed, OnLine
-    from tinyodl.learners import Options
     from tinyodl.manifest import Manifest
     from tinyodl.profiling import Profile
+    from tinyodl.project.keyword_types import Options
     from tinyodl.stream import Session
 
 __version__ = "0.1.0"
@@ -38,19 +39,42 @@ def compile(
     *,
     ram: int | None = None,
     flash: int | None = None,
+    config: str | Path | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
-    """Compile an ONNX file into a PlatformIO project; see `tinyodl.compiler.compile_model`."""
+    """Compile an ONNX file into a PlatformIO project; see `tinyodl.compiler.compile_model`.
+
+    `config` is a file of options, such as `tinyodl init` writes; the ones given here win over it,
+    and no other file is read.
+    """
     from tinyodl.compiler import compile_model
 
+    options, budgets = _with_config(config, options)
+    ram, flash = ram or budgets.get("ram"), flash or budgets.get("flash")
     return compile_model(Path(model), board, Path(out), ram=ram, flash=flash, **options)
 
 
-def plan(model: str | Path, board: str, **options: Unpack[Options]) -> Manifest:
+def plan(
+    model: str | Path, board: str, *, config: str | Path | None = None, **options: Unpack[Options]
+) -> Manifest:
     """What `compile` would do, without writing; see `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
-    return plan_model(Path(model), board, **options)
+    return plan_model(Path(model), board, **_with_config(config, options)[0])
+
+
+def _with_config(
+    config: str | Path | None, options: Options
+) -> tuple[Options, Mapping[str, int | None]]:
+    """The options with those of a file that they leave unsaid, and the budgets in the file."""
+    if config is None:
+        return options, {}
+    from tinyodl.project.config import read_config
+    from tinyodl.project.options import KEYWORDS
+
+    read = read_config(Path(config))
+    own = {name: value for name, value in read.items() if name not in KEYWORDS}
+    return cast("Options", {**{n: read[n] for n in read if n in KEYWORDS}, **options}), own
 
 
 @strict

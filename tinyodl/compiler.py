@@ -14,12 +14,13 @@ from tinyodl.codegen.network import Network, render_network
 from tinyodl.fitting import check_fit
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
 from tinyodl.keywords import check_keywords
-from tinyodl.learners import Options
 from tinyodl.learning.learners import learner_named, rule_named
 from tinyodl.learning.learners.choice import as_learner
 from tinyodl.lowering import Lowered, lower
 from tinyodl.manifest import Manifest, board_of
 from tinyodl.manifest_records import manifest_of
+from tinyodl.project.keyword_types import Options
+from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
 from tinyodl.project_files import locked_folder
@@ -129,7 +130,7 @@ def _start(options: Options) -> Start | None:
 
 def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
-    check_keywords("a compilation", options, Options.__annotations__)
+    check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
     prepared = prepare(model, _changes(options))
     lowered = lower(prepared, _plan(prepared, options), board)

@@ -13,9 +13,9 @@ from pathlib import Path
 from tinyodl import compile, data
 from tinyodl.errors import UserError
 from tinyodl.flashing import Flashed, flash_project
-from tinyodl.learners import Options
 from tinyodl.manifest import Manifest
 from tinyodl.progress import OnProgress
+from tinyodl.project.keyword_types import Options
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import RECORD_NAME, Run, read
 from tinyodl.stream import Session

@@ -18,20 +18,33 @@ _CLOCKS = {0: "DWT", 1: "timer", 2: "host clock"}  # port_clock_source() in lib/
 
 @dataclass(frozen=True)
 class Meter:
-    """Turns cycles into milliseconds and, where the board's currents are known, millijoules."""
+    """Turns cycles into milliseconds and, where the board's currents are known, millijoules.
+
+    Where `has_cycles` is False, what the board counts are instructions: there is no time of them.
+    """
 
     clock_hz: int
     time_source: str
     power_mw: float | None
     energy_source: str | None
+    has_cycles: bool = True
 
-    def ms(self, cycles: float) -> float:
-        """Milliseconds of that many cycles."""
-        return cycles / self.clock_hz * 1e3
+    def cycles(self, counted: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        """What the board counted, by phase, as cycles; None where they are none."""
+        return counted if self.has_cycles else None
+
+    def ms(self, cycles: float) -> float | None:
+        """Milliseconds of that many cycles; None where they are none."""
+        return cycles / self.clock_hz * 1e3 if self.has_cycles else None
 
     def mj(self, cycles: float) -> float | None:
         """Millijoules of that many cycles; None where no power is known."""
         return None if self.power_mw is None else self.power_mw * cycles / self.clock_hz
+
+
+def no_cycles(board: Board) -> str:
+    """Why a virtual board has no time: a sentence's end that names its processor."""
+    return f"tinyodl has no model of the cycles of a {board.target.cpu}"
 
 
 def link_of(port: str | None, board: Board) -> Link:
@@ -56,6 +69,9 @@ def meter(board: Board, link: Link, clock_source: int, clock_hz: int) -> Meter:
         "qemu": f"TIM2, QEMU: executed instructions, one a cycle of {clock_hz / 1e6:g} MHz",
         "host": "host clock, not the board's",
     }
+    if link == "virtual" and not board.target.cycles:
+        source = f"none: the virtual board counts instructions only, as {no_cycles(board)}"
+        return Meter(clock_hz, source, None, None, has_cycles=False)
     profile = board.energy
     # A timer has a clock of its own; the core's cycle counter shows the core's.
     at_full_clock = clock == "timer" or clock_hz == board.clock_hz

@@ -23,6 +23,7 @@ _ALSO_CALLED = {
     "num_classes": "classes",
     "no_check": "check",
     "no_scaling": "scaling",
+    "keep_outliers": "outliers",
     "eval_data": "eval",
     "validation_data": "eval",
     "seed": "shuffle",
@@ -35,13 +36,20 @@ class UnknownKeywordError(UserError, TypeError):
     """A keyword argument that a function does not take; both an error of ours and a TypeError."""
 
 
+def nearest(name: str, known: Collection[str]) -> str:
+    """What may have been meant by a name that is not known; "" where nothing is like it."""
+    meant = _ALSO_CALLED.get(name)
+    if meant in known:
+        return str(meant)
+    return next(iter(get_close_matches(name, known, 1, 0.5)), "")
+
+
 def check_keywords(function: str, given: Collection[str], known: Collection[str]) -> None:
     """Raises UnknownKeywordError for the first of the given names that is not known."""
     for name in given:
         if name not in known:
-            meant = _ALSO_CALLED.get(name)
-            near = [meant] if meant in known else get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}"
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else f"it takes {', '.join(sorted(known))}"
             raise UnknownKeywordError(f"{function} takes no option {name!r}; {hint}")
 
 

@@ -64,7 +64,9 @@ def comparison(run: Run) -> Comparison | None:
     radio, replay = run.record.radio, run.summary.replay
     energies = [step.mj for step in run.steps] + ([replay.mj] if replay else [])
     known = [energy for energy in energies if energy is not None]
-    if radio is None or not run.steps or len(known) < len(energies):
+    spent = [step.ms for step in run.steps] + ([replay.ms] if replay else [])
+    times = [ms for ms in spent if ms is not None]
+    if radio is None or not run.steps or len(known) < len(energies) or len(times) < len(spent):
         return None
     rows = {step.sample for step in run.steps}
     sent = len(rows) * sample_bytes(run.manifest)
@@ -72,7 +74,7 @@ def comparison(run: Run) -> Comparison | None:
     seconds = 8 * (sent + sum(learned)) / radio.bps
     return Comparison(
         samples=len(rows),
-        compute_ms=sum(step.ms for step in run.steps) + (replay.ms if replay else 0.0),
+        compute_ms=sum(times),
         compute_mj=sum(known),
         sent_bytes=sent,
         returned_bytes=sum(learned),

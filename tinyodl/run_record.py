@@ -124,9 +124,9 @@ class Step(Record):
     unlabelled: bool = False  # the sample has no label: no loss, and the weights learned nothing
     predicted: int | None
     loss: float | None  # None when it is not a finite number
-    cycles: tuple[int, int, int]
+    cycles: tuple[int, int, int] | None  # None where the board has no model of its cycles
     instructions: tuple[int, int, int] | None
-    ms: float
+    ms: float | None
     mj: float | None
     flags: int = 0
     asked: bool | None = None
@@ -156,9 +156,9 @@ class Replay(Record):
     samples: int
     held: int
     loss: float | None  # None when it is not a finite number
-    cycles: tuple[int, int, int]
+    cycles: tuple[int, int, int] | None  # None where the board has no model of its cycles
     instructions: tuple[int, int, int] | None
-    ms: float
+    ms: float | None
     mj: float | None
     flags: int = 0  # what the guard did, as in steps
 

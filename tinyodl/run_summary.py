@@ -27,7 +27,7 @@ class ReplaySummary(Record):
     epochs: int
     samples: int
     loss: float | None
-    ms: float
+    ms: float | None
     mj: float | None
 
 
@@ -131,14 +131,19 @@ def events(steps: Sequence[Step]) -> tuple[Event, ...]:
 def _replayed(replays: Sequence[Replay]) -> ReplaySummary | None:
     if not replays:
         return None
-    energies = [replay.mj for replay in replays if replay.mj is not None]
     return ReplaySummary(
         epochs=len(replays),
         samples=sum(replay.samples for replay in replays),
         loss=replays[-1].loss,
-        ms=sum(replay.ms for replay in replays),
-        mj=sum(energies) if len(energies) == len(replays) else None,
+        ms=_sum([replay.ms for replay in replays]),
+        mj=_sum([replay.mj for replay in replays]),
     )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """None when one of them is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

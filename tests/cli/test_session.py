@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.cli.conftest import COMMAND, ENVIRONMENT, Run
+from tests.cli.conftest import COMMAND, ENVIRONMENT, Run, started
 from tests.conftest import require_tool
 from tests.projects import WATCH, flat_model, require_arm_compiler
 from tinyodl import manifest as manifest_file
@@ -162,25 +162,19 @@ def test_report_puts_runs_side_by_side(tinyodl: Run, watch_host: Path, tmp_path:
     assert "one" in tinyodl("report", *folders).out
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_ends_cleanly_and_leaves_a_report(
     watch_host: Path, tmp_path: Path, number: signal.Signals, tinyodl: Run
 ) -> None:
     folder = tmp_path / "run"
     arguments = ["stream-train", watch_host, "--data", LEARN, "--epochs", 10_000, "--run", folder]
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, [*arguments, "--json"])],
-        env=ENVIRONMENT,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     log = folder / "steps.jsonl"
-    while not (log.is_file() and log.stat().st_size) and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(number)
-    out, err = process.communicate()
+    with started(*COMMAND, *arguments, "--json") as process:
+        while not (log.is_file() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate()
     assert process.returncode == 128 + number, err
     values = json.loads(out)
     assert values["status"] == "interrupted" and values["saved"] is True

@@ -7,33 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import tinyodl
-from tests.cli.conftest import COMMAND, ENVIRONMENT
+from tests.cli.conftest import COMMAND, started
 from tests.projects import flat_model
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-
-@contextmanager
-def started(*command: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        list(map(str, command)),
-        env=ENVIRONMENT | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+# Each takes a second; one that hangs need not wait for the timeout of all tests.
+pytestmark = pytest.mark.timeout(120)
 
 
 def asleep(pid: int) -> bool:
@@ -59,8 +46,10 @@ class Pipe:
             assert process.poll() is None, process.communicate()
             with contextlib.suppress(OSError):  # until there is one
                 self._writer = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.02)
         while sys.platform == "linux" and not asleep(process.pid):
             assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
 
     def close(self) -> None:
         if self._writer >= 0:

@@ -16,7 +16,12 @@ from tinyodl.project.plan import UpdatePlan
 
 
 def same_as_onnxruntime(
-    made: onnx.ModelProto, folder: Path, *, output: str | None = None, x: Sequence[np.ndarray] = ()
+    made: onnx.ModelProto,
+    folder: Path,
+    *,
+    output: str | None = None,
+    x: Sequence[np.ndarray] = (),
+    optimised: bool | None = None,
 ) -> Graph:
     """Import the model, and compare its generated C with onnxruntime.
 
@@ -26,7 +31,7 @@ def same_as_onnxruntime(
     path = folder / "model.onnx"
     path.write_bytes(made.SerializeToString())
     graph = import_model(path, output)
-    net = HostNet(graph, UpdatePlan(loss="mse"), folder / "net")
+    net = HostNet(graph, UpdatePlan(loss="mse"), folder / "net", optimised=optimised)
     rng = np.random.default_rng(0)
     drawn = tuple(x) or tuple(rng.normal(size=s).astype(np.float32) for s in net.input_shapes)
     options = onnxruntime.SessionOptions()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.quick_c import flags_for
 from tinyodl.codegen.literals import c_type, float_literal, initializer
-from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Argument, Call, Ref, Struct, Symbol, calls_of
 from tinyodl.resources import TEMPLATES
@@ -82,7 +82,8 @@ def compiled(
     path = library.with_suffix(".c")
     path.write_text(source)
     include = ("-I", TEMPLATES / "kernels")
-    subprocess.run(["gcc", *C_FLAGS, *include, "-fPIC", "-shared", "-o", library, path], check=True)
+    flags = flags_for(source)
+    subprocess.run(["gcc", *flags, *include, "-fPIC", "-shared", "-o", library, path], check=True)
     function = ctypes.CDLL(str(library)).run
 
     def kernel(arrays: Arrays, first: int, end: int) -> None:

@@ -93,7 +93,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CodeTable]:
 def _assemble(source: Path) -> list[CodeTable]:
     target = source.with_suffix(".o")
     subprocess.run([require_tool("arm-none-eabi-as"), str(source), "-o", str(target)], check=True)
-    return [tabulate(section) for section in load_image(target).code]
+    return [tabulate(section, "cortex-m4") for section in load_image(target).code]
 
 
 @pytest.mark.parametrize(("text", "cycles"), COSTS)

@@ -7,33 +7,19 @@ from typing import Any
 
 import rich_click as click
 
-from tinyodl.cli.options import compiler_options, json_option, learning_options, type_path
+from tinyodl.cli.compile_options import compile_options, given_options
+from tinyodl.cli.options import json_option, type_path
 
 
 @click.command("compile")
 @click.argument("model", metavar="MODEL.onnx", type=type_path)
-@click.option(
-    "--board",
-    required=True,
-    metavar="NAME|FILE.toml",
-    help="See `tinyodl boards`; or the file of your own board.",
-)
-@click.option("-o", "--out", required=True, metavar="DIR", type=type_path, help="The project.")
-@learning_options
+@compile_options()
 @json_option
-def compile_command(
-    model: Path,
-    board: str,
-    out: Path,
-    ram: int | None,
-    flash: int | None,
-    as_json: bool,
-    **learning: Any,
-) -> None:
+def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     """Turn an ONNX file into a PlatformIO project for a board.
 
     Prints what learns, and what it takes. Nothing is written when the model cannot be compiled or
-    does not fit.
+    does not fit. --board and --out are needed, here or in tinyodl.toml.
     """
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
@@ -41,8 +27,9 @@ def compile_command(
     from tinyodl.report import tables, values
 
     printer = Output(as_json)
-    options = compiler_options(learning)
-    manifest = compile_model(model, board, out, ram=ram, flash=flash, **options)
+    options = given_options(model, given, printer, needed=("board", "out"))
+    board, out = options.pop("board"), Path(options.pop("out"))
+    manifest = compile_model(model, board, out, **options)
     tables.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in described_board(manifest).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""

@@ -12,11 +12,13 @@ from click.exceptions import Exit
 from tinyodl import __version__
 from tinyodl.cli.boards import boards
 from tinyodl.cli.compile import compile_command
+from tinyodl.cli.compile_options import option_groups
 from tinyodl.cli.demo import demo
 from tinyodl.cli.doctor import doctor
 from tinyodl.cli.evaluate import evaluate
 from tinyodl.cli.export import export
 from tinyodl.cli.flash import flash
+from tinyodl.cli.init import init
 from tinyodl.cli.plan import plan
 from tinyodl.cli.profile import profile
 from tinyodl.cli.report import report
@@ -33,9 +35,13 @@ click.rich_click.COMMAND_GROUPS = {
     "tinyodl": [
         {"name": "From a model to a board that learns",
          "commands": ["compile", "flash", "stream-train", "evaluate", "report", "export"]},
-        {"name": "Looking around", "commands": ["plan", "profile", "boards", "doctor", "demo"]},
+        {"name": "Looking around",
+         "commands": ["plan", "init", "profile", "boards", "doctor", "demo"]},
     ]
 }  # fmt: skip
+click.rich_click.OPTION_GROUPS = {
+    f"tinyodl {name}": option_groups() for name in ("compile", "plan")
+}
 
 
 class _Tinyodl(click.RichGroup):
@@ -82,8 +88,8 @@ def tinyodl(debug: bool) -> None:
 
 
 for command in (
-    compile_command, plan, flash, stream_train, evaluate, report, export, profile, boards, doctor,
-    demo,
+    compile_command, plan, init, flash, stream_train, evaluate, report, export, profile, boards,
+    doctor, demo,
 ):  # fmt: skip
     tinyodl.add_command(command)
 

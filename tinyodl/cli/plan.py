@@ -7,36 +7,25 @@ from typing import Any
 
 import rich_click as click
 
-from tinyodl.cli.options import compiler_options, json_option, learning_options, type_path
+from tinyodl.cli.compile_options import compile_options, given_options
+from tinyodl.cli.options import json_option, type_path
 
 
 @click.command("plan")
 @click.argument("model", metavar="MODEL.onnx", type=type_path)
-@click.option(
-    "--board",
-    required=True,
-    metavar="NAME|FILE.toml",
-    help="See `tinyodl boards`; or the file of your own board.",
-)
-@learning_options
+@compile_options("out")
 @click.option("--html", metavar="FILE", type=type_path, help="Draw the memory map on a page.")
 @json_option
-def plan(
-    model: Path,
-    board: str,
-    ram: int | None,
-    flash: int | None,
-    html: Path | None,
-    as_json: bool,
-    **learning: Any,
-) -> None:
+def plan(model: Path, html: Path | None, as_json: bool, **given: Any) -> None:
     """Show what compile would do: layers, what learns, RAM and flash. Writes no project."""
     from tinyodl.cli.output import Output
     from tinyodl.compiler import plan_model
     from tinyodl.report import tables, values, write_plan
 
     printer = Output(as_json)
-    options = compiler_options(learning)
+    options = given_options(model, given, printer, needed=("board",))
+    options.pop("out", None)
+    board, ram, flash = options.pop("board"), options.pop("ram", None), options.pop("flash", None)
     manifest = plan_model(model, board, **options)
     tables.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:

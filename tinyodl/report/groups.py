@@ -21,13 +21,16 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """A part of a step, in means per step; `share` is of the step's cycles."""
+    """A part of a step, in means per step; `share` is of the step's cycles.
+
+    Without a model of cycles, there are none and no time, and `share` is of its instructions.
+    """
 
     name: str
     share: float
-    cycles: float
+    cycles: float | None
     instructions: float | None
-    ms: float
+    ms: float | None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class StepCost:
 
     name: str
     phases: tuple[PhaseCost, ...]
-    ms: float
+    ms: float | None
     mj: float | None
 
     @property
@@ -58,17 +61,17 @@ def step_costs(runs: Sequence[Run]) -> list[StepCost]:
         first, name = members[0]
         steps = [step for run, _ in members for step in run.steps]
         mean = summarize(first.record, steps, first.folder)
-        assert mean.cycles is not None and mean.ms_per_step is not None
-        total = sum(mean.cycles.values()) or 1
+        spent = mean.cycles or mean.instructions or {}
+        total = sum(spent.values()) or 1
         phases = tuple(
             PhaseCost(
                 phase,
-                cycles / total,
-                cycles,
+                count / total,
+                count if mean.cycles else None,
                 None if mean.instructions is None else mean.instructions[phase],
-                1e3 * cycles / first.record.clock_hz,
+                1e3 * count / first.record.clock_hz if mean.cycles else None,
             )
-            for phase, cycles in mean.cycles.items()
+            for phase, count in spent.items()
         )
         label = name if len(members) == 1 else f"mean of {len(members)} runs"
         costs.append(StepCost(label, phases, mean.ms_per_step, mean.mj_per_step))

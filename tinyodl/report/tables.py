@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board
+from tinyodl.energy import no_cycles
 from tinyodl.learning.beside import wanted, words
 from tinyodl.learning.learners import rule_of
 from tinyodl.losses import expected_labels
@@ -178,13 +179,15 @@ def print_profile(console: Console, profile: Profile) -> None:
     table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
                    "share#", "code, B#",
                    title=f"{what} of {line(model.source)} on {board.title}")  # fmt: skip
-    every = profile.step.cycles
+    has_cycles = bool(board.target.cycles)
 
     def add(name: str, op: str, macs: int, cost: Count, code: int, style: str = "") -> None:
-        rates = (f"{n / macs:.2f}" if macs else "" for n in (cost.instructions, cost.cycles))
+        cycles = cost.cycles if has_cycles else None
+        spent = (cost.instructions, cycles)
+        rates = (f"{n / macs:.2f}" if macs and n is not None else "" for n in spent)
         table.add_row(
-            *(name, op, count(macs) if macs else "", count(cost.instructions), count(cost.cycles)),
-            *(*rates, percent(cost.cycles / every), count(code) if code else ""),
+            *(name, op, count(macs) if macs else "", count(cost.instructions), count(cycles)),
+            *(*rates, percent(cost.share_of(profile.step)), count(code) if code else ""),
             style=style,
         )
 
@@ -210,9 +213,10 @@ def print_profile(console: Console, profile: Profile) -> None:
             "run once for each, and their MACs are those of one."
         )
     called = f", {sum(shared.values()):,} B in {', '.join(shared)}" if shared else ""
+    modelled = "cycles modelled" if has_cycles else f"and {no_cycles(board)}"
     console.print(
         f"Built by {profile.compiler}; the sample is {profile.sample}. Instructions are exact, "
-        f"cycles modelled. Of the code, {profile.code_between:,} B are between nodes{called}."
+        f"{modelled}. Of the code, {profile.code_between:,} B are between nodes{called}."
     )
 
 
@@ -354,7 +358,7 @@ def _print_replays(console: Console, runs: Sequence[Run]) -> None:
         for replay in run.record.replays:
             first = name if replay is run.record.replays[0] else ""
             table.add_row(first, count(replay.epoch + 1), count(replay.samples),
-                          significant(replay.loss), count(sum(replay.cycles)),
+                          significant(replay.loss), count(replay.cycles and sum(replay.cycles)),
                           significant(replay.ms), significant(replay.mj))  # fmt: skip
     if table.row_count:
         console.print(table)

@@ -80,9 +80,9 @@ def profile_values(profile: Profile) -> dict[str, Any]:
     """A profile: counts of a step and of each phase, then node by node in the order of execution.
 
     A node's `within` is the index in `nodes` of the one whose body it is in. `share` is of the
-    step's cycles, what is between nodes belongs to none.
+    step's cycles, what is between nodes belongs to none. Cycles are 0, and shares those of
+    instructions, where the virtual board has no model of its processor's cycles.
     """
-    cycles = profile.step.cycles
     index = {id(cost.node): at for at, cost in enumerate(profile.nodes)}
     return {
         "board": profile.manifest.board,
@@ -105,7 +105,7 @@ def profile_values(profile: Profile) -> dict[str, Any]:
                 "within": index[id(cost.within)] if cost.within else None,
                 "macs": cost.node.macs,
                 **vars(cost.count),
-                "share": cost.count.cycles / cycles,
+                "share": cost.count.share_of(profile.step),
                 "code_bytes": cost.code_bytes,
             }
             for cost in profile.nodes

@@ -9,10 +9,16 @@ PHASES = ("idle", "forward", "backward", "update")
 
 @dataclass(frozen=True)
 class Count:
-    """Executed instructions (exact) and modelled M4 cycles."""
+    """Executed instructions (exact) and modelled cycles; 0 where there is no model of them."""
 
     instructions: int = 0
     cycles: int = 0
+
+    def share_of(self, whole: Count) -> float:
+        """Of the cycles; without a model of them, of the instructions."""
+        if whole.cycles:
+            return self.cycles / whole.cycles
+        return self.instructions / whole.instructions
 
     def __add__(self, other: Count) -> Count:
         return Count(self.instructions + other.instructions, self.cycles + other.cycles)

@@ -8,12 +8,14 @@ been compared with silicon: it is "modelled M4 cycles". Instruction counts are e
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import capstone
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyodl.errors import UserError
 from tinyodl.virtual.image import CodeSection
 
 # What the end of an instruction does to the flow, as `CodeTable.ends` says it.
@@ -21,8 +23,7 @@ TAKEN_CYCLES = 0x0F  # extra cycles when execution goes on elsewhere
 WAIT_FOR_EVENT = 0x40
 WAIT_FOR_INTERRUPT = 0x80
 
-EXCEPTION_ENTRY_CYCLES = 12  # DDI 0439, section 3.9.1
-EXCEPTION_RETURN_CYCLES = 10
+_EXCEPTIONS = {"cortex-m4": (12, 10), "": (0, 0)}  # DDI 0439, section 3.9.1
 
 SUM = np.dtype([("instructions", np.uint32), ("cycles", np.uint32)])
 
@@ -38,8 +39,12 @@ class CodeTable:
     signals: tuple[int, ...]  # addresses of SEV instructions
 
 
-def tabulate(section: CodeSection) -> CodeTable:
-    """One pass over a section's instructions."""
+def tabulate(section: CodeSection, model: str) -> CodeTable:
+    """One pass over a section's instructions, which cost what the model of their processor says.
+
+    Without a model, "", each counts one: cycles are then instructions.
+    """
+    costs, extra = _MODELS[model]
     halfwords = len(section.data) // 2
     counts = np.zeros(halfwords + 1, SUM)
     ends = np.zeros(halfwords + 1, np.uint8)
@@ -53,8 +58,8 @@ def tabulate(section: CodeSection) -> CodeTable:
         for instruction in decoder.disasm(section.data[start - base : end - base], start):
             current = _describe(instruction)
             at = (instruction.address - base) // 2
-            counts[at] = (1, _cycles(current, previous))
-            ends[at + instruction.size // 2] = _end(current)
+            counts[at] = (1, costs(current, previous))
+            ends[at + instruction.size // 2] = _end(current) & extra
             if current.name == "sev":
                 signals.append(instruction.address)
             previous = current
@@ -191,3 +196,29 @@ def _end(it: _Instruction) -> int:
     if name == "pop" and "pc" in it.operands:
         return 2
     return 0
+
+
+def _one(it: _Instruction, before: _Instruction | None) -> int:
+    return 1
+
+
+# By the name that a family's data gives: what an instruction costs behind the one before it, and
+# which bits of its end count.
+_MODELS: Mapping[str, tuple[Callable[[_Instruction, _Instruction | None], int], int]] = {
+    "cortex-m4": (_cycles, 0xFF),
+    "": (_one, WAIT_FOR_EVENT | WAIT_FOR_INTERRUPT),
+}
+
+
+def exception_cycles(model: str) -> tuple[int, int]:
+    """Of the entry into a handler, and of the return.
+
+    Raises UserError where there is no such model.
+    """
+    if model not in _EXCEPTIONS:
+        known = ", ".join(name for name in _EXCEPTIONS if name)
+        raise UserError(
+            f"there is no model of the cycles of a {model!r}, only of a {known}; a family "
+            "whose file names none is counted in instructions"
+        )
+    return _EXCEPTIONS[model]

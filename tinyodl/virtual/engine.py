@@ -83,9 +83,11 @@ class Bus(Protocol):
 class Engine:
     """Executes an image's code from memory that others own."""
 
-    def __init__(self, image: Image, bus: Bus, places: Mapping[int, str]) -> None:
-        """`places` are names by address. Raises ToolError when unicorn is too old or the native
-        counter cannot be built."""
+    def __init__(self, image: Image, bus: Bus, places: Mapping[int, str], cycles: str) -> None:
+        """`places` are names by address; `cycles` is the model of them that counts.
+
+        Raises ToolError when unicorn is too old or the native counter cannot be built.
+        """
         _require_version()
         self.uc = unicorn.Uc(
             unicorn.UC_ARCH_ARM,
@@ -97,7 +99,7 @@ class Engine:
         self._views: list[Any] = []  # of the memory that unicorn uses
         self._failure: BaseException | None = None
         self._returning = False
-        tables = [tabulate(section) for section in image.code]
+        tables = [tabulate(section, cycles) for section in image.code]
         self.meter = Meter(tables, _address(uclib.uc_emu_stop), _address(uclib.uc_reg_read))
         self._add_hooks(address for table in tables for address in table.signals)
         self._places = places

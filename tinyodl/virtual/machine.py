@@ -7,14 +7,10 @@ import mmap
 from collections.abc import Mapping
 from pathlib import Path
 
-from unicorn import Uc
-from unicorn import arm_const as arm
-
 from tinyodl.boards import Board
 from tinyodl.virtual import engine
 from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
-from tinyodl.virtual.counts import PHASES, Count
-from tinyodl.virtual.cycles import EXCEPTION_ENTRY_CYCLES, EXCEPTION_RETURN_CYCLES
+from tinyodl.virtual.cycles import exception_cycles
 from tinyodl.virtual.engine import Engine, Fault, Stop
 from tinyodl.virtual.exceptions import FIRST_INTERRUPT, Exceptions
 from tinyodl.virtual.flash import Flash
@@ -22,6 +18,8 @@ from tinyodl.virtual.image import Image
 from tinyodl.virtual.line import Line
 from tinyodl.virtual.models import model_of
 from tinyodl.virtual.peripheral import Misuse, Peripheral
+from tinyodl.virtual.registers import reset_registers
+from tinyodl.virtual.tally import Tally
 
 SLICE_CYCLES = 4_000_000  # about 10 ms: how long Ctrl-C and timeouts may wait
 NEVER = 2**63
@@ -51,8 +49,11 @@ class VirtualMachine:
         self.line = Line(BITS_PER_BYTE * board.clock_hz // baud)
         self.pc = 0
         self._image = image
-        self._engine = Engine(image, self, places)
+        model = board.target.cycles
+        self._entry_cycles, self._return_cycles = exception_cycles(model)
+        self._engine = Engine(image, self, places, model)
         self._state = self._engine.meter.state
+        self.tally = Tally(self._state, bool(model))
         self._exceptions = Exceptions(self._engine.uc, self)
         self._model = model_of(board.target)
         self._memory = self._model.memory(board)
@@ -66,10 +67,6 @@ class VirtualMachine:
             if address in flash:
                 self._flash.find(address, contents)
         self._slept = 0  # cycles
-        self._counts: dict[tuple[int, str], list[int]] = {}
-        self._charged = (0, 0)
-        self._phase = 0
-        self._place = ""
         try:
             self._map_memory()
             self._power_on()
@@ -82,18 +79,6 @@ class VirtualMachine:
         """The host sends, now."""
         self.line.send(data, self.now())
         self.idle = False
-
-    def counters(self) -> dict[str, Count]:
-        """Executed since power on, by the phase that the marker pins showed."""
-        sums = dict.fromkeys(PHASES, Count())
-        for (phase, _), count in self.counters_by_place().items():
-            sums[phase] += count
-        return sums
-
-    def counters_by_place(self) -> dict[tuple[str, str], Count]:
-        """The same by phase and by the last place that was reached."""
-        self._charge()
-        return {(PHASES[p], place): Count(*n) for (p, place), n in self._counts.items()}
 
     def peek(self, address: int, size: int) -> bytes:
         """Memory as a debugger sees it."""
@@ -150,7 +135,7 @@ class VirtualMachine:
             for granule in range(addresses.start // GRANULE, addresses.stop // GRANULE)
         }
         self.mark(0)
-        _reset_registers(self._engine.uc, stack=self._flash.word(vectors) & ~3)
+        reset_registers(self._engine.uc, stack=self._flash.word(vectors) & ~3)
         self.pc = self._flash.word(vectors + 4) & ~1
         self._engine.leave_block(self.pc, 0)
 
@@ -231,7 +216,7 @@ class VirtualMachine:
     def _take_interrupt(self) -> None:
         interrupt = self._next_interrupt()
         if interrupt is not None:
-            self._engine.leave_block(self.pc, EXCEPTION_ENTRY_CYCLES)
+            self._engine.leave_block(self.pc, self._entry_cycles)
             self._exceptions.enter(interrupt, self.pc)
             self.pc = self._handler(interrupt)
 
@@ -245,7 +230,7 @@ class VirtualMachine:
             self.pc = self._handler(interrupt)
         else:
             self.pc = self._exceptions.leave(back)
-        self._engine.leave_block(self.pc, EXCEPTION_RETURN_CYCLES)
+        self._engine.leave_block(self.pc, self._return_cycles)
 
     def _next_interrupt(self) -> int | None:
         """Activates the interrupt that is due now, if any."""
@@ -262,14 +247,6 @@ class VirtualMachine:
         """Address of an interrupt's handler; the vector table may lie in flash or RAM."""
         vector = self._control.vectors + 4 * (FIRST_INTERRUPT + interrupt)
         return int.from_bytes(self._engine.uc.mem_read(vector, 4), "little") & ~1
-
-    def _charge(self) -> None:
-        """What was executed since the last time goes to the phase and place that it was in."""
-        now = (self._state.instructions_now, self._state.cycles_now)
-        counts = self._counts.setdefault((self._phase, self._place), [0, 0])
-        counts[0] += now[0] - self._charged[0]
-        counts[1] += now[1] - self._charged[1]
-        self._charged = now
 
     # -- Bus: accesses of the firmware ------------------------------------------------------------
 
@@ -316,8 +293,7 @@ class VirtualMachine:
         self._control.nvic.event = True
 
     def reach(self, place: str) -> None:
-        self._charge()
-        self._place = place
+        self.tally.reach(place)
 
     # -- Machine: what peripherals see ------------------------------------------------------------
 
@@ -351,9 +327,7 @@ class VirtualMachine:
         self._flash.erase(address, size)
 
     def mark(self, phase: int) -> None:
-        if phase != self._phase:
-            self._charge()
-            self._phase = phase
+        self.tally.mark(phase)
 
     def reset(self) -> None:
         self._reset_requested = True
@@ -364,21 +338,6 @@ def _filled(size: int) -> mmap.mmap:
     memory = mmap.mmap(-1, size)
     memory[:] = UNINITIALIZED * size
     return memory
-
-
-def _reset_registers(uc: Uc, stack: int) -> None:
-    for register in (*range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 13), arm.UC_ARM_REG_FPSCR):
-        uc.reg_write(register, 0)
-    for register, value in (
-        (arm.UC_ARM_REG_XPSR, 1 << 24),
-        (arm.UC_ARM_REG_CONTROL, 0),
-        (arm.UC_ARM_REG_PRIMASK, 0),
-        (arm.UC_ARM_REG_FAULTMASK, 0),
-        (arm.UC_ARM_REG_BASEPRI, 0),
-        (arm.UC_ARM_REG_LR, 0xFFFF_FFFF),
-        (arm.UC_ARM_REG_SP, stack),
-    ):
-        uc.reg_write(register, value)
 
 
 def _require_words(peripheral: Peripheral, size: int) -> None:

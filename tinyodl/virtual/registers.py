@@ -1,4 +1,4 @@
-"""Core registers by the dozen: unicorn's own batch functions take ten times as long."""
+"""Core registers: many at once, faster than unicorn's own functions, and all of them at reset."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 
 from unicorn import Uc
+from unicorn import arm_const as arm
 from unicorn.unicorn_py3.unicorn import uclib
 
 
@@ -27,3 +28,19 @@ class RegisterBatch:
     def write(self, values: Sequence[int]) -> None:
         self._values[:] = list(values)
         uclib.uc_reg_write_batch(*self._arguments)
+
+
+def reset_registers(uc: Uc, stack: int) -> None:
+    """As after a reset of the core, with the stack pointer that the vector table gives."""
+    for register in (*range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 13), arm.UC_ARM_REG_FPSCR):
+        uc.reg_write(register, 0)
+    for register, value in (
+        (arm.UC_ARM_REG_XPSR, 1 << 24),
+        (arm.UC_ARM_REG_CONTROL, 0),
+        (arm.UC_ARM_REG_PRIMASK, 0),
+        (arm.UC_ARM_REG_FAULTMASK, 0),
+        (arm.UC_ARM_REG_BASEPRI, 0),
+        (arm.UC_ARM_REG_LR, 0xFFFF_FFFF),
+        (arm.UC_ARM_REG_SP, stack),
+    ):
+        uc.reg_write(register, value)

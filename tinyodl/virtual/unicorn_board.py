@@ -81,11 +81,11 @@ class UnicornBoard:
     def counters(self) -> dict[str, Count]:
         """Executed since power on, by the phase that the marker pins showed. Works after a fault,
         too, and then counts up to the instruction at fault."""
-        return self._machine.counters()
+        return self._machine.tally.by_phase()
 
     def counters_by_place(self) -> dict[tuple[str, str], Count]:
         """The same by (phase, place): the place that execution came to last, "" before any."""
-        return self._machine.counters_by_place()
+        return self._machine.tally.by_place()
 
     def seconds(self) -> float:
         """The board's own time since power on, sleep included."""

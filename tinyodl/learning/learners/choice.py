@@ -10,7 +10,7 @@ from tinyodl.learning.learners.learner import Learner
 from tinyodl.project.plan import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
 
 
 def as_learner(options: Options) -> Options:

@@ -9,7 +9,7 @@ from tinyodl.learning.learners.fitted import outputs_of
 from tinyodl.learning.learners.learner import Learner
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
 
 HIDDEN = 128  # hashed units, as in the published core
 

@@ -9,7 +9,7 @@ from tinyodl.graph import Graph, Node, Storage
 from tinyodl.ops import looked_at
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
 
 OUTPUTS = ("classes", "max_classes")  # options
 START = ("start", "start_weight")

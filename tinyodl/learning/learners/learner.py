@@ -14,7 +14,7 @@ from tinyodl.graph import Array, Graph, Node
 
 if TYPE_CHECKING:  # which load the learners themselves
     from tinyodl.frontend import Head
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan
 
 Begun = Mapping[str, Array]  # what the state of a rule begins with, by the suffix of its name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tinyodl.learning.learners.learner import Begun, Fit, Fitted, Learner, Rule,
 from tinyodl.ops.class_means import NO_CLASS
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan
 
 COUNTS = "samples of each class"  # suffix of a state's name
@@ -76,7 +76,7 @@ def _starts(options: Options) -> Fit:
 def makes_of_means(options: Options) -> Options:
     """A fresh layer that is made of class means, and learns nothing from a sample's loss."""
     made = with_fresh_layer(options)
-    made["optimizer"] = options["learner"]
+    made["optimizer"] = cast("Any", options["learner"])  # whose rule is named like it
     made.setdefault("loss", "zero-one")
     return made
 

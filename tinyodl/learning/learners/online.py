@@ -21,7 +21,7 @@ from tinyodl.learning.learners.rls import least_squares
 
 if TYPE_CHECKING:
     from tinyodl.frontend import Head
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
 
 STEPS = 300
 

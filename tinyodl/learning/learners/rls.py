@@ -14,7 +14,7 @@ from tinyodl.ops.recursive_least_squares import FIRST, triangle
 from tinyodl.project.plan import RIDGE
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan
 
 CORRELATION = "inverse correlation"  # P of the equations, as the suffix of a state's name

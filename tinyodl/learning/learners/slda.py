@@ -16,7 +16,7 @@ from tinyodl.ops.recursive_least_squares import FIRST, triangle
 from tinyodl.project.plan import RIDGE
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan
 
 # Suffixes of states' names: P, M, and what the ridge is a share of.

@@ -13,7 +13,7 @@ from tinyodl.learning.learners.gradients import RULE
 from tinyodl.learning.learners.learner import Learner
 
 if TYPE_CHECKING:
-    from tinyodl.learners import Options
+    from tinyodl.project.keyword_types import Options
 
 # The rule where nothing else is given; `replay` is then the batch.
 CACHE = 64

@@ -55,10 +55,11 @@ class Cache(Section):
             help="In flash each sample is written once, and stays there without power.",
         ),
         Option(
-            "cache_policy", group=_GROUP, section="cache", field="policy", note="flash: balanced",
-            help="Which are kept when the cache is full: the latest, any with the same "
-            "chance, as many of each class, the first, or as many of each class and of those "
-            "the later ones. Flash: balanced or first.",
+            "cache_policy", group=_GROUP, metavar="POLICY", section="cache", field="policy",
+            note="flash: balanced",
+            help="Which are kept when the cache is full: ring (the latest), reservoir (any with "
+            "the same chance), balanced (as many of each class), first, or ageing (as many of each "
+            "class, and of those the later ones). Flash: balanced or first.",
         ),
         Option(
             "replay", metavar="K", group=_GROUP, section="cache", field="replay",

@@ -43,7 +43,7 @@ class Guard(Section):
     COMPARES_CLASSES: ClassVar = True
     OPTIONS: ClassVar = (
         Option(
-            "guard", metavar="K[:MARGIN]", kind=str, group=_GROUP,
+            "guard", example="20:0.1", metavar="K[:MARGIN]", kind=str, group=_GROUP,
             section="guard", switch=True, fills=_written,
             help="Hold every K-th labelled sample back to test on, and undo what makes "
             "the network worse by more than MARGIN (0.1).",

@@ -42,10 +42,10 @@ class Query(Section):
     COMPARES_CLASSES: ClassVar = True
     OPTIONS: ClassVar = (
         Option(
-            "query", metavar="auto|always|margin:T", kind=str, group=_GROUP,
+            "query", example="auto", metavar="WHEN", kind=str, group=_GROUP,
             section="query", switch=True, fills=_written, note="it is trained with all",
-            help="The board says which labels it wants: all, those of margins below T, or as "
-            "many as keep to --error-budget.",
+            help="The board says which labels it wants: always, margin:T (those of margins below "
+            "T), or auto (as many as keep to --error-budget).",
         ),
         Option(
             "error_budget", metavar="SHARE", group=_GROUP, section="query", field="error_budget",
