@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from learners_query import SHARED, Board, Stream
 
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.graph import Array
 
 FOLDER = Path(tempfile.mkdtemp())

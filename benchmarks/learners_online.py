@@ -48,6 +48,7 @@ from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Array
+from tinyodl.learning.learners import learner_named
 from tinyodl.run_record import Evaluation
 from tinyodl.run_summary import RunSummary
 
@@ -110,6 +111,10 @@ def growing(old: Path, start: str) -> dict[str, dict[str, Any]]:
         f"online --{start}": {**online, "start": old},
         "online, from nothing": online,
         "rls, from nothing": {"learner": "rls", "max_classes": 10},
+        "slda, from nothing": {"learner": "slda", "max_classes": 10},
+        f"slda --{start}": {"learner": "slda", "max_classes": 10, "start": old},
+        "ncm, from nothing": {"learner": "ncm", "max_classes": 10},
+        f"ncm --{start}": {"learner": "ncm", "max_classes": 10, "start": old},
     }
 
 
@@ -152,8 +157,8 @@ def tuned(
     score: Any,
     rates: Sequence[float] = RATES,
 ) -> tuple[Path, str]:
-    """The variant with the rate that scores best; least squares have none."""
-    if options["learner"] == "rls":
+    """The variant with the rate that scores best; only gradients have one."""
+    if learner_named(options["learner"]).rule.replaces:
         return project(folder, model, **options), "-"
     made = {rate: project(folder, model, learning_rate=rate, **options) for rate in rates}
     best = max(rates, key=lambda rate: score(made[rate]))

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.graph import Array
 from tinyodl.host_run import HostNetwork
 

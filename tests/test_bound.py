@@ -15,7 +15,7 @@ from tests.onnx_torch import TorchModel
 from tests.projects import two_layers
 from tests.watching.board import person
 from tinyodl.bound import REACH, SEEN, bounded
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
 from tinyodl.project.plan import UpdatePlan

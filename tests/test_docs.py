@@ -11,7 +11,7 @@ import pytest
 
 from tests.operators_page import PAGE
 from tinyodl.cli.main import tinyodl as commands
-from tinyodl.device import protocol
+from tinyodl.device import codes
 from tinyodl.learning.beside import FOLDER
 from tinyodl.ops import IMPORTERS
 
@@ -141,12 +141,12 @@ class TestProtocol:
         return {name: int(member) for name, member in kind.__members__.items()}
 
     def test_commands(self):
-        assert self.table("command") == self.members(protocol.Command)
-        assert self.enum(COMMANDS, "COMMAND") == self.members(protocol.Command)
+        assert self.table("command") == self.members(codes.Command)
+        assert self.enum(COMMANDS, "COMMAND") == self.members(codes.Command)
 
     def test_statuses(self):
-        assert self.table("status") == self.members(protocol.Status)
+        assert self.table("status") == self.members(codes.Status)
 
     def test_flags_of_a_step(self):
         """One that only one side has, or numbers otherwise, would be read wrongly."""
-        assert self.enum(FLAGS, "FLAG") == self.members(protocol.Flag)
+        assert self.enum(FLAGS, "FLAG") == self.members(codes.Flag)

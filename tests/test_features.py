@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyodl.codegen.network import SLOTS
+from tinyodl.codegen.steps import SLOTS
 from tinyodl.learning.beside import FOLDER, NAMES, features
 from tinyodl.ops.shared.step import FLASH_HEADER
 from tinyodl.resources import EXAMPLES, TEMPLATES

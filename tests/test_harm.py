@@ -17,7 +17,7 @@ from tests.torture.kills import samples
 from tinyodl import harm, naming, runlog
 from tinyodl.cli.main import tinyodl
 from tinyodl.data import Samples
-from tinyodl.device.protocol import State
+from tinyodl.device.codes import State
 from tinyodl.evaluating import Outcomes
 from tinyodl.run_record import Evaluation
 from tinyodl.stream import Session

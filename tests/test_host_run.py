@@ -14,7 +14,7 @@ from tests.models import WATCH
 from tests.watching.board import person
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Draw, Flag
+from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import DataError, ToolError, UserError
 from tinyodl.firmware import C_FLAGS
 from tinyodl.host_run import HostNetwork

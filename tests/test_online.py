@@ -22,7 +22,8 @@ from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl import runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Command, RefusedError
+from tinyodl.device.codes import Command
+from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.learners.choice import as_learner
 from tinyodl.learning.learners.online import cross_entropy_fit

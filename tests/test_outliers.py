@@ -23,7 +23,7 @@ from tests.test_autoencoders import autoencoder
 from tinyodl import runlog
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.errors import UserError
 from tinyodl.manifest import load
 from tinyodl.outliers import FACTOR, FIRST, IN_A_ROW, REACH, are_outliers, first_reach, grown, peaks

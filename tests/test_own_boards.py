@@ -119,7 +119,7 @@ def test_a_file_of_an_earlier_version_still_loads(elsewhere: Path) -> None:
 def test_what_a_project_says_of_its_board_is_checked_again(tmp_path: Path) -> None:
     """As in a project that somebody sent."""
     project = tmp_path / "p"
-    made = tinyodl.compile(SHIPPED[0], str(FEATHER), project)
+    made = tinyodl.compile(SHIPPED[0], FEATHER, project)
     file = made.board_file.replace("size = 0x0007_A000", "size = 0x0009_A000")
     sent = made.model_copy(update={"board_file": file})
     (project / "tinyodl.json").write_text(manifest.dump(sent))

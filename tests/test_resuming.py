@@ -20,11 +20,11 @@ from tinyodl.boards import load_board
 from tinyodl.compiler import compile_model
 from tinyodl.data import Samples
 from tinyodl.device import link, reopening
-from tinyodl.device.protocol import State
+from tinyodl.device.codes import State
 from tinyodl.device.reopening import ReopeningTransport
 from tinyodl.errors import BoardError, LineLostError, UserError
+from tinyodl.progress import Progress
 from tinyodl.report.saves import of_resuming
-from tinyodl.running import Progress
 from tinyodl.stream import Session
 
 PLANS: dict[str, dict[str, Any]] = {

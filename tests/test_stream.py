@@ -16,7 +16,7 @@ from tests.projects import WATCH, built
 from tinyodl import Session, runlog
 from tinyodl import manifest as manifest_file
 from tinyodl.errors import BoardError, DataError, UserError
-from tinyodl.running import OnProgress, Progress
+from tinyodl.progress import OnProgress, Progress
 
 
 def windows(part: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:

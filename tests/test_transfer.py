@@ -10,8 +10,9 @@ from tests.models import WATCH
 from tinyodl import pio, runlog
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
+from tinyodl.device.codes import Command, Draw, Status
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import Command, Draw, RefusedError, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.energy import meter
 from tinyodl.errors import DataError, DoesNotFitError, UserError
 from tinyodl.learning.beside.cache import feature as feature_cache

@@ -34,7 +34,7 @@ __all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan", "
 
 def compile(
     model: str | Path,
-    board: str,
+    board: str | Path,
     out: str | Path,
     *,
     ram: int | None = None,
@@ -51,16 +51,20 @@ def compile(
 
     options, budgets = _with_config(config, options)
     ram, flash = ram or budgets.get("ram"), flash or budgets.get("flash")
-    return compile_model(Path(model), board, Path(out), ram=ram, flash=flash, **options)
+    return compile_model(Path(model), str(board), Path(out), ram=ram, flash=flash, **options)
 
 
 def plan(
-    model: str | Path, board: str, *, config: str | Path | None = None, **options: Unpack[Options]
+    model: str | Path,
+    board: str | Path,
+    *,
+    config: str | Path | None = None,
+    **options: Unpack[Options],
 ) -> Manifest:
     """What `compile` would do, without writing; see `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
-    return plan_model(Path(model), board, **_with_config(config, options)[0])
+    return plan_model(Path(model), str(board), **_with_config(config, options)[0])
 
 
 def _with_config(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyodl.device.protocol import State
+from tinyodl.device.codes import State
 from tinyodl.errors import UserError
 from tinyodl.evaluating import Outcomes
 from tinyodl.graph import Array

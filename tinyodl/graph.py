@@ -7,17 +7,18 @@ of forward nodes. Graphs are immutable; a pass is a function `Graph -> Graph`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 
 class Storage(StrEnum):
@@ -103,17 +104,17 @@ class Tensor:
     origin: Origin | None = None
     quantization: Quantization | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         """Bytes of one element on the device."""
         return np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes on the device."""
         return self.size * self.itemsize
@@ -154,6 +155,14 @@ class Graph:
                 if name:
                     found[name].append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def remember(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` works out of this graph, which cannot change: the first time only."""
+        known = vars(self)  # where cached properties are too
+        if what not in known:
+            known[what] = make()
+        found: T = known[what]
+        return found
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name; KeyError if there is none."""

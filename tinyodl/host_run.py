@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl import __version__
 from tinyodl.codegen.network import render_network
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.errors import DataError, UserError
 from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Array, Graph, parameters

@@ -216,6 +216,11 @@ class Manifest(_Record):
         return sum(self.flash.parts[part] for part in ("weights", "code"))
 
     @property
+    def cached_samples(self) -> int:
+        """Samples that the cache holds at most; 0 where there is none."""
+        return self.beside.get("cache", {}).get("slots", 0)
+
+    @property
     def replay_macs(self) -> int:
         """Of one sample of the cache: the layers behind it, there and back; not of updates."""
         return self.beside.get("cache", {}).get("macs", 0)

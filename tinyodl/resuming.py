@@ -17,7 +17,8 @@ import numpy as np
 from tinyodl import aside, firmware, outliers
 from tinyodl.boards import Board
 from tinyodl.data import Samples
-from tinyodl.device.protocol import RefusedError, State, Status
+from tinyodl.device.codes import State, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import BoardError, UserError
 from tinyodl.manifest import Manifest
 from tinyodl.run_record import Checkpoint, RunRecord, Step

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tinyodl.errors import UserError
+from tinyodl.replaying import DRAWS, Order
 from tinyodl.run_record import Radio
-from tinyodl.running import DRAWS, Order
 
 Keep = Literal["unharmed", "always"]  # which weights a run may save at its end
 

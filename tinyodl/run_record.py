@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from tinyodl.device.protocol import Flag, State
+from tinyodl.device.codes import Flag, State
 from tinyodl.metrics import Metrics
 from tinyodl.text import stored
 
@@ -111,7 +111,7 @@ class Step(Record):
     """One training step: the prediction and the loss are those before the update.
 
     `cycles` and `instructions` are of forward, backward and update; instructions are known on
-    virtual boards only. `flags` are `tinyodl.device.protocol.Flag`.
+    virtual boards only. `flags` are `tinyodl.device.codes.Flag`.
 
     Where labels go on request: `asked` whether the board wanted this one, `answer` the label that
     it got; without an answer it learned nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.evidence import evidence
 from tinyodl.run_record import (
     PHASES,

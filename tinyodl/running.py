@@ -2,68 +2,39 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from tinyodl import aside, harm, keeping, naming, resuming
 from tinyodl.asking import Asking
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import Draw, Flag, RefusedError, Replayed, Status
+from tinyodl.device.codes import Flag, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import Gate
 from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.manifest import Manifest
-from tinyodl.progress import OnProgress as OnProgress
-from tinyodl.progress import Progress as Progress
-from tinyodl.progress import Stage as Stage
+from tinyodl.progress import OnProgress, Progress, Stage
 from tinyodl.project.plan import LABELLED
-from tinyodl.run_record import Event, EventName, Outlier, Replay, Step, finite
+from tinyodl.replaying import epoch_from_cache, record_of
+from tinyodl.run_record import Event, EventName, Outlier, Step, finite
 from tinyodl.runlog import RunLog
+from tinyodl.stream_order import Place
 
 if TYPE_CHECKING:
     from tinyodl.evaluating import Outcomes
     from tinyodl.stream import Session
 
-Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
-
-DRAWS = {"epochs": Draw.EPOCHS, "uniform": Draw.UNIFORM, "balanced": Draw.BALANCED}
-_MOST_BATCHES = 256  # that the board takes in a request
 _MOST_RESTARTS = 3  # of a board, at one place
 _MOST_NAMED = 8  # outliers; all are counted
-_CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
-
-
-@dataclass(frozen=True)
-class Place:
-    """A sample's place in the stream."""
-
-    step: int
-    epoch: int
-    sample: int
-
-
-def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[Place]:
-    """The samples' places: as they are, or each epoch in a permutation of its own."""
-    random = None if shuffle is None else np.random.default_rng(shuffle)
-    step = 0
-    for epoch in range(epochs):
-        rows = np.arange(count) if random is None else random.permutation(count)
-        for row in rows[:limit]:
-            yield Place(step, epoch, int(row))
-            step += 1
 
 
 @dataclass
-class Run:
+class Trainer:
     """What `Session.train` does once all is checked: `order` is that of the streamed samples."""
 
     session: Session
@@ -155,7 +126,7 @@ class Run:
                 self.progress(Progress(stage, 0, total, None, note=remark))
 
     def _stream(self) -> None:
-        total = len(self.order) + (self.log.record.epochs - 1) * self.manifest.plan.cache
+        total = len(self.order) + (self.log.record.epochs - 1) * self.manifest.cached_samples
         judged = [step for step in self.log.steps if step.label is not None]
         right, count = sum(step.predicted == step.label for step in judged), len(judged)
         every = self.log.record.save_every
@@ -180,7 +151,7 @@ class Run:
                 self.progress(Progress("learning", done, total, accuracy, self._last_event()))
 
     def _replay(self) -> None:
-        slots = self.manifest.plan.cache
+        slots = self.manifest.cached_samples
         epochs = self.log.record.epochs if slots else 1
         total = len(self.order) + (epochs - 1) * slots
         for epoch in range(1 + len(self.log.record.replays), epochs):
@@ -322,49 +293,20 @@ class Run:
         )
 
     def _replay_epoch(self, epoch: int) -> None:
-        """As many samples as the cache holds, in requests of about a second."""
-        draw = DRAWS[self.log.record.draw or "epochs"]
-        self._within_epoch = True
+        """As many samples as the cache holds."""
         counted = self.session.instructions()
-        done: list[Replayed] = []
-        while not done or sum(reply.samples for reply in done) < done[-1].held:
-            self.wish.check()
-            left = done[-1].held - sum(reply.samples for reply in done) if done else None
-            done.append(self.client.replay(self._batches(left), draw))
+        self._within_epoch = True
+        done = epoch_from_cache(self.session, self.log.record.draw or "epochs", self.wish)
         self._within_epoch = False
         now = self.session.instructions()
         if self._note_reconnection(len(self.log.steps)):
             counted = None
-        samples = sum(reply.samples for reply in done)
-        cycles = (
-            sum(reply.cycles_forward for reply in done),
-            sum(reply.cycles_backward for reply in done),
-            sum(reply.cycles_update for reply in done),
-        )
         spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
-        loss = finite(sum(reply.loss * reply.samples for reply in done) / samples)
-        replay = Replay(
-            epoch=epoch,
-            samples=samples,
-            held=done[-1].held,
-            loss=loss,
-            cycles=self.session.meter.cycles(cycles),
-            instructions=cast("tuple[int, int, int] | None", spent),
-            ms=self.session.meter.ms(sum(cycles)),
-            mj=self.session.meter.mj(sum(cycles)),
-            flags=int(functools.reduce(operator.or_, (reply.flags for reply in done))),
-        )
+        instructions = cast("tuple[int, int, int] | None", spent)
+        replay = record_of(done, epoch, instructions, self.session.meter)
         self.log.update(replays=(*self.log.record.replays, replay))
-        if loss is None:
+        if replay.loss is None:
             raise self._diverged(f"in epoch {epoch + 1}")
-
-    def _batches(self, left: int | None) -> int:
-        """Updates for the next request: about a second, and no more than `left` samples need."""
-        plan, macs = self.manifest.plan, self.manifest.macs.update
-        macs += plan.batch * self.manifest.replay_macs
-        second = int(self.session.meter.clock_hz / (_CYCLES_PER_MAC * max(macs, 1)))
-        needed = -(-(plan.cache if left is None else left) // plan.batch)
-        return max(1, min(second, needed, _MOST_BATCHES))
 
     def _diverged(self, where: str) -> UserError:
         """The board must not keep weights that are not numbers: take it back to good ones."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinyodl import __version__, aside, raw_inputs, resuming, run_summary, runlog
 from tinyodl.asking import Answers, Asking, answers
 from tinyodl.data import Samples
-from tinyodl.device.protocol import State
+from tinyodl.device.codes import State
 from tinyodl.errors import BoardError, UserError
 from tinyodl.gate import OtherSamplesError, gating
 from tinyodl.interrupt import Interrupted, interruptible
@@ -20,7 +20,8 @@ from tinyodl.run_options import RunOptions
 from tinyodl.run_record import EventName, RunRecord
 from tinyodl.run_summary import RunSummary
 from tinyodl.runlog import RunLog, RunLogError
-from tinyodl.running import Place, Run, order_of
+from tinyodl.running import Trainer
+from tinyodl.stream_order import Place, order_of
 
 if TYPE_CHECKING:
     from tinyodl.stream import Session
@@ -39,7 +40,7 @@ def run_session(
     Raises what `Session.train` raises.
     """
     manifest, client = session.manifest, session.client
-    if options.draw != "epochs" and not manifest.plan.cache:
+    if options.draw != "epochs" and not manifest.cached_samples:
         raise UserError("the project keeps no cache to draw from: compile it with --cache N")
     if options.save_every is not None or options.resume is not None:
         resuming.require_able(manifest, session.board)
@@ -47,7 +48,7 @@ def run_session(
         runlog.require_free(folder)
     answering = answers(manifest, options.query, options.teacher, options.silent)
     record = _record(session, samples, tested, options, answering)
-    streamed = 1 if manifest.plan.cache else options.epochs
+    streamed = 1 if manifest.cached_samples else options.epochs
     order = list(order_of(len(samples), streamed, options.limit, options.shuffle))
     if options.resume is None:
         _check_room(session, samples, order)
@@ -66,8 +67,8 @@ def run_session(
         rows = [place.sample for place in order]
         gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
         with session.patient(), gated as gate, interruptible() as wish:
-            run = Run(session, log, samples, order, tested, wish, progress, asking, gate)
-            _watched(run, None if options.resume is None else "resumed")
+            trainer = Trainer(session, log, samples, order, tested, wish, progress, asking, gate)
+            _watched(trainer, None if options.resume is None else "resumed")
     except RunLogError as error:
         if log.record.save_every is not None:
             raise
@@ -92,18 +93,18 @@ def run_session(
     return run_summary.summarize(log.record, log.steps, log.folder)
 
 
-def _watched(run: Run, event: EventName | None) -> None:
+def _watched(trainer: Trainer, event: EventName | None) -> None:
     """The run, which Ctrl-C ends between two samples, and samples that are other data.
 
     What was learned before is kept.
     """
-    log = run.log
+    log = trainer.log
     try:
-        run.all(event)
+        trainer.all(event)
     except OtherSamplesError as error:
         learned = sum(not step.outlier for step in log.steps)
         if learned:
-            run.keep(None)
+            trainer.keep(None)
         if not log.record.saved:
             raise
         raise OtherSamplesError(
@@ -112,7 +113,7 @@ def _watched(run: Run, event: EventName | None) -> None:
     except Interrupted:
         log.update(status="interrupted")
         if log.steps:
-            run.keep(None)
+            trainer.keep(None)
 
 
 def _prepare(session: Session, log: RunLog) -> None:
@@ -152,7 +153,7 @@ def _record(
         in_force={setting.name: client.setting(setting.name) for setting in manifest.settings},
         learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
         radio=options.radio or radio_of(session.board, None, None),
-        draw=options.draw if manifest.plan.cache else None,
+        draw=options.draw if manifest.cached_samples else None,
         keep_outliers=options.keep_outliers,
         answered_by=answering.name if answering else None,
         save=options.save,

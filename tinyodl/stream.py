@@ -22,9 +22,10 @@ from tinyodl import data
 from tinyodl import manifest as manifest_file
 from tinyodl.data import Samples
 from tinyodl.device.client import Client
+from tinyodl.device.codes import Status
 from tinyodl.device.connect import connect
 from tinyodl.device.link import PATIENCE as ANSWER_PATIENCE
-from tinyodl.device.protocol import RefusedError, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.device.reopening import PATIENCE, ReopeningTransport
 from tinyodl.energy import Meter, link_of, meter
 from tinyodl.errors import UserError
@@ -37,10 +38,10 @@ from tinyodl.keywords import strict
 from tinyodl.metrics import Metrics, read_metrics
 from tinyodl.progress import OnProgress, Stage
 from tinyodl.project_files import lock_project
+from tinyodl.replaying import Order
 from tinyodl.run_options import Keep, RunOptions
 from tinyodl.run_record import PHASES, Evaluation, Radio
 from tinyodl.run_summary import RunSummary
-from tinyodl.running import Order
 from tinyodl.starting import run_session
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinyodl import firmware
 from tinyodl import manifest as mf
-from tinyodl.device import protocol
+from tinyodl.device import codes, protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.graph import Storage
 from tinyodl.pio.compilers import find_host_compiler
@@ -234,12 +234,12 @@ def frame(command: int, sequence: int, body: bytes = b"") -> bytes:
 
 
 def hello(sequence: int = 0) -> bytes:
-    return frame(protocol.Command.HELLO, sequence, protocol.hello_body())
+    return frame(codes.Command.HELLO, sequence, protocol.hello_body())
 
 
 def write(sequence: int, values: Iterable[float], offset: int = 0, buffer: int = 0) -> bytes:
     data = np.asarray(values, "<f4").tobytes()
-    return frame(protocol.Command.WRITE, sequence, bytes((buffer, 0, 0, 0)) + u32(offset) + data)
+    return frame(codes.Command.WRITE, sequence, bytes((buffer, 0, 0, 0)) + u32(offset) + data)
 
 
 def piece(number: int, offset: int, data: bytes) -> bytes:
@@ -253,7 +253,7 @@ def pieces(number: int, values: Iterable[float], length: int) -> bytes:
 
 
 def train(sequence: int, label: int) -> bytes:
-    return frame(protocol.Command.TRAIN, sequence, label.to_bytes(4, "little", signed=True))
+    return frame(codes.Command.TRAIN, sequence, label.to_bytes(4, "little", signed=True))
 
 
 def session(samples: Iterable[tuple[Iterable[float], int]], sequence: int = 0) -> list[bytes]:

@@ -17,9 +17,9 @@ from tests.device.lines import Dropper, MemoryLine
 from tests.device.second_client import INFER, SAVE, TRAIN, SecondClient, quantized
 from tinyodl.device import Client, RefusedError
 from tinyodl.device.client import ANSWER_SECONDS
+from tinyodl.device.codes import Buffer, Command, Status
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.link import PATIENCE
-from tinyodl.device.protocol import Buffer, Command, Status
 from tinyodl.errors import BoardError, DataError, LineLostError
 from tinyodl.virtual.host import HostTransport
 

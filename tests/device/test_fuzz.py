@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from tests.device import bench
 from tests.device.bench import Server, frame, hello
+from tinyodl.device.codes import STEPS, Command, Status
 from tinyodl.device.framing import decode, split
-from tinyodl.device.protocol import STEPS, Command, Status, parse_reply
+from tinyodl.device.protocol import parse_reply
 from tinyodl.firmware import MAX_BODY
 from tinyodl.pio.compilers import find_host_compiler
 

@@ -20,8 +20,8 @@ from tests.device.lines import KINDS, RATES, Faults, MemoryLine, PacedLine, keep
 from tests.projects import flat_model
 from tinyodl import manifest as mf
 from tinyodl.device import Client
+from tinyodl.device.codes import Status
 from tinyodl.device.link import PATIENCE
-from tinyodl.device.protocol import Status
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, LineLostError
 from tinyodl.graph import Array

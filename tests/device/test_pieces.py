@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.device import bench
 from tests.device.bench import Server, hello, piece, pieces, train, write
+from tinyodl.device.codes import Command, Status
 from tinyodl.device.damage import Damage
 from tinyodl.device.pieces import Outgoing
-from tinyodl.device.protocol import Command, Progress, Status, parse_progress, read_body
+from tinyodl.device.protocol import Progress, parse_progress, read_body
 from tinyodl.firmware import MAX_BODY, RECEIVE_RING
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)

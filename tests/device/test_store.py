@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.device import bench
 from tests.device.bench import Flash, Server
-from tinyodl.device.protocol import Command, Status, parse_hello, parse_number, parse_restored
+from tinyodl.device.codes import Command, Status
+from tinyodl.device.protocol import parse_hello, parse_number, parse_restored
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)
 NEVER = 2**62  # power that does not fail

@@ -17,8 +17,8 @@ from tests.models import ROOT, SHIPPED, name, shared_only
 from tinyodl import pio
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
+from tinyodl.device.codes import Flag
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import Flag
 
 DIGITS = Path(__file__).parent.parent / "data" / "sklearn_digits_8x8.npz"
 STEPS = 200

@@ -25,7 +25,8 @@ from tinyodl.compiler import compilation, compile_model
 from tinyodl.errors import TinyodlError
 from tinyodl.project.plan_file import load_plan
 from tinyodl.report import report_html
-from tinyodl.report.tables import print_plan, print_runs
+from tinyodl.report.plans import print_plan
+from tinyodl.report.tables import print_runs
 from tinyodl.report.terminal import Terminal
 
 WHAT = "damaged files (models, projects, plans, data, runs): a result, or an error with its remedy"

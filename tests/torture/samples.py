@@ -16,7 +16,7 @@ import numpy as np
 
 from tests.compilednet import CompiledNet
 from tests.models import ROOT
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.outliers import FACTOR, REACH, are_outliers, grown, peaks
 
 WHAT = (

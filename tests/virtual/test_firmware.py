@@ -13,7 +13,7 @@ from tests.projects import built, flat_model, require_arm_compiler
 from tinyodl import manifest, virtual
 from tinyodl.boards import load_board
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import ClockSource
+from tinyodl.device.codes import ClockSource
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.unicorn_board import UnicornBoard
 

@@ -10,7 +10,8 @@ import pytest
 from tests.hostnet import HostNet
 from tests.ops.test_recursive_least_squares import LAYER, dense
 from tinyodl.device.client import Client
-from tinyodl.device.protocol import Command, Flag, RefusedError, Status
+from tinyodl.device.codes import Command, Flag, Status
+from tinyodl.device.refusals import RefusedError
 from tinyodl.learning.beside.record import Seen
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import EXAMPLES

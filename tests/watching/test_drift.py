@@ -8,7 +8,7 @@ from onnx import helper
 
 from tests.frontend.models import model, saved
 from tests.watching.board import RULES, Watched, net
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.drift.feature import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW
 from tinyodl.learning.beside.record import Seen

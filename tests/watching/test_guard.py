@@ -14,7 +14,7 @@ from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, stream
 from tests.watching.board import RULES, Watched, index_of, net, person
 from tinyodl import runlog
-from tinyodl.device.protocol import Draw, Flag
+from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.cache.feature import CACHED_LABELS

@@ -12,7 +12,8 @@ from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tests.watching.board import person, refusal
 from tinyodl import runlog
-from tinyodl.device.protocol import Command, Status, label_body
+from tinyodl.device.codes import Command, Status
+from tinyodl.device.protocol import label_body
 from tinyodl.errors import DataError, UserError
 from tinyodl.stream import Session
 

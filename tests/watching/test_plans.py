@@ -9,7 +9,7 @@ import pytest
 import tinyodl
 from tests.models import WATCH
 from tests.watching.board import net, person, refusal
-from tinyodl.device.protocol import Command, Status
+from tinyodl.device.codes import Command, Status
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.guard.feature import GUARD_SLOTS
@@ -77,5 +77,5 @@ def test_with_everything_unset_the_firmware_is_as_before(tmp_path):
     """No plan field, no code."""
     board = net(tmp_path, rule="sgd")
     text = (tmp_path / "net" / "net.c").read_text()
-    assert "FLAG_" not in text and "net_settings" not in text and not board.settings
+    assert "FLAG_" not in text and "net_settings" not in text and not board.save().settings
     assert replace(board.training, nodes=board.training.nodes) == board.training

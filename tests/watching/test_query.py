@@ -10,7 +10,7 @@ from tests.ops.test_recursive_least_squares import stream
 from tests.watching.board import RULES, net, person
 from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.host_run import HostNetwork
 from tinyodl.learning.beside.query.feature import ASKED, RECORD, thresholds
 

@@ -24,13 +24,13 @@ def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
     from tinyodl.manifest import described_board
-    from tinyodl.report import tables, values
+    from tinyodl.report import plans, values
 
     printer = Output(as_json)
     options = given_options(model, given, printer, needed=("board", "out"))
     board, out = options.pop("board"), Path(options.pop("out"))
     manifest = compile_model(model, board, out, **options)
-    tables.print_plan(printer.people, manifest)
+    plans.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in described_board(manifest).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""
     printer.tell(f"Written to {out}. Next: tinyodl flash {out}{without}")

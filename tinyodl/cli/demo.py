@@ -24,7 +24,7 @@ def demo(out: Path) -> None:
     from tinyodl import demo as watch
     from tinyodl.cli.output import Output
     from tinyodl.interrupt import Ended, last_signal
-    from tinyodl.report import tables, write_report
+    from tinyodl.report import plans, tables, write_report
     from tinyodl.report.figures import mean_percent, percent, significant, size
 
     output = Output()
@@ -36,7 +36,7 @@ def demo(out: Path) -> None:
     sgd, rls = out / "sgd", out / "rls"
     say("[bold]1. Compile[/bold] the ONNX file to firmware whose last layer learns.\n")
     manifest = watch.compile_watch(sgd, watch.SGD)
-    tables.print_plan(output.people, manifest)
+    plans.print_plan(output.people, manifest)
     say("[bold]2. Build[/bold] it and boot it on a virtual board.\n")
     with output.working("Building"):
         flashed = watch.boot_watch(sgd)

@@ -20,14 +20,14 @@ def plan(model: Path, html: Path | None, as_json: bool, **given: Any) -> None:
     """Show what compile would do: layers, what learns, RAM and flash. Writes no project."""
     from tinyodl.cli.output import Output
     from tinyodl.compiler import plan_model
-    from tinyodl.report import tables, values, write_plan
+    from tinyodl.report import plans, values, write_plan
 
     printer = Output(as_json)
     options = given_options(model, given, printer, needed=("board",))
     options.pop("out", None)
     board, ram, flash = options.pop("board"), options.pop("ram", None), options.pop("flash", None)
     manifest = plan_model(model, board, **options)
-    tables.print_plan(printer.people, manifest, ram=ram, flash=flash)
+    plans.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)
         printer.tell(f"Memory map: {html}")

@@ -19,8 +19,8 @@ from tinyodl.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from tinyodl.replaying import Order
     from tinyodl.run_options import Keep
-    from tinyodl.running import Order
 
 
 @click.command("stream-train")

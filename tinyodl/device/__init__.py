@@ -5,7 +5,8 @@
 
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
-from tinyodl.device.protocol import Hello, RefusedError, Saved, Statistics, StepReply
+from tinyodl.device.protocol import Hello, Saved, Statistics, StepReply
+from tinyodl.device.refusals import RefusedError
 from tinyodl.device.transport import Transport
 
 __all__ = [

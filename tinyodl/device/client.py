@@ -8,31 +8,17 @@ import numpy as np
 
 from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
+from tinyodl.device.arrays import checked, values_of
+from tinyodl.device.codes import Buffer, Command, Draw, Flag, Status
+from tinyodl.device.durations import STORE_SECONDS, Durations
 from tinyodl.device.exchanges import ANSWER_SECONDS, Exchanges
 from tinyodl.device.link import PATIENCE, Link
-from tinyodl.device.protocol import (
-    Asked,
-    Buffer,
-    Command,
-    Draw,
-    Flag,
-    Hello,
-    RefusedError,
-    Replayed,
-    Saved,
-    Statistics,
-    Status,
-    StepReply,
-)
+from tinyodl.device.protocol import Asked, Hello, Replayed, Saved, Statistics, StepReply
+from tinyodl.device.refusals import RefusedError
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, DataError
 from tinyodl.graph import Array
 from tinyodl.manifest import ANY_LABEL, Manifest, ParameterRecord
-
-STORE_BYTES = 128 * 1024
-STORE_SECONDS = 12.0  # erasing so much: at most 2.9 s on nRF52840, 4 s on STM32F4
-CYCLES_PER_MAC = 64  # several times what the kernels need
-SECONDS_PER_MAC = 1e-6  # at least: an emulator on a busy machine is slower than a fast board
 
 
 class Client:
@@ -63,7 +49,8 @@ class Client:
         self._exchanges = Exchanges(
             Link(transport, start, patience), in_order=manifest.model.input_by_rows
         )
-        self._replayed = manifest.plan.replay  # samples of the update of a step, as far as known
+        samples = max((s.samples_a_step for s in manifest.plan.beside.values()), default=1)
+        self._durations = Durations(manifest, samples)  # as far as known
         self._manifest = manifest
         self._hello: Hello | None = None
 
@@ -131,7 +118,7 @@ class Client:
         size = 4 * int(np.prod(shape))
         most = self._greeted().max_body - protocol.INFER_OVERHEAD
         count = min(size, self._exchanges.readable(most))
-        seconds = self._compute_seconds(self._manifest.macs.forward)
+        seconds = self._computing(self._manifest.macs.forward)
         reply = self._exchanges.step(Command.INFER, protocol.infer_body(count), seconds)
         data = self._exchanges.read(
             size,
@@ -145,7 +132,7 @@ class Client:
         self, x: Array, label: int | Array, then: tuple[Array, int | Array] | None = None
     ) -> StepReply:
         """Prediction and loss of a sample; nothing is learned. `label`, `then` as for `train`."""
-        seconds = self._compute_seconds(self._manifest.macs.forward)
+        seconds = self._computing(self._manifest.macs.forward)
         return self._step(Command.EVALUATE, x, label, seconds, then)
 
     def train(
@@ -158,7 +145,7 @@ class Client:
         label that `train` or `evaluate` gets next: it travels while the board works on this one.
         It decides nothing; another one may come.
         """
-        seconds = self._compute_seconds(self._manifest.macs.forward) + self._learning_seconds()
+        seconds = self._computing(self._manifest.macs.forward) + self._learning()
         return self._step(Command.TRAIN, x, label, seconds, then)
 
     def replay(self, batches: int, order: Draw) -> Replayed:
@@ -168,18 +155,18 @@ class Client:
         """
         macs = batches * self._manifest.plan.batch * self._manifest.replay_macs
         macs += batches * self._manifest.macs.update + self._manifest.macs_beside
-        seconds = self._compute_seconds(macs)
+        seconds = self._computing(macs)
         body = protocol.replay_body(batches, order)
         return protocol.parse_replayed(self._request(Command.REPLAY, body, seconds=seconds))
 
     def flush(self) -> int:
         """Applies a gradient batch that is not full; the number of samples in it."""
-        seconds = self._compute_seconds(self._manifest.macs.update)
+        seconds = self._computing(self._manifest.macs.update)
         return protocol.parse_number(self._request(Command.FLUSH, seconds=seconds))
 
     def settle(self) -> Flag:
         """`flush`, and what the guard then did: it ends a stream with the best parameters."""
-        seconds = self._compute_seconds(self._manifest.macs.update + self._manifest.macs_beside)
+        seconds = self._computing(self._manifest.macs.update + self._manifest.macs_beside)
         return protocol.parse_flush_flags(self._request(Command.FLUSH, seconds=seconds))
 
     # Labels on request
@@ -193,13 +180,13 @@ class Client:
         """
         if x is not None:
             self.upload(x)
-        seconds = self._compute_seconds(self._manifest.macs.forward)
+        seconds = self._computing(self._manifest.macs.forward)
         return protocol.parse_asked(self._exchanges.step(Command.ASK, b"", seconds))
 
     def learn(self, label: int | Array) -> StepReply:
         """Learns from the sample of the last `ask`, with the same bits as `train` would."""
         body = protocol.label_body(self._label(label))
-        return self._labelled(Command.LEARN, body, label, self._learning_seconds())
+        return self._labelled(Command.LEARN, body, label, self._learning())
 
     # Weights
 
@@ -220,7 +207,7 @@ class Client:
         record = self._parameter(index)
         self._greeted()
         self._exchanges.write(
-            _values(f"parameter {record.name}", values, record.shape, record.dtype, finite),
+            values_of(f"parameter {record.name}", values, record.shape, record.dtype, finite),
             Command.PARAMETER_WRITE,
             lambda offset, data: protocol.parameter_write_body(index, offset, data),
         )
@@ -254,7 +241,7 @@ class Client:
         body = protocol.setting_body(index, value)
         is_now = protocol.parse_rate(self._request(Command.SETTING, body))
         if name == "replay":
-            self._replayed = int(is_now)
+            self._durations.samples = int(is_now)
         return is_now
 
     def save(self) -> int:
@@ -279,7 +266,7 @@ class Client:
 
         A cache of features is emptied; in flash only to `forget`.
         """
-        seconds = ANSWER_SECONDS + self._store_seconds()
+        seconds = ANSWER_SECONDS + self._durations.erasing()
         self._request(Command.RESET, b"" if forget else b"\x01", seconds=seconds)
 
     # Requests
@@ -298,22 +285,11 @@ class Client:
         self._greeted()
         self._exchanges.upload(data)
 
-    def _store_seconds(self) -> float:
-        """What erasing the flash may take that the network keeps samples in."""
-        parts = self._manifest.flash.parts
-        kept = parts.get("cache", 0) + parts.get("guard", 0)
-        return -(-kept // STORE_BYTES) * STORE_SECONDS
+    def _computing(self, macs: int) -> float:
+        return self._durations.computing(macs, self._greeted().clock_hz)
 
-    def _compute_seconds(self, macs: int) -> float:
-        per_mac = max(CYCLES_PER_MAC / self._greeted().clock_hz, SECONDS_PER_MAC)
-        return ANSWER_SECONDS + macs * per_mac
-
-    def _learning_seconds(self) -> float:
-        """Of all behind the forward pass: other samples of the cache and the guard's test too."""
-        macs = self._manifest.macs
-        again = max(self._replayed - 1, 0) * self._manifest.replay_macs
-        every = macs.backward + macs.update + again + self._manifest.macs_beside
-        return self._compute_seconds(every) + self._store_seconds()
+    def _learning(self) -> float:
+        return self._durations.learning(self._greeted().clock_hz)
 
     def _step(
         self,
@@ -364,12 +340,12 @@ class Client:
     def _sample_bytes(self, x: Array, target: int | Array | None) -> bytes:
         """A sample as it is sent, and behind it its target where the loss has one."""
         model = self._manifest.model
-        values = _checked("x", x, model.input_shape, "float32")
+        values = checked("x", x, model.input_shape, "float32")
         if self._manifest.plan.loss == "reconstruction-cross-entropy":
             check_fractions(values.reshape(1, -1), "x")
         data = encoded(values, model)
         if self._manifest.target_bytes and target is not None:
-            data += _values("the target", np.asarray(target), model.output_shape)
+            data += values_of("the target", np.asarray(target), model.output_shape)
         return data
 
     def _parameter(self, index: int) -> ParameterRecord:
@@ -377,31 +353,3 @@ class Client:
         if not 0 <= index < len(parameters):
             raise DataError(f"parameter {index} does not exist; the model has {len(parameters)}")
         return parameters[index]
-
-
-def _values(
-    what: str,
-    values: Array,
-    shape: tuple[int, ...],
-    dtype: str = "float32",
-    finite: bool = True,
-) -> bytes:
-    """Little-endian values of an array that fits."""
-    data = _checked(what, values, shape, dtype, finite)
-    return data.astype(data.dtype.newbyteorder("<")).tobytes()
-
-
-def _checked(
-    what: str, values: Array, shape: tuple[int, ...], dtype: str, finite: bool = True
-) -> Array:
-    """The array as `dtype`; it must have `shape`, or `shape` without its first 1."""
-    array = np.asarray(values)
-    if array.shape != shape and not (shape[:1] == (1,) and array.shape == shape[1:]):
-        raise DataError(f"{what} has shape {array.shape}, the model takes {shape}")
-    wanted = np.dtype(dtype)
-    if array.dtype.kind not in ("fiub" if wanted.kind == "f" else "iub"):
-        raise DataError(f"{what} has dtype {array.dtype}, the model takes {dtype}")
-    data = np.ascontiguousarray(array, dtype=wanted)
-    if finite and not np.isfinite(data).all():
-        raise DataError(f"{what} has values that are not finite in {dtype}")
-    return data

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinyodl.device.codes import Command, Status
 from tinyodl.device.damage import LEAST_PIECE
 from tinyodl.device.link import GaveUpError, Link
 from tinyodl.device.pieces import RING_BYTES, Outgoing
-from tinyodl.device.protocol import (
-    WRITE_OVERHEAD,
-    Command,
-    RefusedError,
-    Reply,
-    Status,
-    parse_progress,
-)
+from tinyodl.device.protocol import WRITE_OVERHEAD, Reply, parse_progress
+from tinyodl.device.refusals import RefusedError
 from tinyodl.firmware import MAX_BODY
 
 ANSWER_SECONDS = 2.0  # for a request that computes nothing; queues of USB bridges included

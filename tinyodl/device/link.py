@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 
 from tinyodl.device import protocol
+from tinyodl.device.codes import STEPS, Command, Status
 from tinyodl.device.damage import Damage, RoundTrips
 from tinyodl.device.framing import decode, encode, split
-from tinyodl.device.protocol import STEPS, Command, Reply, Status
+from tinyodl.device.protocol import Reply
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, LineLostError
 from tinyodl.firmware import MAX_BODY

@@ -1,13 +1,13 @@
-"""What the messages mean: commands, statuses and the layouts of bodies; see `docs/protocol.md`."""
+"""The layouts of messages and their bodies; see `docs/protocol.md`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Any
 
 from tinyodl import firmware
+from tinyodl.device.codes import NO_FLAGS, Buffer, ClockSource, Command, Draw, Flag, State, Status
 from tinyodl.errors import BoardError
 
 VERSION = firmware.PROTOCOL
@@ -34,102 +34,6 @@ _PARAMETER_READ = Struct("<HHII")
 WRITE_OVERHEAD = 8  # bytes of a WRITE or PARAMETER_WRITE body in front of the data
 INFER_OVERHEAD = 8  # and of the reply to INFER in front of the output
 PIECE_UNIT = 4  # bytes in which a PIECE counts its offset
-
-
-class Command(IntEnum):
-    """The first byte of a request."""
-
-    HELLO = 1
-    WRITE = 2
-    READ = 3
-    INFER = 4
-    EVALUATE = 5
-    TRAIN = 6
-    FLUSH = 7
-    PARAMETER_READ = 8
-    PARAMETER_WRITE = 9
-    LEARNING_RATE = 10
-    STATISTICS = 11
-    SAVE = 12
-    RESTORE = 13
-    RESET = 14
-    REBOOT = 15
-    PIECE = 16
-    REPLAY = 18
-    SETTING = 20
-    ASK = 21
-    LEARN = 22
-    STEPS = 24
-
-
-STEPS = {Command.INFER, Command.EVALUATE, Command.TRAIN, Command.ASK}  # on an uploaded sample
-
-
-class Status(IntEnum):
-    """The second byte of a reply; a reply whose status is not OK carries a u32 detail."""
-
-    OK = 0
-    BAD_FRAME = 1
-    NO_HELLO = 2
-    SEQUENCE = 3
-    UNKNOWN = 4
-    LENGTH = 5
-    RANGE = 6
-    INCOMPLETE = 7
-    NO_SPACE = 8
-    EMPTY = 9
-    STORE = 10
-    BOOT_LOADER = 11
-
-
-class Buffer(IntEnum):
-    """What WRITE and READ address."""
-
-    INPUT = 0
-    TARGET = 1
-    OUTPUT = 2
-
-
-class Draw(IntEnum):
-    """In which order REPLAY draws samples from the cache; with replacement but in epochs."""
-
-    EPOCHS = 0
-    UNIFORM = 1
-    BALANCED = 2
-
-
-class ClockSource(IntEnum):
-    """What counts a board's cycles."""
-
-    DWT = 0
-    TIMER = 1
-    HOST = 2
-
-
-class Flag(IntFlag):
-    """What a step has to tell beside its prediction."""
-
-    WANTED = 1  # the label of this sample
-    DRIFT = 2  # samples are other than those that were learned
-    UNTRAINED = 4  # too few samples since the start or the last drift
-    UNSURE = 8  # the margin is below the threshold
-    CHANCE = 16  # asked to see how often answers that nobody checks are wrong
-    HELD_BACK = 32  # the guard tests with this sample, which is not trained on
-    KEPT = 64  # the parameters are the best so far, and are kept
-    RETURNED = 128  # the parameters had become worse, and are what was kept
-    OUTLIER = 256  # the sample is far outside what was seen, and is not trained on
-    BOUNDED = 512  # the step was too large for this sample, and was made smaller
-
-
-NO_FLAGS = Flag(0)
-
-
-class State(IntEnum):
-    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
-
-    CHANGED = 0
-    SAVED = 2  # the newest state in the store
-    COMPILED = 4  # those of the ONNX file
 
 
 @dataclass(frozen=True)
@@ -410,37 +314,3 @@ def _unpack(layout: Struct, body: bytes) -> tuple[Any, ...]:
             "flash it with `tinyodl flash DIR`"
         )
     return layout.unpack(body)
-
-
-_SENTENCES: dict[Status | tuple[Command, Status], str] = {
-    Status.NO_HELLO: "the board has restarted during the session; start the session again",
-    Status.SEQUENCE: "the board expects request {detail}; does another program use it?",
-    Status.UNKNOWN: "the firmware does not know this command; flash it with `tinyodl flash DIR`",
-    Status.LENGTH: "the board takes a body of at least {detail} bytes here",
-    Status.RANGE: "the board's limit is {detail}",
-    Status.INCOMPLETE: "the board has {detail} bytes of it; upload the sample before each step",
-    Status.NO_SPACE: "its store needs slots of {detail} bytes, and this board's are smaller",
-    Status.EMPTY: "the board's store holds nothing for this model; save first",
-    (Command.REPLAY, Status.EMPTY): "the board's cache holds no sample; train on some first",
-    **{
-        (command, Status.STORE): "the board's flash does not hold what the network keeps there; "
-        "keep it in RAM (compile with --cache-memory ram, --guard-memory ram)"
-        for command in (Command.TRAIN, Command.LEARN, Command.REPLAY, Command.FLUSH)
-    },
-    Status.STORE: "the board's flash does not hold what was written to it",
-    Status.BOOT_LOADER: "the boot loader that the chip's UICR or MBR names lies at {detail:#010x}, "
-    "in the way of the flash that the project writes; nothing was erased. Use a board file whose "
-    "[flash] and [store] end below that address, or, if the chip needs no boot loader, erase all "
-    "of it",
-}
-
-
-class RefusedError(BoardError):
-    """The board answered with a status other than OK; nothing has changed on it."""
-
-    def __init__(self, command: Command, reply: Reply) -> None:
-        self.status = reply.status
-        self.detail = reply.detail
-        known = _SENTENCES.get((command, reply.status)) or _SENTENCES.get(reply.status)
-        sentence = (known or "the board refuses").format(detail=reply.detail)
-        super().__init__(f"{command.name}: {sentence} (status {reply.status.name})")

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
-import numpy as np
-
+from tinyodl.frontend.equal_quantizers import merge_equal
+from tinyodl.frontend.int8_bounds import as_integers, bounds_after, scale_factor
 from tinyodl.frontend.int8_layer import layer_integers
 from tinyodl.frontend.lookup import Table, clamped, quantized_table, starting, table_of
 from tinyodl.frontend.passes import drop_unused, merge_views
@@ -43,27 +43,10 @@ def fuse_quantized(graph: Graph) -> Graph:
     """The graph with int8 layers in the place of float ones between integers."""
     if not any(node.op in (_Q, _DQ) for node in graph.nodes):
         return graph
-    fusing = _Fusing(_merge_equal(graph))
+    fusing = _Fusing(merge_equal(graph))
     for node in fusing.graph.nodes:
         fusing.visit(node)
     return fusing.result()
-
-
-def _merge_equal(graph: Graph) -> Graph:
-    """Without nodes that quantise a value once more in the same way."""
-    first: dict[tuple[str, Quantization | None], str] = {}
-    same: dict[str, str] = {}
-    nodes = []
-    for node in graph.nodes:
-        inputs = tuple(same.get(name, name) for name in node.inputs)
-        if node.op == _Q:
-            (y,) = node.outputs
-            held = first.setdefault((inputs[0], graph.tensor(y).quantization), y)
-            if held != y:
-                same[y] = held
-                continue
-        nodes.append(replace(node, inputs=inputs))
-    return graph.with_nodes(nodes)
 
 
 @dataclass(frozen=True)
@@ -163,7 +146,7 @@ class _Fusing:
             if node is None:
                 return None
             if node.op in ("Relu", "Clip"):
-                within = _after(node, within)
+                within = bounds_after(node, within)
             elif node.op != _VIEW:
                 return _Made(node, within, y, quantize)
             name = node.inputs[0]
@@ -205,9 +188,9 @@ class _Fusing:
             return False
         weight = held.weight if held.weight.ndim == 4 else held.weight[..., None, None]
         multiplier = self._constant(f"{core.name}.multiplier", held.multiplier)
-        self.tensors[w.name] = _as_integers(w, weight, held.of_weight)
+        self.tensors[w.name] = as_integers(w, weight, held.of_weight)
         if b is not None and held.bias is not None:
-            self.tensors[b.name] = _as_integers(b, held.bias, held.of_bias)
+            self.tensors[b.name] = as_integers(b, held.bias, held.of_bias)
         size = scratch_size(attrs, x, weight.shape, y)
         scratch = Tensor(unused(f"{core.name}.scratch", self.names), (size,), dtype="int16")
         self.tensors[scratch.name] = scratch
@@ -224,7 +207,10 @@ class _Fusing:
         a, b = (self._integers(name) for name in core.inputs)
         if a is None or b is None or any(self.graph.shape(n) != shape for n in core.inputs):
             return False
-        factors = {"a_factor": _factor(_of(a), made.to), "b_factor": _factor(_of(b), made.to)}
+        factors = {
+            "a_factor": scale_factor(_of(a), made.to),
+            "b_factor": scale_factor(_of(b), made.to),
+        }
         if not all(map(math.isfinite, factors.values())):
             return False
         attrs = {**factors, **asdict(bounds(made.to, *made.within))}
@@ -252,7 +238,7 @@ class _Fusing:
         integers = self._integers(made.core.inputs[0])
         if integers is None:
             return False
-        factor = _factor(_of(integers), made.to)
+        factor = scale_factor(_of(integers), made.to)
         if not math.isfinite(factor):
             return False
         wanted = {**attrs, "factor": factor, **asdict(bounds(made.to, *made.within))}
@@ -353,25 +339,3 @@ _RULES: dict[str, Callable[[_Fusing, _Made], bool]] = {
 def _of(tensor: Tensor) -> Quantization:
     assert tensor.quantization is not None
     return tensor.quantization
-
-
-def _after(node: Node, within: tuple[float, float]) -> tuple[float, float]:
-    """The range that is left of a Relu's or Clip's when `within` is cut out of it."""
-    low, high = 0.0, math.inf
-    if node.op == "Clip":
-        low, high = min(node.attrs["min"], node.attrs["max"]), node.attrs["max"]
-    return min(max(low, within[0]), within[1]), min(max(high, within[0]), within[1])
-
-
-def _factor(x: Quantization, y: Quantization) -> float:
-    """Steps of y in a step of x; infinite where that is no float32."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
-
-
-def _as_integers(tensor: Tensor, data: Array, quantization: Quantization) -> Tensor:
-    """A float constant as the integers that it stands for."""
-    data = np.ascontiguousarray(data)
-    return replace(
-        tensor, shape=data.shape, dtype=data.dtype.name, data=data, quantization=quantization
-    )

@@ -61,6 +61,10 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     after the step. Where the lower bound is missed, outputs that have room beside their inputs are
     also tried by themselves: smaller blocks are easier to place.
     """
+    return graph.remember("<arena>", lambda: _planned(graph))
+
+
+def _planned(graph: Graph) -> ArenaPlan:
     lifetimes = tensor_lifetimes(graph)
     plan = _placed(graph, lifetimes)
     if plan.nbytes == plan.lower_bound:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
@@ -53,17 +54,43 @@ def by_channels(graph: Graph, within: int = 0) -> Graph:
 
     `within` are bytes of the arena that are needed in any case, which it is no use to go below.
     """
-    choice = _that_help(graph)
-    peak = max(within, _peak(with_regions(graph, choice)))
+    tried = graph.remember("<by channels>", lambda: _Tried(graph))
+    choice = tried.that_help
+    peak = max(within, tried.peak(choice))
     for region in sorted(choice, key=lambda region: len(region.steps), reverse=True):
         fewer = {other: count for other, count in choice.items() if other != region}
-        if _peak(with_regions(graph, fewer)) <= peak:
+        if tried.peak(fewer) <= peak:
             choice = fewer
     for region in choice:
         faster = {**choice, region: most_together(region, graph)}
-        if _peak(with_regions(graph, faster)) <= peak:
+        if tried.peak(faster) <= peak:
             choice = faster
-    return with_regions(graph, choice) if choice else graph
+    return tried.made(choice) if choice else graph
+
+
+@dataclass
+class _Tried:
+    """Choices that were tried for a graph, and what came of them."""
+
+    graph: Graph
+    _made: dict[frozenset[tuple[Region, int]], Graph] = field(default_factory=dict)
+    _peaks: dict[frozenset[tuple[Region, int]], int] = field(default_factory=dict)
+
+    @cached_property
+    def that_help(self) -> Choice:
+        return _that_help(self.graph)
+
+    def made(self, choice: Choice) -> Graph:
+        key = frozenset(choice.items())
+        if key not in self._made:
+            self._made[key] = with_regions(self.graph, choice)
+        return self._made[key]
+
+    def peak(self, choice: Choice) -> int:
+        key = frozenset(choice.items())
+        if key not in self._peaks:
+            self._peaks[key] = _peak(with_regions(self.graph, choice))
+        return self._peaks[key]
 
 
 def regions(graph: Graph) -> list[Region]:

@@ -13,7 +13,7 @@ block on the highest of those below it. (MiniMalloc, Moffitt 2023, works in this
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,11 @@ def place(heights: Heights) -> Offsets:
     if not heights.size:
         return [0] * len(heights)
     blocks = _Blocks.of(heights)
-    filled = [(blocks.fill(order, fit), order) for order in blocks.orders() for fit in _FITS]
+    filled: list[tuple[Offsets, list[int]]] = []
+    for order, fit in ((order, fit) for order in blocks.orders() for fit in _FITS):
+        filled.append((blocks.fill(order, fit), order))
+        if blocks.size(filled[-1][0]) == blocks.bound:
+            break
     best, order = min(filled, key=lambda made: blocks.size(made[0]))
     best = _repair(blocks, best, order)
     # Two short searches find more than a long one: what was decided first is hardly ever undone.
@@ -47,17 +51,28 @@ def place(heights: Heights) -> Offsets:
     return best
 
 
-def _first_fit(gaps: Iterator[tuple[int, int]]) -> int:
-    """The lowest of the gaps."""
-    return next(gaps)[0]
+def _first_fit(taken: list[tuple[int, int]]) -> int:
+    """The lowest of the gaps between intervals, of which the ends are free."""
+    offset = 0
+    for start, stop in sorted(taken):
+        if offset <= start:
+            break
+        if stop > offset:
+            offset = stop
+    return offset
 
 
-def _best_fit(gaps: Iterator[tuple[int, int]]) -> int:
-    """The gap that leaves the least room."""
-    return min(gaps, key=lambda gap: gap[1])[0]
+def _best_fit(taken: list[tuple[int, int]]) -> int:
+    """The gap that leaves the least room, the lowest of equals."""
+    offset, best, room = 0, -1, int(_NEVER)
+    for start, stop in sorted(taken):
+        if offset <= start and start - offset < room:
+            best, room = offset, start - offset
+        offset = max(offset, stop)
+    return offset if best < 0 else best
 
 
-_Fit = Callable[[Iterator[tuple[int, int]]], int]
+_Fit = Callable[[list[tuple[int, int]]], int]
 _FITS: tuple[_Fit, ...] = (_first_fit, _best_fit)
 
 
@@ -113,16 +128,22 @@ class _Blocks:
         )
         return [np.lexsort(key).tolist() for key in keys]
 
-    def fill(self, order: list[int], fit: _Fit) -> Offsets:
-        """Each block into a gap between those that were put down before it."""
+    def fill(
+        self, order: Sequence[int], fit: _Fit, before: Offsets | None = None, same: int = 0
+    ) -> Offsets:
+        """Each block into a gap between those that were put down before it.
+
+        The first `same` blocks of the order lie where they lie in `before`.
+        """
         offsets = [-1] * len(order)
-        for block in order:
-            taken = [
-                (offsets[other] - up, offsets[other] + down)
-                for other, up, down in self.neighbours[block]
-                if offsets[other] >= 0
-            ]
-            offsets[block] = fit(_gaps(taken))
+        taken: list[list[tuple[int, int]]] = [[] for _ in order]
+        for position, block in enumerate(order):
+            stays = before is not None and position < same
+            offset = before[block] if before and stays else fit(taken[block])
+            offsets[block] = offset
+            for other, up, down in self.neighbours[block]:
+                if offsets[other] < 0:
+                    taken[other].append((offset - down, offset + up))
         return offsets
 
 
@@ -138,29 +159,19 @@ def _peaks(heights: Heights) -> Heights:
     return np.stack(kept, axis=1)
 
 
-def _gaps(taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The offsets at which a gap begins, with the room above; offsets inside `taken` are not free.
-
-    An interval of `taken` is open: its ends are free.
-    """
-    offset = 0
-    for start, stop in sorted(taken):
-        if offset <= start:
-            yield offset, start - offset
-        offset = max(offset, stop)
-    yield offset, int(_NEVER)
-
-
 def _repair(blocks: _Blocks, best: Offsets, order: list[int]) -> Offsets:
     """Puts a block that reaches highest down earlier, over and over; the best on the way."""
     order, offsets = list(order), best
+    made = False  # whether the offsets are those of the first fit
     for _ in range(_REPAIRS // len(order)):
         if blocks.size(best) == blocks.bound:
             break
         highest = int((np.array(offsets) + blocks.tops).argmax())
         position = order.index(highest)
-        order.insert(max(0, position // 2 - 1), order.pop(position))
-        offsets = blocks.fill(order, _first_fit)
+        earlier = max(0, position // 2 - 1)
+        order.insert(earlier, order.pop(position))
+        offsets = blocks.fill(order, _first_fit, offsets, earlier if made else 0)
+        made = True
         best = min(best, offsets, key=blocks.size)
     return best
 

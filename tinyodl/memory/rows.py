@@ -118,6 +118,10 @@ def _by_rows(node: Node) -> ByRows:
 
 def by_rows(graph: Graph) -> Graph:
     """The training graph `graph`, with runs of forward nodes by rows where that saves memory."""
+    return graph.remember("<by rows>", lambda: _by_rows_best(graph))
+
+
+def _by_rows_best(graph: Graph) -> Graph:
     lives = _Lives.of(graph)
     runs = list(_runs(graph, lives))
     behind_the_upload = _best([run for run in runs if not run.arriving], lives)
@@ -320,32 +324,61 @@ def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
     place of the upload.
     """
     for end in range(1, lives.forward + 1):
-        if not graph.nodes[end - 1].outputs:  # what follows the samples
+        found = list(_starts(graph, lives, end))
+        if not found:
             continue
-        result = graph.nodes[end - 1].outputs[0]
-        for first in range(end - 1, -1, -1):
-            node = graph.nodes[first]
-            if not node.outputs:
-                break
-            inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
-            if not inside or not _can_run(node, graph):
-                break
-            body = graph.nodes[first:end]
-            sample = _sample(graph, body) if first == 0 else ""
-            whole = aligned(graph.tensor(sample).nbytes) if sample else 0
-            least = lives.carried[first] - whole + aligned(graph.tensor(result).nbytes)
-            high = max(lives.steps[first:end]) > lives.floor
-            if least >= lives.peak or not (high or (sample and lives.upload > lives.floor)):
-                continue
-            done = turns(body, graph)
+        # Which rows of a map are held depends on the nodes behind it alone, so what is seen of the
+        # longest run is true of the shorter ones.
+        done = turns(graph.nodes[found[-1].first : end], graph)
+        for start in found:
+            body = graph.nodes[start.first : end]
+            rings = {n.outputs[0]: done.rings[n.outputs[0]] for n in body[:-1]}
             held = sum(aligned(tensor.nbytes) for tensor in _scratch(body, graph))
-            live = least + _ring_bytes(done.rings, graph) + held
-            if high and live + whole < lives.peak:
-                yield _Run(first, end, live + whole)
-            if sample:
-                live += _ring_bytes({sample: arrival(body, graph, sample, done).ring}, graph)
+            live = start.least + _ring_bytes(rings, graph) + held
+            if start.high and live + start.whole < lives.peak:
+                yield _Run(start.first, end, live + start.whole)
+            if start.sample:
+                ring = arrival(body, graph, start.sample, done).ring
+                live += _ring_bytes({start.sample: ring}, graph)
                 if live < lives.peak:
-                    yield _Run(first, end, live, arriving=True)
+                    yield _Run(start.first, end, live, arriving=True)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a run could begin.
+
+    sample  what it could work on while that arrives, or ""
+    whole   the bytes of the sample, 0 without one
+    least   what is alive beside it, its last map included and the sample left out
+    high    whether a step in it needs more than the floor
+    """
+
+    first: int
+    sample: str
+    whole: int
+    least: int
+    high: bool
+
+
+def _starts(graph: Graph, lives: _Lives, end: int) -> Iterator[_Start]:
+    """The starts of runs that end before `end` and could lower the peak, the shortest run first."""
+    if not graph.nodes[end - 1].outputs:  # what follows the samples
+        return
+    result = graph.nodes[end - 1].outputs[0]
+    for first in range(end - 1, -1, -1):
+        node = graph.nodes[first]
+        if not node.outputs:
+            return
+        inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
+        if not inside or not _can_run(node, graph):
+            return
+        sample = _sample(graph, graph.nodes[first:end]) if first == 0 else ""
+        whole = aligned(graph.tensor(sample).nbytes) if sample else 0
+        least = lives.carried[first] - whole + aligned(graph.tensor(result).nbytes)
+        high = max(lives.steps[first:end]) > lives.floor
+        if least < lives.peak and (high or (sample and lives.upload > lives.floor)):
+            yield _Start(first, sample, whole, least, high)
 
 
 def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:

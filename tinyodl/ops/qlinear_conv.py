@@ -18,7 +18,7 @@ lays out what it reads (`scratch_size`). Absent ones have the shape ().
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -27,11 +27,9 @@ from tinyodl.ops.conv import geometry
 from tinyodl.ops.shared import (
     Argument,
     Backward,
-    ByChannels,
     ByRows,
     Call,
     Layer,
-    Learner,
     Operator,
     Ref,
     ShapeTuple,
@@ -73,13 +71,13 @@ class _Outputs(NamedTuple):
         return cls(*(*node.outputs, *[""] * 4)[:4])
 
 
-def _orders(node: Node, order: str) -> tuple[Ref, Ref]:
+def channel_orders(node: Node, order: str) -> tuple[Ref, Ref]:
     """The order of the output channels and that of the input channels."""
     split = node.attrs.get("split")
     return Ref(order if split == "outputs" else ""), Ref(order if split == "inputs" else "")
 
 
-def _is_depthwise(node: Node, x: ShapeTuple, y: ShapeTuple) -> bool:
+def is_depthwise(node: Node, x: ShapeTuple, y: ShapeTuple) -> bool:
     return bool(node.attrs["group"] == x[1] == y[1])
 
 
@@ -100,13 +98,13 @@ def _shapes(node: Node, shapes: tuple[ShapeTuple, ...]) -> tuple[ShapeTuple, ...
     return tuple(shape if name else () for shape, name in zip(every, wanted, strict=False))
 
 
-def _struct(node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> Struct:
+def conv_struct(node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> Struct:
     """The convolution from maps x to maps y, with w as it lies there, as the kernels take it."""
     fields = geometry(node, x, w, y).fields
     return Struct("qlinear_conv_shape", (*fields, ("filters", w[0]), ("columns", w[1])))
 
 
-def _fewest_rows(
+def fewest_rows(
     node: Node, x: ShapeTuple, w: ShapeTuple, y: ShapeTuple
 ) -> tuple[ShapeTuple, ShapeTuple]:
     """The maps x and y where they are there as a whole: a pointwise one sees them as one row."""
@@ -121,7 +119,7 @@ def _is_pointwise(node: Node, w: ShapeTuple) -> bool:
     return w[2:] == (1, 1) and alone
 
 
-def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
+def conv_macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
     """Of a convolution from maps like x to maps like y, and of the gradient of its input."""
     in_group: int = graph.shape(x)[1] // node.attrs["group"]
     return graph.tensor(y).size * in_group * prod(graph.shape(w)[2:])
@@ -129,7 +127,7 @@ def _macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
 
 def _forward_call(node: Node, graph: Graph) -> tuple[Call, ...]:
     name, saved, w = node.inputs[0], _Outputs.of(node).saved, graph.shape(node.inputs[1])
-    x, y = _fewest_rows(node, graph.shape(name), w, graph.shape(node.outputs[0]))
+    x, y = fewest_rows(node, graph.shape(name), w, graph.shape(node.outputs[0]))
     made = _call(node, graph, (x, w, y), (x[2], y[2], 0, y[2]))
     if not saved:
         return (made,)
@@ -159,11 +157,16 @@ def _call(
     """
     of, made = _Inputs.of(node), _Outputs.of(node)
     x, w, y = shapes
-    numbers = (_struct(node, x, w, y), *rows, zero_point(of.x, graph), output_struct(node, graph))
+    numbers = (
+        conv_struct(node, x, w, y),
+        *rows,
+        zero_point(of.x, graph),
+        output_struct(node, graph),
+    )
     constants = (Ref(of.w), Ref(of.b), Ref(of.multiplier), Ref(of.delta), Ref(of.rest))
     outputs = (Ref(made.y), Ref(made.mask), Ref(made.scratch))
-    operands = (Ref(of.x), *constants, *_orders(node, of.order), *outputs)
-    if _is_depthwise(node, x, y):
+    operands = (Ref(of.x), *constants, *channel_orders(node, of.order), *outputs)
+    if is_depthwise(node, x, y):
         return Call("qlinear_depthwise_i8", (*numbers, *operands, strip_rows(y)))
     kernel = "qlinear_dense_i8" if is_dense(node.attrs, x, w) else "qlinear_conv_i8"
     return Call(kernel, (*numbers, *operands))
@@ -194,7 +197,7 @@ def _on_map(node: Node, graph: Graph, row: int) -> int:
 def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
     """Pointwise, if y has no more channels than x; depthwise, if no row is overwritten early."""
     x, w, y = (graph.shape(name) for name in (*node.inputs[:2], node.outputs[0]))
-    if _is_depthwise(node, x, y):
+    if is_depthwise(node, x, y):
         fits = _is_depthwise_in_place(node, graph)
     else:
         fits = _is_pointwise(node, w) and y[1] <= x[1] and not is_dense(node.attrs, x, w)
@@ -231,107 +234,15 @@ def _input_gradient(backward: Backward, node: Node, gy: str) -> str:
     of = _Inputs.of(node)
     x, y = backward.graph.shape(of.x), backward.graph.shape(node.outputs[0])
     inputs = (gy, of.w, node.attrs["weight_scale"], of.rest, of.order)
-    plane = [(prod(y[2:]),)] if _is_depthwise(node, x, y) and x == y else []
+    plane = [(prod(y[2:]),)] if is_depthwise(node, x, y) and x == y else []
     return backward.emit_several("QLinearConvInputGradient", node, inputs, (of.x, *plane))[0]
-
-
-_ONTO = 5  # the slot of a gradient that the input's is added to
-
-
-def _input_gradient_call(node: Node, graph: Graph) -> Call:
-    gx, scratch = (*node.outputs, "")[:2]
-    operands = (*_input_gradient_operands(node), Ref(gx), Ref(scratch))
-    return Call("qlinear_conv_input_gradient_i8", (_gradient_struct(node, graph), *operands))
-
-
-def _input_gradient_operands(node: Node) -> tuple[Ref, ...]:
-    gy, w, scale, rest, order, onto = (*node.inputs, "")[:6]
-    return (Ref(gy), Ref(w), Ref(scale), Ref(rest), *_orders(node, order), Ref(onto))
-
-
-def _input_gradient_in_place(node: Node, graph: Graph) -> tuple[int, ...]:
-    """On gy where there is a plane to work through, or on what it is added to."""
-    if len(node.outputs) > 1:
-        return (0,)
-    return (_ONTO,) if len(node.inputs) > _ONTO else ()
-
-
-def _input_gradient_onto(node: Node, graph: Graph) -> int | None:
-    return _ONTO if node.attrs["group"] == 1 and len(node.outputs) == 1 else None
-
-
-def _gradient_struct(node: Node, graph: Graph) -> Struct:
-    weight = graph.shape(node.inputs[1])
-    x, y = _fewest_rows(node, graph.shape(node.outputs[0]), weight, graph.shape(node.inputs[0]))
-    return _struct(node, x, weight, y)
-
-
-def _input_gradient_by_channels(node: Node, graph: Graph) -> ByChannels | None:
-    depthwise = _is_depthwise(node, graph.shape(node.outputs[0]), graph.shape(node.inputs[0]))
-    if node.attrs["group"] > 1 and not depthwise:
-        return None
-    return ByChannels(not depthwise, _input_gradient_channels, _input_gradient_order)
-
-
-def _input_gradient_order(node: Node, planes: Collection[str]) -> str:
-    """That of the filters, whose gy comes as planes, or else of the columns."""
-    by_filters, by_columns = _orders(node, node.inputs[4])
-    return (by_filters if node.inputs[0] in planes else by_columns).tensor
-
-
-def _input_gradient_channels(
-    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
-) -> Call:
-    operands = (*_input_gradient_operands(node), Ref(node.outputs[0]))
-    which = "filters" if node.inputs[0] in planes else "columns"
-    arguments = (_gradient_struct(node, graph), part, count, *operands)
-    return Call(f"qlinear_conv_input_gradient_{which}_i8", arguments)
-
-
-def _weight_gradient_call(node: Node, graph: Graph) -> Call:
-    filters = graph.shape(node.inputs[4])[0]
-    return _weight_gradient_channels(node, graph, (), 0, filters)
-
-
-def _weight_gradient_channels(
-    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
-) -> Call:
-    gy, read, factor, order, w = node.inputs[:5]
-    weight, saved = graph.shape(w), node.attrs["saved"]
-    of_w = (1, weight[1] * node.attrs["group"], *graph.shape(read)[2:])
-    x, y = _fewest_rows(node, of_w, weight, graph.shape(gy))
-    out_order, in_order = _orders(node, order)
-    orders = (out_order, Ref("") if saved else in_order)
-    numbers = (part, count, int(gy in planes), zero_point(read, graph), int(saved))
-    arguments = (*numbers, Ref(gy), Ref(read), Ref(factor), *orders, Learner(w))
-    return Call("qlinear_conv_weight_gradient_i8", (_struct(node, x, weight, y), *arguments))
-
-
-def _weight_gradient_order(node: Node, planes: Collection[str]) -> str:
-    return _orders(node, node.inputs[3])[0].tensor
-
-
-def _weight_gradient_macs(node: Node, graph: Graph) -> int:
-    return graph.tensor(node.inputs[4]).size * prod(graph.shape(node.inputs[0])[2:])
-
-
-def _bias_gradient_call(node: Node, graph: Graph) -> Call:
-    return _bias_gradient_channels(node, graph, (), 0, graph.shape(node.inputs[0])[1])
-
-
-def _bias_gradient_channels(
-    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
-) -> Call:
-    gy, factor, delta = node.inputs[:3]
-    arguments = (part, count, prod(graph.shape(gy)[2:]), Ref(gy), Ref(factor), Learner(delta))
-    return Call("qlinear_conv_bias_gradient_i8", arguments)
 
 
 register(
     Operator(
         "QLinearConv",
         shape=_shapes,
-        macs=lambda n, g: _macs(n, g, n.inputs[0], n.inputs[1], n.outputs[0]),
+        macs=lambda n, g: conv_macs(n, g, n.inputs[0], n.inputs[1], n.outputs[0]),
         call=_forward_call,
         kernel="qlinear_conv_i8.h",
         gradient=_gradient,
@@ -340,36 +251,5 @@ register(
         by_rows=ByRows(_needs, _frees, _rows_call),
         learns=convolution_learns,
         saves=convolution_saves,
-    )
-)
-register(
-    Operator(
-        "QLinearConvInputGradient",
-        macs=lambda n, g: _macs(n, g, n.outputs[0], n.inputs[1], n.inputs[0]),
-        call=_input_gradient_call,
-        kernel="qlinear_conv_input_gradient_i8.h",
-        in_place=_input_gradient_in_place,
-        onto=_input_gradient_onto,
-        by_channels=_input_gradient_by_channels,
-    )
-)
-register(
-    Operator(
-        "QLinearConvWeightGradient",
-        macs=_weight_gradient_macs,
-        call=_weight_gradient_call,
-        kernel="qlinear_conv_gradient_i8.h",
-        by_channels=lambda node, graph: ByChannels(
-            False, _weight_gradient_channels, _weight_gradient_order
-        ),
-    )
-)
-register(
-    Operator(
-        "QLinearConvBiasGradient",
-        macs=lambda n, g: g.tensor(n.inputs[0]).size,
-        call=_bias_gradient_call,
-        kernel="qlinear_conv_gradient_i8.h",
-        by_channels=lambda node, graph: ByChannels(False, _bias_gradient_channels),
     )
 )

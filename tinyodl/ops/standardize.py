@@ -26,7 +26,9 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.ops.shared import Backward, Call, Operator, Ref, register, same_shape
-from tinyodl.ops.shared.operator import Rewrite
+from tinyodl.ops.shared.operator import (
+    Rewrite,
+)
 
 _KERNEL = "standardize_f32.h"
 

@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tinyodl.boards import Board
 from tinyodl.energy import no_cycles
-from tinyodl.learning.beside import wanted, words
-from tinyodl.learning.learners import rule_of
-from tinyodl.losses import expected_labels
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
+from tinyodl.manifest import described_board
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
 from tinyodl.report import experiments, groups, saves, watching
+from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
     count,
-    learns,
     online,
     percent,
     points,
-    shape,
     significant,
     size,
-    together,
 )
 from tinyodl.report.terminal import Terminal
-from tinyodl.report.values import limits
 from tinyodl.run_record import PHASES, Evaluation
 from tinyodl.runlog import Run
 from tinyodl.text import line
@@ -43,130 +35,6 @@ if TYPE_CHECKING:
     from tinyodl.virtual import Count
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    """Columns whose names end in "#" are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold",
-                  pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")  # fmt: skip
-    for index, column in enumerate(columns):
-        number = column.endswith("#")
-        table.add_column(
-            column.rstrip("#"), justify="right" if number else "left", no_wrap=number or index == 0
-        )
-    return table
-
-
-# Plans
-
-
-def print_plan(
-    console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
-) -> None:
-    """Layers and what learns, then RAM and flash against what there is, in bytes."""
-    board = described_board(manifest)
-    layers = _table("layer", "operator", "output", "parameters#", "MACs#", "learns",
-                    title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
-    for layer in manifest.layers:
-        style = "dim" if learns(layer) == "frozen" else "green"
-        layers.add_row(line(layer.name), layer.op, shape(layer.output_shape),
-                       count(layer.parameters), count(layer.macs),
-                       Text(learns(layer), style))  # fmt: skip
-    console.print(layers)
-    for shared in manifest.shared:
-        console.print(f"{line(together(shared))}.")
-    plan, macs = manifest.plan, manifest.macs
-    console.print(
-        f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
-        f"{count(macs.update)} in updates.\n"
-        f"Loss {plan.loss}, {rule_of(plan).says(plan)}.\n{expected_labels(manifest)}\n"
-        f"{_of_features(manifest)}"
-        f"{_of_int8(manifest)}"
-        f"Activations and gradients take {count(manifest.arena.bytes)} B; the most that is alive "
-        f"at once is {count(manifest.arena.lower_bound)} B, and no placement needs less.\n"
-        f"{_of_parts(manifest)}"
-    )
-    for sentence in saves.of_resuming(manifest, board):
-        console.print(sentence)
-    if manifest.model.calibration:
-        console.print(_calibration(manifest.model.calibration, plan.loss != "mse"))
-    ram_limit, flash_limit = limits(manifest, ram, flash)
-    console.print(_memory("RAM", manifest.ram, ram_limit))
-    console.print(_memory("flash", manifest.flash, flash_limit))
-    for name, need, limit in (
-        ("RAM", manifest.ram.total, ram_limit),
-        ("flash", manifest.flash.total, flash_limit),
-    ):
-        if need > limit:
-            console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
-
-
-def _of_features(manifest: Manifest) -> str:
-    """What is computed beside the learning."""
-    plan = manifest.plan
-    there = [words()[feature.name] for feature in wanted(plan) if feature.name in words()]
-    outliers = "learns from outliers too" if plan.outliers == "keep" else ""
-    named = "; ".join(part for part in (*(each.clause(plan) for each in there), outliers) if part)
-    settings = ", ".join(f"{s.name} {s.default:g}" for s in manifest.settings)
-    told = f" Settings: {settings}." if settings else ""
-    board = f"The board {named}.{told}\n" if named else ""
-    return board + "".join(each.line(manifest) for each in there)
-
-
-def _of_parts(manifest: Manifest) -> str:
-    """What is computed in turn with what it is made from: maps that are never there as a whole."""
-    lines = []
-    if manifest.model.input_by_rows:
-        lines.append(
-            "The sample is worked on row by row as it arrives: it is never in memory as a whole.\n"
-        )
-    for op, how in (("Rows", "Row by row"), ("ByChannels", "A few channels at a time")):
-        nodes = [node for node in manifest.schedule if node.op == op]
-        if nodes:
-            held = (f"{line(node.name)} (in {count(_held(node, manifest))} B)" for node in nodes)
-            lines.append(f"{how}, nothing twice: {', '.join(held)}.\n")
-    return "".join(lines)
-
-
-def _held(node: NodeRecord, manifest: Manifest) -> int:
-    """Bytes of the rings or planes of the maps inside a node, which no other node reads."""
-    inside = set(node.outputs).difference(*(other.inputs for other in manifest.schedule))
-    if manifest.model.input_by_rows:
-        inside |= {manifest.model.input_name}.intersection(node.inputs)
-    return sum(tensor.bytes for tensor in manifest.arena.tensors if tensor.name in inside)
-
-
-def _of_int8(manifest: Manifest) -> str:
-    """How int8 weights learn, where any do."""
-    if not any(p.dtype == "int8" and p.origin for p in manifest.parameters):
-        return ""
-    masters = {"none": "no master copy", "int16": "int16 masters", "float32": "float32 masters"}
-    scaling = "with" if manifest.plan.scaling else "without"
-    return f"int8 weights learn {scaling} scaling, {masters[manifest.plan.master]}.\n"
-
-
-def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
-    """What quantising cost."""
-    steps = "" if calibration.steps is None else f" ({significant(calibration.steps)} steps)"
-    same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
-    real = ", ".join(calibration.real_operators)
-    return (
-        f"int8, calibrated with {count(calibration.count)} samples of {line(calibration.samples)}: "
-        f"the output is off by {percent(calibration.error)}{steps} on average"
-        + (f", its largest element is the same for {same}" if same else "")
-        + (f"; {real} stays float32" if real else "")
-        + ".\n"
-    )
-
-
-def _memory(name: str, memory: MemoryRecord, limit: int) -> Table:
-    table = _table(f"{name}, predicted", "bytes#", f"of {size(limit)}#")
-    for part, number in memory.parts.items():
-        if number:
-            table.add_row(part, count(number), percent(number / limit))
-    table.add_section()
-    table.add_row("total", count(memory.total), percent(memory.total / limit), style="bold")
-    return table
-
-
 # Profiles
 
 _WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
@@ -176,9 +44,9 @@ def print_profile(console: Console, profile: Profile) -> None:
     """What each node of a step took, by phase; what is in the body of a node stands below it."""
     model, board = profile.manifest.model, described_board(profile.manifest)
     what = "A step" if profile.manifest.parameters else "An evaluation"
-    table = _table("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#", "cyc/MAC#",
-                   "share#", "code, B#",
-                   title=f"{what} of {line(model.source)} on {board.title}")  # fmt: skip
+    table = table_of("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#",
+                     "cyc/MAC#", "share#", "code, B#",
+                     title=f"{what} of {line(model.source)} on {board.title}")  # fmt: skip
     has_cycles = bool(board.target.cycles)
 
     def add(name: str, op: str, macs: int, cost: Count, code: int, style: str = "") -> None:
@@ -226,7 +94,7 @@ def print_profile(console: Console, profile: Profile) -> None:
 def print_flashed(console: Console, flashed: Flashed) -> None:
     """The firmware that answers, and how close the prediction was."""
     build, manifest = flashed.build, flashed.manifest
-    table = _table("memory", "predicted#", "linked#", "difference#")
+    table = table_of("memory", "predicted#", "linked#", "difference#")
     for name, predicted, linked in (
         ("RAM", manifest.ram.total, build.ram_bytes),
         ("flash", manifest.program_flash, build.flash_bytes),
@@ -246,7 +114,7 @@ def print_flashed(console: Console, flashed: Flashed) -> None:
 
 def print_boards(console: Console, boards: Iterable[Board]) -> None:
     """What can be given as --board."""
-    table = _table("board", "", "clock#", "RAM#", "flash#", "emulated by")
+    table = table_of("board", "", "clock#", "RAM#", "flash#", "emulated by")
     for board in boards:
         emulators = board.virtual or (("host",) if board.on_host else ())
         table.add_row(board.name, board.title, f"{board.clock_hz / 1e6:g} MHz",
@@ -257,7 +125,7 @@ def print_boards(console: Console, boards: Iterable[Board]) -> None:
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
     """What is installed, and how to get what is not."""
-    table = _table("", "tool", "found", "to get it")
+    table = table_of("", "tool", "found", "to get it")
     for check in checks:
         mark = Text("ok", "green") if check.found else Text("missing", "red")
         if not check.found and not check.needed:
@@ -276,7 +144,7 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
     """
     summaries = [run.summary for run in runs]
     classes = any(s.prequential_accuracy is not None for s in summaries)
-    table = _table("run", "order", "samples#", *(("before#", "after#", "gain#", "online#")
+    table = table_of("run", "order", "samples#", *(("before#", "after#", "gain#", "online#")
                    if classes else ("loss before#", "loss after#")), "loss#")  # fmt: skip
     for run, name, summary in zip(runs, groups.names(runs), summaries, strict=True):
         order = "recorded" if run.record.shuffle is None else f"seed {run.record.shuffle}"
@@ -329,14 +197,14 @@ def _print_differences(console: Console, runs: Sequence[Run]) -> None:
     """The settings in which the runs differ; nothing where they differ in none."""
     columns = experiments.differences(runs)
     if columns:
-        table = _table("these differ in", *columns)
+        table = table_of("these differ in", *columns)
         for index, name in enumerate(groups.names(runs)):
             table.add_row(Text(name), *(Text(cells[index]) for cells in columns.values()))
         console.print(table)
 
 
 def _print_steps(console: Console, runs: Sequence[Run]) -> None:
-    table = _table("a step takes", *(f"{phase}\ncycles#" for phase in PHASES),
+    table = table_of("a step takes", *(f"{phase}\ncycles#" for phase in PHASES),
                    "\ninstructions#", "\nms#", "\nmJ#")  # fmt: skip
     for cost in groups.step_costs(runs):
         cycles = (count(phase.cycles) for phase in cost.phases)
@@ -353,7 +221,7 @@ def _print_steps(console: Console, runs: Sequence[Run]) -> None:
 
 def _print_replays(console: Console, runs: Sequence[Run]) -> None:
     """The epochs that boards learned from their caches by themselves."""
-    table = _table("from the cache", "epoch#", "samples#", "loss#", "cycles#", "ms#", "mJ#")
+    table = table_of("from the cache", "epoch#", "samples#", "loss#", "cycles#", "ms#", "mJ#")
     for run, name in zip(runs, groups.names(runs), strict=True):
         for replay in run.record.replays:
             first = name if replay is run.record.replays[0] else ""
@@ -368,7 +236,7 @@ def _print_radio(console: Console, runs: Sequence[Run]) -> None:
     """Learning on the board beside sending the samples away."""
     found = [(name, comparison(run)) for run, name in zip(runs, groups.names(runs), strict=True)]
     compared = [(name, each) for name, each in found if each]
-    table = _table("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#",
+    table = table_of("all of the run", "on board\nms#", "\nmJ#", "sent away\nbytes#", "\nms#",
                    "\nmJ#", "mJ sent away /\nmJ on board#")  # fmt: skip
     for name, each in compared:
         table.add_row(name, significant(each.compute_ms), significant(each.compute_mj),
@@ -410,7 +278,7 @@ def _print_confusion(
     """The matrix, where it fits a terminal."""
     if not confusion or len(confusion) > 20:
         return
-    table = _table("label \\ predicted", *(f"{label}#" for label in labels))
+    table = table_of("label \\ predicted", *(f"{label}#" for label in labels))
     for label, row in enumerate(confusion):
         cells = [
             Text(str(number) if number else ".", "green" if label == column else
@@ -436,7 +304,7 @@ def _print_metrics(console: Console, metrics: Metrics) -> None:
         f"{significant(metrics.mean)}, standard deviation {significant(metrics.deviation)}; "
         f"threshold {metrics.rule}: {significant(metrics.threshold)}."
     )
-    table = _table("label", "below#", "above#")
+    table = table_of("label", "below#", "above#")
     for label, row in zip(("normal", "anomaly", "none"), metrics.anomalies, strict=True):
         if any(row):
             table.add_row(label, *map(count, row))

@@ -1,5 +1,6 @@
 """What the operator families share: the tables, and the words to write importers and rules in."""
 
+from tinyodl.ops.shared.calls import Argument, Call, Element, Learner, Loop, Ref, Struct, Symbol
 from tinyodl.ops.shared.importer import (
     IMPORTERS,
     Importer,
@@ -11,20 +12,12 @@ from tinyodl.ops.shared.importer import (
 from tinyodl.ops.shared.operator import (
     OPERATORS,
     Affine,
-    Argument,
     Backward,
     ByChannels,
     ByRows,
-    Call,
-    Element,
     Layer,
-    Learner,
-    Loop,
     Operator,
-    Ref,
     ShapeTuple,
-    Struct,
-    Symbol,
     biases_of,
     by_channels_of,
     calls_of,

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.shared.operator import OPERATORS
+from tinyodl.ops.shared.operator import (
+    OPERATORS,
+)
 
 
 def in_full(node: Node, graph: Graph) -> Graph:

@@ -6,8 +6,11 @@ from math import prod
 
 import numpy as np
 
+from tinyodl.ops.shared.calls import Struct
 from tinyodl.ops.shared.importer import Unsupported
-from tinyodl.ops.shared.operator import ShapeTuple, Struct
+from tinyodl.ops.shared.operator import (
+    ShapeTuple,
+)
 
 MAX_AXES = 6  # BROADCAST_AXES of broadcast.h
 

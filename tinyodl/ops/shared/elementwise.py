@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinyodl.graph import Graph, Node
+from tinyodl.ops.shared.calls import Call, Ref
 from tinyodl.ops.shared.importer import OnnxNode, imports
 from tinyodl.ops.shared.operator import (
     Backward,
-    Call,
     Operator,
-    Ref,
     no_macs,
     register,
     same_shape,

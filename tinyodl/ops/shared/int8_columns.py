@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from tinyodl.ops.shared.operator import ShapeTuple
+from tinyodl.ops.shared.operator import (
+    ShapeTuple,
+)
 
 _STRIP = 80  # outputs that a depthwise layer makes at a time, at least, so that calls do not count
 

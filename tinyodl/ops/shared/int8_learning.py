@@ -20,7 +20,9 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
 from tinyodl.ops.shared.int8_columns import scratch_size
-from tinyodl.ops.shared.operator import Rewrite
+from tinyodl.ops.shared.operator import (
+    Rewrite,
+)
 from tinyodl.ops.shared.quantization import with_mask
 from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
 

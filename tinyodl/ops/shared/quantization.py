@@ -13,7 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyodl.graph import Graph, Node, Quantization, Tensor
-from tinyodl.ops.shared.operator import Backward, Rewrite, Struct
+from tinyodl.ops.shared.calls import Struct
+from tinyodl.ops.shared.operator import (
+    Backward,
+    Rewrite,
+)
 from tinyodl.project.plan import UpdatePlan
 
 LOWEST, HIGHEST = -128, 127

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tinyodl.graph import Graph, Node
-from tinyodl.ops.shared.operator import Argument, ByRows, Call, Struct
+from tinyodl.ops.shared.calls import Argument, Call, Struct
+from tinyodl.ops.shared.operator import (
+    ByRows,
+)
 
 # (node, graph, rows that rings hold, first, end) -> the call, as in `ByRows`.
 RowsCall = Callable[[Node, Graph, Mapping[str, int], Argument, Argument], Call]

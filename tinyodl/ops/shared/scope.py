@@ -11,7 +11,9 @@ import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Origin, Quantization, Storage, Tensor
 from tinyodl.ops.shared.importer import OnnxNode, UnknownInput, Unsupported
-from tinyodl.ops.shared.operator import output_shapes
+from tinyodl.ops.shared.operator import (
+    output_shapes,
+)
 
 MAX_ELEMENTS = 1 << 26  # of one tensor; no microcontroller comes near
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyodl.ops.shared.operator import Symbol
+from tinyodl.ops.shared.calls import Symbol
 
 FLASH_HEADER = 16  # bytes at the beginning of each region of flash: flash.h
 FLAGS = Symbol("&flags")  # of the step: flags.h

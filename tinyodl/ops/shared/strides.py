@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from tinyodl.ops.shared.calls import Call, Ref, Struct
 from tinyodl.ops.shared.importer import Unsupported
-from tinyodl.ops.shared.operator import Call, Ref, ShapeTuple, Struct
+from tinyodl.ops.shared.operator import (
+    ShapeTuple,
+)
 
 MAX_AXES = 6  # of size 2 and more; three outer and three inner ones in C
 _HALF = MAX_AXES // 2

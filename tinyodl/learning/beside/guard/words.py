@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyodl.device.protocol import Flag
+from tinyodl.device.codes import Flag
 from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Words
 from tinyodl.project.plan import UpdatePlan

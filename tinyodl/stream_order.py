@@ -1,0 +1,28 @@
+"""In which order the samples of a run are streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sample's place in the stream."""
+
+    step: int
+    epoch: int
+    sample: int
+
+
+def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[Place]:
+    """The samples' places: as they are, or each epoch in a permutation of its own."""
+    random = None if shuffle is None else np.random.default_rng(shuffle)
+    step = 0
+    for epoch in range(epochs):
+        rows = np.arange(count) if random is None else random.permutation(count)
+        for row in rows[:limit]:
+            yield Place(step, epoch, int(row))
+            step += 1
