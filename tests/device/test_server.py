@@ -13,7 +13,15 @@ from tests.device import bench
 from tests.device.bench import Server, frame, hello, parse, pieces, train, write
 from tinyodl.device.codes import NO_FLAGS, Command, Flag, Status
 from tinyodl.device.framing import split
-from tinyodl.device.protocol import hello_body, parameter_read_body, parameter_write_body, parse_hello, parse_statistics, parse_step, read_body
+from tinyodl.device.protocol import (
+    hello_body,
+    parameter_read_body,
+    parameter_write_body,
+    parse_hello,
+    parse_statistics,
+    parse_step,
+    read_body,
+)
 from tinyodl.firmware import MAX_BODY, PROTOCOL, STACK_BYTES
 from tinyodl.resources import TEMPLATES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tinyodl.learning.learners import names, optimizers
+from tinyodl.learning.learners import names, optimizers, told
 from tinyodl.project.option import Option
 
 _LAYER, _RULE = "The learner's layer", "The training rule"
@@ -20,11 +20,7 @@ def _always(text: str) -> bool:
 LEARNER = (
     Option(
         "learner", kind=str, words=names, often=3, metavar="LEARNER", example="rls",
-        help="A way to learn that brings its own last layer: online, gradients behind a running "
-        "standardisation; rls, recursive least squares; elm, the same behind a hidden layer of "
-        "hashed weights; transfer, a head behind frozen layers that replays a cache of their "
-        "features; slda, linear discriminants of a covariance that the classes share; ncm, the "
-        "class whose mean is nearest.",
+        help=f"A way to learn that brings its own last layer: {told()}.",
     ),
     Option(
         "classes", example=5, kind=int, often=4, metavar="N", note="as many as the model's",

@@ -1,4 +1,4 @@
-"""Learners, and the rules by which their plans learn: a module each, found from `NAMES`.
+"""Learners, and the rules by which their plans learn: a module each, found from `WORDS`.
 
 `docs/adding-a-learner.md` says how to add one.
 """
@@ -15,19 +15,32 @@ if TYPE_CHECKING:  # they read plans, and plans are checked by them
     from tinyodl.learning.learners.learner import Learner, Rule
     from tinyodl.project.plan import UpdatePlan
 
-# Modules of this folder, in the order in which people are told of them.
-NAMES = ("gradients", "online", "rls", "elm", "transfer", "slda", "ncm")
+# Modules of this folder, in the order in which people are told of them, and what they are told.
+WORDS = {
+    "gradients": "",  # what is done without --learner
+    "online": "gradients behind a running standardisation",
+    "rls": "recursive least squares",
+    "elm": "the same behind a hidden layer of hashed weights",
+    "transfer": "a head behind frozen layers that replays a cache of their features",
+    "slda": "linear discriminants of a covariance that the classes share",
+    "ncm": "the class whose mean is nearest",
+}
 
 
 @cache
 def learners() -> tuple[Learner, ...]:
     """All learners; that of `gradients` is the one without a name."""
-    return tuple(import_module(f"{__name__}.{name}").LEARNER for name in NAMES)
+    return tuple(import_module(f"{__name__}.{name}").LEARNER for name in WORDS)
 
 
 def names() -> tuple[str, ...]:
     """What `--learner` may be; no module is loaded for it."""
-    return NAMES[1:]
+    return tuple(WORDS)[1:]
+
+
+def told() -> str:
+    """What each is, for the help of `--learner`."""
+    return "; ".join(f"{name}, {words}" for name, words in WORDS.items() if words)
 
 
 def learner_named(name: str | None) -> Learner:

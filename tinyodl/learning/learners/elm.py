@@ -22,7 +22,6 @@ def _makes(options: Options) -> Options:
 
 LEARNER = Learner(
     "elm",
-    "the same behind a hidden layer of hashed weights",
     rls.RULE,
     takes=(*rls.LEARNER.takes, "hidden"),
     brings=("head", "optimizer"),

@@ -30,4 +30,4 @@ RULE = Rule(
     variants={"momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")},
 )
 
-LEARNER = Learner("", "layers of the network itself, by gradients", RULE, reconstructs=True)
+LEARNER = Learner("", RULE, reconstructs=True)

@@ -121,7 +121,6 @@ class Learner:
     """A way to learn as a whole: a module of this folder, which `__init__` lists.
 
     name    what `--learner` calls it; "" is what is done without `--learner`.
-    help    a few words for the list of them.
     rule    how its plan learns, where the options name no other.
     takes   options that belong to some learners, and to this one.
     needs   of those, which need another option beside them.
@@ -133,7 +132,6 @@ class Learner:
     """
 
     name: str
-    help: str
     rule: Rule
     takes: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)

@@ -102,7 +102,6 @@ RULE = Rule(
 
 LEARNER = Learner(
     "ncm",
-    "the class whose mean is nearest",
     RULE,
     takes=(*OUTPUTS, *START, *RULE.fields),
     brings=("head", "optimizer"),

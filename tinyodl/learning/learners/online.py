@@ -104,7 +104,6 @@ def cross_entropy_fit(
 
 LEARNER = Learner(
     "online",
-    "gradients behind a running standardisation",
     RULE,
     takes=(*OUTPUTS, *START, "activation", "grow", "ridge", "forgetting"),
     needs={"ridge": "start"},

@@ -117,7 +117,6 @@ RULE = Rule(
 
 LEARNER = Learner(
     "rls",
-    "recursive least squares",
     RULE,
     takes=(*OUTPUTS, *START, *RULE.fields),
     brings=("head", "optimizer"),

@@ -102,7 +102,6 @@ RULE = Rule(
 
 LEARNER = Learner(
     "slda",
-    "linear discriminants of a covariance that the classes share",
     RULE,
     takes=(*OUTPUTS, *START, *RULE.fields),
     brings=("head", "optimizer"),

@@ -45,7 +45,6 @@ def _makes(options: Options) -> Options:
 
 LEARNER = Learner(
     "transfer",
-    "a head behind frozen layers that replays a cache of their features",
     RULE,
     takes=(*OUTPUTS, "grow"),
     makes=_makes,
