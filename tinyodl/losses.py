@@ -100,15 +100,10 @@ def _misfit(plan: UpdatePlan, graph: Graph) -> str:
 
 def _check_binary(plan: UpdatePlan) -> None:
     """Raises UserError where something looks at scores of classes, and there is one output."""
-    wanted = {
-        "--query": plan.query,
-        "--drift": plan.drift,
-        "--guard": plan.guard,
-        "--metrics": plan.metrics,
-    }
-    for option, value in wanted.items():
-        if value:
+    for section in plan.beside.values():
+        if section.COMPARES_CLASSES:
             raise UserError(
-                f"{option} compares the scores of classes, and this network has one output; leave "
-                "it away, or learn a layer of two outputs (--learner rls --classes 2)"
+                f"{section.OPTIONS[0].on_the_line} compares the scores of classes, and this "
+                "network has one output; leave it away, or learn a layer of two outputs "
+                "(--learner rls --classes 2)"
             )

@@ -238,11 +238,6 @@ class UpdatePlan(BaseModel):
             return 2
         return outputs if self.loss in LABELLED else None
 
-    @property
-    def watches(self) -> bool:
-        """Whether anything beside the learning itself is computed."""
-        return bool(self.query or self.drift or self.guard)
-
     @model_validator(mode="before")
     @classmethod
     def _in_sections(cls, given: Any) -> Any:
@@ -337,37 +332,12 @@ class UpdatePlan(BaseModel):
         return self._field("cache", "samples", 0)
 
     @property
-    def cache_policy(self) -> Any:
-        return self._field("cache", "policy", "ageing")
-
-    @property
     def cache_memory(self) -> Any:
         return self._field("cache", "memory", "ram")
 
     @property
     def replay(self) -> int:
         return self._field("cache", "replay", 1)
-
-    @property
-    def query(self) -> str | None:
-        asks: str | None = self._field("query", "ask", None)
-        return f"margin:{self._field('query', 'margin', 0.0)!r}" if asks == "margin" else asks
-
-    @property
-    def error_budget(self) -> float:
-        return self._field("query", "error_budget", 0.01)
-
-    @property
-    def drift(self) -> bool:
-        return "drift" in self.beside
-
-    @property
-    def metrics(self) -> bool:
-        return "counts" in self.beside
-
-    @property
-    def fading(self) -> float:
-        return self._field("counts", "fading", 0.99)
 
     @property
     def guard(self) -> str | None:
