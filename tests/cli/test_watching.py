@@ -54,7 +54,11 @@ def test_mistakes(tinyodl: Run, project: Path) -> None:
 
 
 def test_queries_that_are_none(tinyodl: Run, tmp_path: Path) -> None:
-    for options in (("--query", "now"), ("--guard", "x"), ("--error-budget", 2)):
+    for options in (
+        ("--query", "now"),
+        ("--guard", "x"),
+        ("--error-budget", 2, "--query", "auto"),
+    ):
         done = tinyodl("plan", WATCH, "--board", "host", *options)
         assert done.code == 2
         assert f"{options[0][2:].replace('-', '_')} = {options[1]}" in " ".join(done.err.split())

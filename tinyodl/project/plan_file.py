@@ -69,7 +69,7 @@ def _option_at(place: tuple[int | str, ...]) -> str:
 
 def what_is_wrong(error: ValidationError) -> str:
     """Of the first fault in a plan's values: what is wrong, or what is wanted in its place."""
-    return str(error.errors()[0]["msg"])
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
 
 
 def dump_plan(plan: UpdatePlan) -> str:
