@@ -21,7 +21,8 @@ from tinyodl.frontend import import_model
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Graph, Node, Storage
 from tinyodl.memory.arena import plan_arena
-from tinyodl.memory.rows import arrival, by_rows, turns, with_rows
+from tinyodl.memory.rows import by_rows, with_rows
+from tinyodl.memory.turns import arrival, turns
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.project.plan import UpdatePlan

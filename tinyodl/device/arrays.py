@@ -34,3 +34,11 @@ def checked(
     if finite and not np.isfinite(data).all():
         raise DataError(f"{what} has values that are not finite in {dtype}")
     return data
+
+
+def label_of(label: int | Array, least: int, classes: int) -> int:
+    """A class number from `least` to below `classes`."""
+    value = np.asarray(label)
+    if value.size != 1 or value.dtype.kind not in "iu" or not least <= value.item() < classes:
+        raise DataError(f"label {label!r} is not a class from {least} to {classes - 1}")
+    return int(value.item())

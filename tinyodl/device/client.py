@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
-from tinyodl.device.arrays import checked, values_of
+from tinyodl.device.arrays import checked, label_of, values_of
 from tinyodl.device.codes import Buffer, Command, Draw, Flag, Status
 from tinyodl.device.durations import STORE_SECONDS, Durations
 from tinyodl.device.exchanges import ANSWER_SECONDS, Exchanges
@@ -328,14 +328,9 @@ class Client:
         return protocol.parse_step(reply)
 
     def _label(self, label: int | Array) -> int:
-        value = np.asarray(label)
-        plan, classes = self._manifest.plan, self._greeted().classes
-        if plan.labels is not None:
-            classes = ANY_LABEL
-        least = -1 if plan.may_be_unlabelled else 0
-        if value.size != 1 or value.dtype.kind not in "iu" or not least <= value.item() < classes:
-            raise DataError(f"label {label!r} is not a class from {least} to {classes - 1}")
-        return int(value.item())
+        plan = self._manifest.plan
+        classes = self._greeted().classes if plan.labels is None else ANY_LABEL
+        return label_of(label, -1 if plan.may_be_unlabelled else 0, classes)
 
     def _sample_bytes(self, x: Array, target: int | Array | None) -> bytes:
         """A sample as it is sent, and behind it its target where the loss has one."""
