@@ -46,7 +46,8 @@ from tinyodl.compiler import Compilation, compilation
 from tinyodl.frontend import Changes, prepare
 from tinyodl.graph import Array
 from tinyodl.host_run import HostNetwork
-from tinyodl.project.plan import ChannelUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"

@@ -30,7 +30,8 @@ from tinyodl.device.connect import connect
 from tinyodl.errors import DoesNotFitError
 from tinyodl.frontend import import_model
 from tinyodl.ops import layers_of
-from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
 
 ROOT = Path(__file__).parent.parent

@@ -37,7 +37,8 @@ from tinyodl.graph import Array, Graph
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.pio import find_arm_compiler
 from tinyodl.profiling import NodeCost, Profile
-from tinyodl.project.plan import LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
 
 ROOT = Path(__file__).parent.parent

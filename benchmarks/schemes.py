@@ -16,7 +16,8 @@ from pathlib import Path
 import onnx
 
 from tinyodl.frontend.names import node_names
-from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
 
 HEAD = "head.dense1"  # of --head dense:CLASSES

@@ -18,12 +18,13 @@ from tinyodl.bound import REACH, SEEN, bounded
 from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
+from tinyodl.learning.tensors import LOSS
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import watching
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import read
-from tinyodl.training import LOSS, differentiate
+from tinyodl.training import differentiate
 
 HERE = Path(__file__).parent
 DIGITS = HERE / "models" / "digits_mlp_64_32_10.onnx"

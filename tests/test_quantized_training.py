@@ -14,10 +14,11 @@ from tests.hostnet import HostNet
 from tests.models import ROOT, shared_only
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node
+from tinyodl.learning.tensors import state_name
 from tinyodl.ops.shared.int8_learning import DEAD
-from tinyodl.project.plan import ChannelUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.training import state_name
 
 SHARED = ROOT.parent / "shared" / "models"
 SUMMED = {"batch": 2}  # gradients stay sums that can be read after one step

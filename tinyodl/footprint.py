@@ -10,10 +10,10 @@ from tinyodl.graph import Graph, Storage, has_initial
 from tinyodl.kernel_files import kernel_files
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.tensors import FRACTION, state_name
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.outliers import REACH, gate_bytes
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import FRACTION, state_name
 
 
 def ram_parts(

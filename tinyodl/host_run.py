@@ -32,11 +32,11 @@ from tinyodl.host_library import pointer, shared_library
 from tinyodl.host_samples import Layout, Sample, labels_of, targets_of
 from tinyodl.host_state import HostState
 from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.tensors import TARGET
 from tinyodl.lowering import Lowered
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import TARGET
 
 _INPUT, _TARGET, _OUTPUT = range(3)  # of net_buffers, as net.h numbers them
 _STEP = np.dtype([("loss", np.float32), ("predicted", np.int32), ("flags", np.uint32)])

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
 from tinyodl.graph import Array, Graph, Tensor
+from tinyodl.learning.tensors import sample_inputs
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.training import sample_inputs
 
 Sample = ArrayLike | tuple[ArrayLike, ...]
 

@@ -7,7 +7,8 @@ from typing import Any
 from tinyodl.graph import Graph, Node, Storage
 from tinyodl.manifest import ChannelsRecord, LayerRecord, Part, SharedRecord
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
-from tinyodl.project.plan import LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 
 
 def layer_records(graph: Graph, training: Graph, plan: UpdatePlan) -> tuple[LayerRecord, ...]:

@@ -19,6 +19,7 @@ from tinyodl.footprint import flash_parts, ram_parts
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Phase
 from tinyodl.learning.beside.adding import with_features
+from tinyodl.learning.tensors import LOSS
 from tinyodl.losses import with_fitting_loss
 from tinyodl.memory.arena import ArenaPlan, plan_arena
 from tinyodl.memory.by_channels import by_channels
@@ -28,7 +29,7 @@ from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.outliers import gated
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.shares import with_channels
-from tinyodl.training import LOSS, differentiate
+from tinyodl.training import differentiate
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.boards import Board, load_board, parse_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Phase, Storage
-from tinyodl.project.plan import UpdatePlan, Updates
+from tinyodl.project.layer_update import Updates
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project_files import finish_compile
 
 FILE_NAME = "tinyodl.json"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from tinyodl.data import load_inputs
 from tinyodl.graph import Graph, Node, Storage, Tensor
+from tinyodl.learning.tensors import sample_inputs
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import sample_inputs
 
 REACH = "<outliers.reach>"  # float32 (inputs that are float32); 0: no sample was there yet
 SETTING = "outlier_factor"

@@ -8,7 +8,8 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.ops.shared.int8_learning import magnitude
-from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 
 
 def with_channels(plan: UpdatePlan, graph: Graph) -> UpdatePlan:

@@ -22,7 +22,8 @@ from tinyodl.memory.arena import live_bytes, plan_arena
 from tinyodl.memory.by_channels import by_channels, most_together, regions, with_regions
 from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import OPERATORS
-from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import load_plan
 from tinyodl.shares import with_channels
 from tinyodl.training import differentiate

@@ -21,10 +21,11 @@ from onnx import TensorProto, helper
 from tests.hostnet import HostNet
 from tests.ops.graphs import PLAN, around
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
+from tinyodl.learning.tensors import state_name
 from tinyodl.ops.shared import output_shape
 from tinyodl.ops.shared.quantization import LOWEST, Bounds, bounds
-from tinyodl.project.plan import UpdatePlan, Updates
-from tinyodl.training import state_name
+from tinyodl.project.layer_update import Updates
+from tinyodl.project.plan import UpdatePlan
 
 _numbers = itertools.count()
 zero_points = st.integers(-128, 127)

@@ -13,8 +13,9 @@ from tests.frontend.models import model, node, saved, weights
 from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import Changes, import_model, prepare
+from tinyodl.learning.tensors import state_name
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate, state_name
+from tinyodl.training import differentiate
 
 LOSSES = ("binary-cross-entropy", "reconstruction-cross-entropy")
 

@@ -13,7 +13,7 @@ from tests.hostnet import HostNet
 from tests.ops.graphs import PLAN, around
 from tests.ops.imported import same_as_onnxruntime
 from tests.ops.test_gradients import compare, seeds, separated
-from tinyodl.training import state_name
+from tinyodl.learning.tensors import state_name
 
 few = settings(
     max_examples=5,

@@ -19,14 +19,7 @@ from tinyodl.kernel_files import kernel_file, with_included
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.learners import rule_of
-from tinyodl.logits import ends_in_sigmoid
-from tinyodl.memory.arena import ArenaPlan
-from tinyodl.ops import Ref, kernels_of, single_calls
-from tinyodl.ops.rows import arriving
-from tinyodl.ops.shared.body import in_full
-from tinyodl.outliers import gate_context
-from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import (
+from tinyodl.learning.tensors import (
     FRACTION,
     LOSS,
     PENDING,
@@ -36,6 +29,13 @@ from tinyodl.training import (
     sample_inputs,
     state_name,
 )
+from tinyodl.logits import ends_in_sigmoid
+from tinyodl.memory.arena import ArenaPlan
+from tinyodl.ops import Ref, kernels_of, single_calls
+from tinyodl.ops.rows import arriving
+from tinyodl.ops.shared.body import in_full
+from tinyodl.outliers import gate_context
+from tinyodl.project.plan import UpdatePlan
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}
 

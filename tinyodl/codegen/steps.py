@@ -10,10 +10,10 @@ from tinyodl.codegen.names import Names
 from tinyodl.graph import Graph, Node, Phase
 from tinyodl.learning.beside import FOLDER
 from tinyodl.learning.beside.record import Feature
+from tinyodl.learning.tensors import LOSS, UPDATES
 from tinyodl.ops import OPERATORS, Call, Loop, calls_of
 from tinyodl.ops.rows import arriving
 from tinyodl.text import comment
-from tinyodl.training import LOSS, UPDATES
 
 
 def sections_of(graph: Graph, names: Names, summed: bool) -> dict[str, list[dict[str, Any]]]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyodl.graph import Graph, Storage
+from tinyodl.learning.tensors import sample_inputs
 from tinyodl.memory.placement import place
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
-from tinyodl.training import sample_inputs
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
 UPLOAD = -1  # the step before the schedule, in which the sample arrives

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.tensors import sample_inputs
 from tinyodl.memory.arena import aligned, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.memory.turns import arrival, turns
 from tinyodl.ops import OPERATORS
-from tinyodl.training import sample_inputs
 
 
 def by_rows(graph: Graph) -> Graph:

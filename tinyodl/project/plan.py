@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
     SerializeAsAny,
-    Tag,
     ValidationError,
     create_model,
     field_validator,
@@ -22,8 +20,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tinyodl.learning.beside import sections
 from tinyodl.learning.beside.section import Section
 from tinyodl.learning.learners import either, optimizers, rule_of
+from tinyodl.project.layer_update import LayerUpdate
 
-Updates = Literal["none", "bias", "weights", "statistics"]
 Loss = Literal[
     "cross-entropy",
     "binary-cross-entropy",
@@ -46,50 +44,6 @@ Outliers = Literal["skip", "keep"]
 
 LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
 RIDGE = 0.01  # of the mean |x|^2
-
-Share = Annotated[float, Field(gt=0, le=1, strict=True)]
-Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class ChannelUpdate(BaseModel):
-    """A layer of which only some channels learn their weights, and all their bias.
-
-    Either `inputs` or `outputs`: the numbers of channels of the layer's input or output, or the
-    share of them that learns, from above 0 to 1; which those are is then chosen by magnitude.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    inputs: Share | Channels | None = None
-    outputs: Share | Channels | None = None
-
-    @model_validator(mode="after")
-    def _one_side(self) -> Self:
-        if (self.inputs is None) == (self.outputs is None):
-            raise ValueError("give either inputs or outputs: a share or a list of channels")
-        return self
-
-    @property
-    def side(self) -> Literal["inputs", "outputs"]:
-        """Which channels are meant."""
-        return "outputs" if self.inputs is None else "inputs"
-
-    @property
-    def chosen(self) -> float | tuple[int, ...]:
-        """The share or the channels of that side."""
-        return self.inputs or self.outputs or ()
-
-
-def _form(value: object) -> str:
-    """How an update is written: errors then speak of that form alone."""
-    return "word" if isinstance(value, str) else "channels"
-
-
-LayerUpdate = Annotated[
-    Annotated[Updates, Tag("word")] | Annotated[ChannelUpdate, Tag("channels")],
-    Discriminator(_form),
-]
-
 
 _each: dict[str, Any] = {name: (section | None, None) for name, section in sections().items()}
 _Sections = create_model("_Sections", __config__=ConfigDict(extra="forbid"), **_each)

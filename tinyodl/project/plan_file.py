@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from tinyodl.errors import UserError
 from tinyodl.learning.beside import sections
 from tinyodl.learning.learners import rule_of
-from tinyodl.project.plan import ChannelUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate
+from tinyodl.project.plan import UpdatePlan
 from tinyodl.text import toml_string
 
 

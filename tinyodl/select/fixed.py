@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinyodl.errors import ModelError
 from tinyodl.graph import Graph
 from tinyodl.ops import OPERATORS, biases_of, layers_of
-from tinyodl.project.plan import Updates
+from tinyodl.project.layer_update import Updates
 
 SCHEMES = ("last", "bias", "full", "none")
 

@@ -8,9 +8,9 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Storage
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.record import Feature, Seen, Setting, Step
+from tinyodl.learning.tensors import LOSS
 from tinyodl.outliers import FACTOR, REACH, SETTING
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import LOSS
 
 
 def with_features(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:

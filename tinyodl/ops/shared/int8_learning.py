@@ -24,7 +24,8 @@ from tinyodl.ops.shared.operator import (
     Rewrite,
 )
 from tinyodl.ops.shared.quantization import with_mask
-from tinyodl.project.plan import ChannelUpdate, LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 
 DEAD = 1 / 64  # of the median scale of a layer's channels
 

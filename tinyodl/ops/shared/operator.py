@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 from tinyodl.graph import Array, Graph, Node, Origin, Tensor
 from tinyodl.ops.shared.calls import Argument, Call, Loop
 from tinyodl.ops.shared.importer import Unsupported
-from tinyodl.project.plan import LayerUpdate, UpdatePlan
+from tinyodl.project.layer_update import LayerUpdate
+from tinyodl.project.plan import UpdatePlan
 
 ShapeTuple = tuple[int, ...]
 

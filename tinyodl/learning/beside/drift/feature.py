@@ -11,10 +11,10 @@ from tinyodl.learning.beside.drift import operators  # noqa: F401 (into the tabl
 from tinyodl.learning.beside.record import Feature, Seen, Setting, Step, node
 from tinyodl.learning.learners import rule_of
 from tinyodl.learning.places import last_layer
+from tinyodl.learning.tensors import state_name
 from tinyodl.ops.shared import Symbol
 from tinyodl.ops.shared.step import SKIPPED
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import state_name
 
 DRIFT = "<drift.seen>"
 TRAINED, RECENT = "<drift.trained>", "<drift.recent>"

@@ -13,11 +13,11 @@ from tinyodl.learning.beside.guard import operators  # noqa: F401 (into the tabl
 from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Feature, Region, Setting, Step, node
 from tinyodl.learning.places import changing_nodes, last_layer, last_node, place_before
+from tinyodl.learning.tensors import SUM, state_name
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared.step import FLASH_HEADER
 from tinyodl.outliers import REACH
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import SUM, state_name
 
 HELD = "<guard.held>"
 MEMORY, MEMORY_SCALES = "<guard.features>", "<guard.scales>"
