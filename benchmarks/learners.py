@@ -222,7 +222,7 @@ def _learned(
         settings = {}
         if first:
             session.train(*first, settings={"replay": 0}, run=Path(log) / "first")
-            settings = {"replay": session.manifest.plan.replay}
+            settings = {"replay": session.manifest.plan.samples_a_step}
         done = session.train(
             *learn, shuffle=seed, eval=test, settings=settings, run=Path(log) / "run"
         )

@@ -219,7 +219,8 @@ def test_a_cache_that_does_not_fit_names_itself_and_what_would(tmp_path):
     text = str(error.value)
     assert "<cache.features>" in text and "the cache of 30,000 samples of 32 features" in text
     fitting = int(text.split("give --cache ")[1].split(",")[0])
-    assert tinyodl.compile(WATCH, **board, **HEAD, cache=fitting).plan.cache == fitting
+    made = tinyodl.compile(WATCH, **board, **HEAD, cache=fitting)
+    assert made.plan.beside["cache"].samples == fitting
     with pytest.raises(DoesNotFitError):
         tinyodl.compile(WATCH, **board, **HEAD, cache=fitting + 1)
 

@@ -52,11 +52,9 @@ def digest(samples: Samples) -> str:
 
 def unable(manifest: Manifest, board: Board) -> str | None:
     """Why a run of this firmware cannot be saved in its middle and resumed; None where it can."""
-    if manifest.plan.guard and manifest.plan.guard_memory == "flash":
-        return (
-            "the guard keeps its best parameters in flash, of which the store has no copy "
-            "(--guard-memory ram has one)"
-        )
+    for section in manifest.plan.beside.values():
+        if section.not_stored:
+            return section.not_stored
     unit = board.target.flash_unit
     needed = firmware.stored_bytes((record.bytes for record in manifest.parameters), unit)
     if not board.on_host and board.store is None:
@@ -191,10 +189,8 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
 def _begin_again(session: Session, log: RunLog, generation: int) -> None:
     """The state in which a run without a save began, where that is still to be had."""
     record, plan = log.record, session.manifest.plan
-    lost = None
-    if plan.cache and plan.cache_memory == "flash" and log.steps:
-        lost = "the board keeps samples in flash that cannot be told from those of before it"
-    elif (log.folder / aside.WEIGHTS).exists() or record.began_at is State.COMPILED:
+    lost = next((s.not_undone for s in plan.beside.values() if s.not_undone and log.steps), None)
+    if lost or (log.folder / aside.WEIGHTS).exists() or record.began_at is State.COMPILED:
         pass
     elif record.began_at is State.CHANGED:
         lost = "the weights that it began with were not read"

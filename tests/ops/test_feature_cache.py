@@ -245,8 +245,8 @@ class TestRoom:
             assert ages.max() < 20 and ages.min() < 6
 
     def test_in_flash_balanced_is_the_default(self):
-        assert UpdatePlan(cache=9).cache_policy == "ageing"
-        assert UpdatePlan(cache=9, cache_memory="flash").cache_policy == "balanced"
+        assert UpdatePlan(cache=9).beside["cache"].policy == "ageing"
+        assert UpdatePlan(cache=9, cache_memory="flash").beside["cache"].policy == "balanced"
 
 
 @pytest.mark.parametrize("order", [UNIFORM, BALANCED])

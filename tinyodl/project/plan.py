@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -44,8 +44,6 @@ Outliers = Literal["skip", "keep"]
 
 LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
 RIDGE = 0.01  # of the mean |x|^2
-
-_T = TypeVar("_T")
 
 _each: dict[str, Any] = {name: (section | None, None) for name, section in sections().items()}
 _Sections = create_model("_Sections", __config__=ConfigDict(extra="forbid"), **_each)
@@ -271,39 +269,15 @@ class UpdatePlan(BaseModel):
         return self
 
     @property
+    def samples_a_step(self) -> int:
+        """How many samples the update of one step takes, of those that came and those kept."""
+        return max((section.samples_a_step for section in self.beside.values()), default=1)
+
+    @property
     def summed(self) -> bool:
         """Whether an update takes the gradients of several samples."""
-        return self.batch > 1 or any(s.samples_a_step > 1 for s in self.beside.values())
+        return self.batch > 1 or self.samples_a_step > 1
 
     def learns(self, layer: str) -> bool:
         """Whether the layer of that name learns anything."""
         return self.layers.get(layer, "none") != "none"
-
-    # What general code still asks by a feature's name; each goes with its last use.
-
-    @property
-    def cache(self) -> int:
-        return self._field("cache", "samples", 0)
-
-    @property
-    def cache_memory(self) -> Any:
-        return self._field("cache", "memory", "ram")
-
-    @property
-    def replay(self) -> int:
-        return self._field("cache", "replay", 1)
-
-    @property
-    def guard(self) -> str | None:
-        every, margin = self._field("guard", "every", 0), self._field("guard", "margin", 0.1)
-        if not every:
-            return None
-        return f"{every}" if margin == 0.1 else f"{every}:{margin:.7f}".rstrip("0")
-
-    @property
-    def guard_memory(self) -> Any:
-        return self._field("guard", "memory", "ram")
-
-    def _field(self, section: str, field: str, default: _T) -> _T:
-        found: _T = getattr(self.beside.get(section), field, default)
-        return found

@@ -75,10 +75,11 @@ def print_profile(console: Console, profile: Profile) -> None:
     add("step", "", macs, profile.step, profile.code_bytes, "bold")
     Terminal(file=console.file, width=max(console.width, _WIDTH)).print(table)
     shared = profile.shared_code
-    if profile.manifest.plan.replay > 1:
+    together = profile.manifest.plan.samples_a_step
+    if together > 1:
         console.print(
-            f"A step learns from {profile.manifest.plan.replay} samples: nodes behind the cache "
-            "run once for each, and their MACs are those of one."
+            f"A step learns from {together} samples: nodes behind the cache run "
+            "once for each, and their MACs are those of one."
         )
     called = f", {sum(shared.values()):,} B in {', '.join(shared)}" if shared else ""
     modelled = "cycles modelled" if has_cycles else f"and {no_cycles(board)}"

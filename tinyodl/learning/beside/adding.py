@@ -26,7 +26,8 @@ def with_features(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> G
         idle = [feature.name for feature in there if feature.needs_learning]
         if idle:
             raise UserError(
-                f"{', '.join(idle)}: goes with layers that learn, and the plan lets nothing learn"
+                f"{', '.join(idle)}: goes with layers that learn, and none does: "
+                "the plan lets nothing learn"
             )
     [at] = [i for i, node in enumerate(graph.nodes) if node.outputs == (LOSS,)]
     ahead, loss, behind = graph.nodes[:at], graph.nodes[at], graph.nodes[at + 1 :]

@@ -48,6 +48,16 @@ class Section(BaseModel):
         """How many samples the update of one step takes."""
         return 1
 
+    @property
+    def not_stored(self) -> str:
+        """What a save of the board has no copy of, so that no run resumes; "" if nothing."""
+        return ""
+
+    @property
+    def not_undone(self) -> str:
+        """What of a run stays on the board when it begins again from the start; "" if nothing."""
+        return ""
+
     def check(self, plan: UpdatePlan) -> None:
         """Raises ValueError where the feature does not go with the plan's rule."""
         if plan.loss in self.NOT_FOR_LOSSES:

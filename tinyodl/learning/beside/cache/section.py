@@ -73,6 +73,12 @@ class Cache(Section):
     def samples_a_step(self) -> int:
         return max(1, self.replay)
 
+    @property
+    def not_undone(self) -> str:
+        if self.memory == "ram":
+            return ""
+        return "the board keeps samples in flash that cannot be told from those of before it"
+
     @model_validator(mode="before")
     @classmethod
     def _in_flash(cls, given: Any) -> Any:

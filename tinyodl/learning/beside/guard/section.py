@@ -54,6 +54,15 @@ class Guard(Section):
         ),
     )  # fmt: skip
 
+    @property
+    def not_stored(self) -> str:
+        if self.memory == "ram":
+            return ""
+        return (
+            "the guard keeps its best parameters in flash, of which the store has no copy "
+            "(--guard-memory ram has one)"
+        )
+
     @model_validator(mode="after")
     def _leaves_some(self) -> Self:
         if self.every < 2:
