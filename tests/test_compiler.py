@@ -30,8 +30,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("board", board_names())
 def test_the_same_input_gives_the_same_bytes(tmp_path, board):
+    fits = load_board(board).ram.size > 124_176  # what Adam takes
+    rule = {"update": "full", "optimizer": "adam" if fits else "sgd", "batch": 2}
     for out in ("a", "b"):
-        tinyodl.compile(WATCH, board, tmp_path / out, update="full", optimizer="adam", batch=2)
+        tinyodl.compile(WATCH, board, tmp_path / out, **rule)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
