@@ -77,20 +77,25 @@ def run_session(
             f"{error}; the weights of {len(log.steps)} steps are on the board{kept}"
         ) from error
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        told = str(error) or type(error).__name__
-        resumable = isinstance(error, BoardError)
-        if resumable:
-            saved = log.record.checkpoint is not None
-            how = "go on" if saved else "without --save-every it can only begin again,"
-            told += f"; {how} with --resume {log.folder}"
-        log.update(status="interrupted" if stopped else "failed", error=told, finished=runlog.now())
-        if resumable:
+        told = _failed(log, error)
+        if isinstance(error, BoardError):
             raise BoardError(told) from error
         raise
     log.update(finished=runlog.now())
     log.close()
     return run_summary.summarize(log.record, log.steps, log.folder)
+
+
+def _failed(log: RunLog, error: BaseException) -> str:
+    """Log what ended the run, and return it with the way on where the board is at fault."""
+    told = str(error) or type(error).__name__
+    if isinstance(error, BoardError):
+        saved = log.record.checkpoint is not None
+        how = "go on" if saved else "without --save-every it can only begin again,"
+        told += f"; {how} with --resume {log.folder}"
+    stopped = isinstance(error, KeyboardInterrupt)
+    log.update(status="interrupted" if stopped else "failed", error=told, finished=runlog.now())
+    return told
 
 
 def _watched(trainer: Trainer, event: EventName | None) -> None:

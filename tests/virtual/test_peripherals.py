@@ -290,7 +290,7 @@ def test_an_lpuart_divides_in_steps_of_a_256th() -> None:
     l4_at(bench, 60, 5, half=True, boost=True)
     bench.write(L4_RCC + 0x5C, 1)
     bench.write(LPUART1 + 0x0C, 120)
-    with pytest.raises(Misuse, match="with a divider of 120; 768 is least"):
+    with pytest.raises(Misuse, match="with a divider of 120; 768 is the least"):
         bench.write(LPUART1, 1 | 1 << 2)
     bench = stm32("nucleo_l4r5zi")
     l4_at(bench, 60, 5, half=True, boost=True)

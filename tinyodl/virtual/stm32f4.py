@@ -6,13 +6,13 @@ transmitting takes no time, flash is never busy.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from tinyodl.boards import Board
 from tinyodl.errors import UserError
 from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Model, Peripheral
 from tinyodl.virtual.stm32_pins import Gpio, Outputs
+from tinyodl.virtual.stm32_serial import Receiver
 from tinyodl.virtual.stm32f4_clock import ClockTree, Gate, Power, Rcc
 from tinyodl.virtual.stm32f4_flash import FlashController
 
@@ -116,69 +116,21 @@ def _kib(address: int) -> range:
     return range(address, address + KIB)
 
 
-class Usart:
+class Usart(Receiver):
     """A USART as UART without DMA (RM0090, section 30.6)."""
 
     SR, DR, BRR, CR1, CR2, CR3, GTPR = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x14, 0x18
-    ORE, RXNE, TC, TXE = 1 << 3, 1 << 5, 1 << 6, 1 << 7
-    RE, TE, RXNEIE, TCIE, TXEIE, UE = 1 << 2, 1 << 3, 1 << 5, 1 << 6, 1 << 7, 1 << 13
+    CONTROL, UE = CR1, 1 << 13
     UNMODELLED_CR1 = (
         1 << 4 | 1 << 8 | 1 << 10 | 1 << 12 | 1 << 15
     )  # IDLE, PE, parity, 9 bits, OVER8
     DMA = 3 << 6
 
     def __init__(self, name: str, machine: Machine, rcc: Rcc, bus: int) -> None:
-        self.name = name
-        self._machine = machine
+        super().__init__(name, machine, (self.BRR, self.CR1, self.CR2, self.CR3, self.GTPR))
         self._rcc = rcc
         self._bus = bus
-        self._status = self.TC | self.TXE
-        self._data = 0
-        self._gathered: deque[int] = deque()
-        self._patience = 0  # until then the gathered bytes wait
         self._overrun_seen = False  # SR was read with ORE set; reading DR then clears it
-        self._stored = dict.fromkeys((self.BRR, self.CR1, self.CR2, self.CR3, self.GTPR), 0)
-
-    def receive(self, byte: int) -> None:
-        """A byte that comes before the last one was read is lost."""
-        if not self._on(self.RE):
-            return
-        if self._gathered:
-            self._gathered.append(byte)
-        elif self._status & self.RXNE:
-            self._status |= self.ORE
-        else:
-            self._data = byte
-            self._status |= self.RXNE
-
-    def gather(self, data: bytes) -> None:
-        if self._on(self.RE):
-            self._gathered.extend(data)
-            waiting = len(self._gathered) * self._machine.byte_cycles
-            self._patience = self._machine.now() + waiting
-            self._next()
-
-    def _next(self) -> None:
-        if self._gathered and not self._status & self.RXNE:
-            self._data = self._gathered.popleft()
-            self._status |= self.RXNE
-
-    def interrupt(self) -> int:
-        control = self._stored[self.CR1]
-        wanted = 0
-        if control & self.RXNEIE:
-            wanted |= self.RXNE | self.ORE
-        wanted |= control & (self.TCIE | self.TXEIE)  # at the same bits as in SR
-        return int(bool(control & self.UE and self._status & wanted))
-
-    def _on(self, direction: int) -> bool:
-        control = self._stored[self.CR1]
-        return bool(control & self.UE and control & direction)
-
-    def _lose_patience(self) -> None:
-        if self._gathered and self._machine.now() > self._patience:
-            self._gathered.clear()
-            self._status |= self.ORE
 
     def read(self, offset: int) -> int:
         self._lose_patience()
@@ -186,12 +138,9 @@ class Usart:
             self._overrun_seen = bool(self._status & self.ORE)
             return self._status
         if offset == self.DR:
-            self._status &= ~self.RXNE
             if self._overrun_seen:
                 self._status &= ~self.ORE
-            byte = self._data
-            self._next()
-            return byte
+            return self._take()
         if offset in self._stored:
             return self._stored[offset]
         raise Misuse(f"reads register {offset:#x} of {self.name}, which is not modelled")
@@ -201,7 +150,7 @@ class Usart:
             self._status &= value | ~(self.RXNE | self.TC)
         elif offset == self.DR:
             if self._on(self.TE):
-                self._require_baud()
+                self._require_fitting_baud()
                 self._machine.transmit(bytes((value & 0xFF,)))
         elif offset in self._stored:
             if offset == self.CR1 and value & self.UNMODELLED_CR1:
@@ -210,18 +159,13 @@ class Usart:
                 raise Misuse(f"uses DMA with {self.name}, which is not modelled")
             self._stored[offset] = value
             if self._on(self.RE):
-                self._require_baud()
+                self._require_fitting_baud()
         else:
             raise Misuse(f"writes register {offset:#x} of {self.name}, which is not modelled")
 
-    def _require_baud(self) -> None:
-        serial = self._machine.board.serial
+    def _require_fitting_baud(self) -> None:
         divider = self._stored[self.BRR]
-        if divider < 16:
-            raise Misuse(f"starts {self.name} with a divider of {divider}; 16 is the least")
-        baud = self._rcc.bus_hz(self._bus) / divider
-        if serial is not None and abs(baud / serial.baud - 1) > 0.025:
-            raise Misuse(f"runs {self.name} at {baud:.0f} baud; the host expects {serial.baud}")
+        self._require_baud(self._rcc.bus_hz(self._bus) / max(divider, 1), divider, 16)
 
 
 class Timer:
