@@ -96,13 +96,17 @@ class _Tried:
 def regions(graph: Graph) -> list[Region]:
     """Regions that have no node in common; of those that would, the ones with the largest maps."""
     chosen: list[Region] = []
-    found = (_region(step, graph) for step in range(len(graph.nodes)))
-    there = [region for region in found if region]
-    for region in sorted(there, key=lambda region: -_largest(region, graph)):
+    for region in sorted(possible_regions(graph), key=lambda region: -_largest(region, graph)):
         taken = {step for other in chosen for step in other.steps}
         if taken.isdisjoint(region.steps) and _can_stand(graph, [*chosen, region]):
             chosen.append(region)
     return chosen
+
+
+def possible_regions(graph: Graph) -> list[Region]:
+    """Every region there is by itself, whatever else runs by channels."""
+    found = (_region(step, graph) for step in range(len(graph.nodes)))
+    return [region for region in found if region]
 
 
 def _can_stand(graph: Graph, chosen: Iterable[Region]) -> bool:
