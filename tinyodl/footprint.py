@@ -11,15 +11,12 @@ from tinyodl.kernel_files import kernel_files
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.tensors import FRACTION, state_name
-from tinyodl.memory.arena import ArenaPlan
 from tinyodl.outliers import REACH, gate_bytes
 from tinyodl.project.plan import UpdatePlan
 
 
-def ram_parts(
-    training: Graph, arena: ArenaPlan, board: Board, plan: UpdatePlan
-) -> Mapping[str, int]:
-    """Bytes of RAM: all that is linked, and the stack that is reserved."""
+def ram_parts(training: Graph, arena: int, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
+    """Bytes of RAM: all that is linked, of it `arena` for the arena, and the stack reserved."""
 
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
@@ -41,7 +38,7 @@ def ram_parts(
     settings = len(settings_of(plan, training))
     beside["watching"] += gate_bytes(training) + (4 * settings + 4 if settings else 0)
     return {
-        "arena": arena.nbytes,
+        "arena": arena,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
         "optimizer": optimizer,

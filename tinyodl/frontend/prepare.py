@@ -7,6 +7,7 @@ learned weights back into that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -71,12 +72,29 @@ class Prepared:
     begun: Begun = field(default_factory=dict)  # of --start: what the rule keeps
     shown: Seen | None = None  # the samples of --start
     samples: tuple[Path, ...] = ()  # the files that it was calibrated with and begins from
+    _built: list[tuple[Mapping[str, bool], Graph]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def under(self, plan: UpdatePlan) -> Graph:
-        """The graph in which layers absorb those behind them that the plan does not let learn."""
+        """The graph in which layers absorb those behind them that the plan does not let learn.
+
+        It is built once for all plans that answer alike what the import asks of them: whether the
+        layers learn that others could absorb.
+        """
+        for answers, graph in self._built:
+            if all(plan.learns(layer) == answer for layer, answer in answers.items()):
+                return graph
+        asked: dict[str, bool] = {}
+
+        def learns(layer: str) -> bool:
+            return asked.setdefault(layer, plan.learns(layer))
+
         model = load_model(self.path, self.data)
-        graph = import_checked(model, str(self.path), self.output, plan.learns).graph
-        return with_hashed_layer(graph, self.hashed, self.seed) if self.hashed else graph
+        graph = import_checked(model, str(self.path), self.output, learns).graph
+        graph = with_hashed_layer(graph, self.hashed, self.seed) if self.hashed else graph
+        self._built.append((asked, graph))
+        return graph
 
 
 def prepare(path: Path, changes: Changes) -> Prepared:

@@ -96,13 +96,17 @@ class _Tried:
 def regions(graph: Graph) -> list[Region]:
     """Regions that have no node in common; of those that would, the ones with the largest maps."""
     chosen: list[Region] = []
-    found = (_region(step, graph) for step in range(len(graph.nodes)))
-    there = [region for region in found if region]
-    for region in sorted(there, key=lambda region: -_largest(region, graph)):
+    for region in sorted(possible_regions(graph), key=lambda region: -_largest(region, graph)):
         taken = {step for other in chosen for step in other.steps}
         if taken.isdisjoint(region.steps) and _can_stand(graph, [*chosen, region]):
             chosen.append(region)
     return chosen
+
+
+def possible_regions(graph: Graph) -> list[Region]:
+    """Every region there is by itself, whatever else runs by channels."""
+    found = (_region(step, graph) for step in range(len(graph.nodes)))
+    return [region for region in found if region]
 
 
 def _can_stand(graph: Graph, chosen: Iterable[Region]) -> bool:
@@ -199,25 +203,33 @@ def _changed(node: Node, graph: Graph) -> frozenset[str]:
 def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
     """The nodes outside the regions and the regions, each as early as the nodes' order allows.
 
-    A node stays behind those that write what it reads or writes, or read what it writes. Raises
-    CycleError where a region would have to stand both before and behind a node.
+    Raises CycleError where a region would have to stand both before and behind a node.
     """
     at = {step: region for region in chosen for step in region.steps}
-    place = {step: at[step].steps[0] if step in at else step for step in range(len(graph.nodes))}
-    behind: dict[int, set[int]] = {own: set() for own in place.values()}
+    place = [at[step].steps[0] if step in at else step for step in range(len(graph.nodes))]
+    behind: dict[int, set[int]] = {own: set() for own in place}
+    for own, before in zip(place, graph.remember("<behind>", lambda: _behind(graph)), strict=True):
+        behind[own].update(place[step] for step in before)
+    return [at[own] if own in at else graph.nodes[own] for own in _earliest_first(behind)]
+
+
+def _behind(graph: Graph) -> list[set[int]]:
+    """For each step the earlier ones that write what it reads or writes, or read what it writes."""
+    behind: list[set[int]] = []
     writer: dict[str, int] = {}
     readers: dict[str, set[int]] = {}
     for step, node in enumerate(graph.nodes):
-        own = place[step]
         written = {*node.outputs, *_changed(node, graph)}
+        before: set[int] = set()
         for name in filter(None, (*node.inputs, *written)):
-            behind[own] |= {writer[name]} if name in writer else set()
-            behind[own] |= readers.get(name, set()) if name in written else set()
+            before |= {writer[name]} if name in writer else set()
+            before |= readers.get(name, set()) if name in written else set()
+        behind.append(before)
         for name in node.inputs:
-            readers.setdefault(name, set()).add(own)
+            readers.setdefault(name, set()).add(step)
         for name in written:
-            writer[name], readers[name] = own, set()
-    return [at[own] if own in at else graph.nodes[own] for own in _earliest_first(behind)]
+            writer[name], readers[name] = step, set()
+    return behind
 
 
 def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:

@@ -282,7 +282,7 @@ def _starts(graph: Graph, lives: _Lives, end: int) -> Iterator[_Start]:
         if not node.outputs:
             return
         inside = first == end - 1 or lives.last_use.get(node.outputs[0], end) < end
-        if not inside or not _can_run(node, graph):
+        if not inside or not can_run(node, graph):
             return
         sample = _sample(graph, graph.nodes[first:end]) if first == 0 else ""
         whole = aligned(graph.tensor(sample).nbytes) if sample else 0
@@ -296,7 +296,7 @@ def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:
     return sum(aligned(_ring(graph.tensor(name), rows).nbytes) for name, rows in rings.items())
 
 
-def _can_run(node: Node, graph: Graph) -> bool:
+def can_run(node: Node, graph: Graph) -> bool:
     """Whether a node makes one map, by rows, and whatever else it makes is read by nobody."""
     if not node.outputs:
         return False

@@ -1,0 +1,82 @@
+"""A lower bound of the arena, without deciding what runs by rows or by channels.
+
+`by_rows` and `by_channels` merge nodes, and of the maps between those nodes they hold only a part.
+A tensor that is made before a cut of the schedule and read behind it is whole, unless a merged node
+lies on both sides of the cut. So the bytes alive at the other cuts are needed in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyodl.graph import Graph, Phase
+from tinyodl.learning.tensors import sample_inputs
+from tinyodl.memory.arena import ALIGNMENT, tensor_lifetimes
+from tinyodl.memory.by_channels import possible_regions
+from tinyodl.memory.rows import can_run
+from tinyodl.ops import in_place_of, looked_at
+
+
+def least_arena(graph: Graph) -> int:
+    """Bytes that no arena of `graph` is smaller than, by rows and by channels or not.
+
+    `graph` is a training graph with its sums in place. The proof, for the cut before step `cut`:
+
+    1. `by_channels` keeps all nodes before the cut in front of those behind it, if no region lies
+       on both sides. A node in front of the cut then waits for none behind it, and of all nodes
+       that can come next `by_channels` takes the earliest. In front of its regions, which go
+       backward, the order does not change at all.
+    2. `by_rows` merges neighbours that go forward and can run by rows. So no run lies on both sides
+       of a cut with a neighbour that cannot run, nor of the cut in front of the backward pass.
+    3. What crosses such a cut is then an input or output of the nodes that are left, hence whole.
+       An output takes over the memory of an input only where the one begins at the step at which
+       the other ends, so two tensors that cross the same cut do not share memory, unless one is a
+       view. Of a view and what it looks at, the larger one is counted.
+    4. Between two such cuts that are neighbours stands one node by itself, and what it reads and
+       makes is there at once. Its first output is left out where it may lie over an input.
+    """
+    cuts = _kept_cuts(graph)
+    steps = [cut for cut in cuts if cut + 1 in cuts]
+    over = {graph.nodes[step].outputs[0] for step in steps if in_place_of(graph.nodes[step], graph)}
+    crossing, there = {}, {}
+    for name, (first, last) in tensor_lifetimes(graph).items():
+        crossing[name] = (first + 1, last)
+        there[name] = (first + (name in over), last)
+    at_cuts, at_steps = _live(crossing, graph), _live(there, graph)
+    return int(max([*at_cuts[list(cuts)], *at_steps[steps]], default=0))
+
+
+def _kept_cuts(graph: Graph) -> set[int]:
+    """The cuts that no run by rows and no region by channels can cross; cut 0: the upload."""
+    nodes = graph.nodes
+    phases = [node.phase for node in nodes]
+    forward = phases.index(Phase.BACKWARD) if Phase.BACKWARD in phases else len(nodes)
+    runs = [can_run(node, graph) for node in nodes[:forward]]
+    kept = {cut for cut in range(1, forward) if not (runs[cut - 1] and runs[cut])}
+    kept |= {cut for cut in (0,) if not runs or not runs[0]}
+    kept |= set(range(forward, len(nodes) + 1))
+    for region in possible_regions(graph):
+        kept -= set(range(region.steps[0] + 1, region.steps[-1] + 1))
+    return kept
+
+
+def _live(spans: Mapping[str, tuple[int, int]], graph: Graph) -> NDArray[np.int64]:
+    """Bytes from the upload to the end, of tensors that are there from first to last.
+
+    They share no memory but by views. Inputs lie side by side.
+    """
+    largest: dict[str, NDArray[np.int64]] = {}
+    for name, (first, last) in spans.items():
+        live = largest.setdefault(looked_at(name, graph), np.zeros(len(graph.nodes) + 1, np.int64))
+        part = live[max(first, 0) : last + 1]
+        np.maximum(part, graph.tensor(name).nbytes, out=part)
+    nothing = np.zeros(len(graph.nodes) + 1, np.int64)
+    inputs = sum((largest.pop(name, nothing) for name in sample_inputs(graph)), nothing)
+    return sum((_aligned(live) for live in largest.values()), _aligned(inputs))
+
+
+def _aligned(nbytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
