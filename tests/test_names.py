@@ -23,6 +23,7 @@ from tinyodl.codegen.literals import NODE, TENSOR, identifiers
 from tinyodl.compiler import compilation, compile_model, plan_model
 from tinyodl.errors import ModelError, UserError
 from tinyodl.firmware import C_FLAGS
+from tinyodl.learning.beside import FOLDER
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
@@ -126,7 +127,8 @@ class TestGeneratedC:
 
     def test_the_words_of_net_c_itself(self, tmp_path):
         """As tensors that net.c has, with a cache in flash and a guard: once, eight broke it."""
-        net = "".join(p.read_text("utf-8") for p in sorted((TEMPLATES / "net").iterdir()))
+        parts = [*(TEMPLATES / "net").iterdir(), *FOLDER.glob("*/c/*.j2")]
+        net = "".join(path.read_text("utf-8") for path in sorted(parts))
         words = sorted(set(re.findall(r"\b[A-Za-z_]\w+\b", net)))
         assert {"answer", "retest", "exchange", "BEST", "is_kept"} <= set(words)
         nodes, given_name = [], "x"
