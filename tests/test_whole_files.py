@@ -120,6 +120,7 @@ PARTS = {  # of something that is renamed when it is whole, or that is no output
     "pio/standin_builder.py": "a step of the build",
     "quantize.py": "a temporary folder",
     "built_here.py": "a record that no other part of is read, and a program in a temporary folder",
+    "host_library.py": "C that is compiled at once, and written anew each time",
     "runlog.py": "the log, which grows by whole lines",
 }
 

@@ -24,6 +24,7 @@ def init(folder: Path, schema: bool) -> None:
     from tinyodl.errors import UserError
     from tinyodl.project.config import FILE_NAME
     from tinyodl.project.template import config_schema, config_template
+    from tinyodl.whole_files import write_whole
 
     printer = Output()
     if schema:
@@ -32,11 +33,10 @@ def init(folder: Path, schema: bool) -> None:
     if not folder.exists():
         raise UserError(f"{folder}: there is no such model or folder")
     path = (folder if folder.is_dir() else folder.parent) / FILE_NAME
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path} is there already; edit it, or move it away first")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(config_template())
-    except FileExistsError as error:
-        raise UserError(f"{path} is there already; edit it, or move it away first") from error
+        write_whole(path, config_template())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     printer.tell(f"Written: {path}. Take the # away before the options that you want.")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tinyodl.project.option import Option, Size
 from tinyodl.project.options import KEYWORDS, OPTIONS, choices_of, default_text, help_of, kind_of
+from tinyodl.whole_files import write_whole
 
 _HEAD = '''\
 """The options of `tinyodl.compile`, for type checkers; `keyword_types_source` writes this file."""
@@ -63,4 +64,4 @@ def _type(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("keyword_types.py").write_text(source(), encoding="utf-8")
+    write_whole(Path(__file__).with_name("keyword_types.py"), source())
