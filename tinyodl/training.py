@@ -44,8 +44,8 @@ def differentiate(
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `begun` is what the plan's rule keeps after samples that came before; `errors` are those of
-    reconstructions that the device shall have seen.
+    `begun` has the states of the plan's rule after earlier samples; `errors` are reconstruction
+    errors the device begins with, as if it had seen them.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -170,7 +170,7 @@ def _whole_tensors(node: Node, graph: Graph, update: LayerUpdate) -> tuple[Node,
 
 
 def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:
-    """With what the forward nodes that a gradient passes through have to keep for it."""
+    """The graph whose forward nodes save the values needed by gradients that pass through them."""
     changed: dict[str, Node] = {}
     tensors: dict[str, Tensor] = {}
     for node in graph.nodes:

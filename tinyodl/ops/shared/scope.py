@@ -229,7 +229,7 @@ class Scope:
         return self.integers(node, 1) if node.input(1) else None
 
     def uses_output(self, node: OnnxNode, slot: int) -> bool:
-        """Whether anything reads that output of the node, or those behind it."""
+        """Whether anything reads this output of the node, or a later one."""
         return any(name in self.read for name in node.outputs[slot:] if name)
 
     def add(self, tensor: Tensor) -> str:
