@@ -1,8 +1,8 @@
 """Whether a board's description fits its chip: a wrong one may erase a boot loader.
 
-A boot loader that is erased does not start the board again, and without one only a debug probe can
-write to it. So every region of flash that tinyodl writes is compared with all others, with the chip
-and with the boot loaders that the board may have.
+A board with an erased boot loader does not start again, and only a debug probe can write to it. So
+every region of flash written by tinyodl is compared with all others, with the chip, and with the
+board's possible boot loaders.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _ram(board: Board, chip: Chip) -> Iterator[str]:
 
 
 def _written(board: Board) -> list[Named]:
-    """What tinyodl writes: the program, and the regions that the program itself erases."""
+    """The regions tinyodl writes: the program, and the regions erased by the program itself."""
     slots = board.regions[: -len(board.kept)]
     kept = zip(("the features", "the best parameters"), board.kept, strict=True)
     return [

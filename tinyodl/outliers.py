@@ -1,12 +1,12 @@
 """Outliers: a sample far outside those before it is predicted, and not learned.
 
-The rule is that of the kernel `outlier_f32.h`, in the same float32 arithmetic; `docs/outliers.md`
-says what it sees and what it cannot see. The peak of an input is its largest |value|; its reach is
-how far the peaks went so far. A sample is an outlier where the peak of one of its inputs is more
-than FACTOR times the reach, and the reach grows by a factor of GROWTH a sample at most.
+The rule is the kernel's, `outlier_f32.h`, in the same float32 arithmetic; `docs/outliers.md`
+describes its limits. The peak of an input is its largest |value|; its reach is the size of the
+peaks so far. A sample is an outlier if the peak of one of its inputs is more than FACTOR times the
+reach. The reach grows by a factor of GROWTH a sample at most.
 
-An input that is int8 on the board has no reach there: its values saturate. The host gates it, and
-its reach is the largest number that the model's own quantisation stands for.
+An input that is int8 on the board has no reach there: its values saturate. The host gates it; its
+reach is the largest real number in the range of the model's own quantisation.
 """
 
 from __future__ import annotations

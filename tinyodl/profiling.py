@@ -30,11 +30,10 @@ Counts = Mapping[tuple[str, str], Count]  # by phase and place
 
 @dataclass(frozen=True)
 class NodeCost:
-    """A node, what a step spent in it, and the bytes of its code.
+    """A node, its costs in a step, and the bytes of its code.
 
-    `within` is the node whose body it is in, where it takes turns with others, or None. Functions
-    that several nodes call count, when they run, for the node that called them; their code is in no
-    node's bytes.
+    `within` is the node with this one in its body, taking turns with others, or None. The run time
+    of a shared function counts for the node that called it; its code is in no node's bytes.
     """
 
     node: NodeRecord
@@ -44,7 +43,7 @@ class NodeCost:
 
     @property
     def phase(self) -> Phase:
-        """That in which it runs: what is in the body of a node runs in the phase of that node."""
+        """The phase in which it runs: a node in the body of another runs in the other's phase."""
         return (self.within or self.node).phase
 
 
@@ -52,9 +51,9 @@ class NodeCost:
 class Profile:
     """One training step, node by node; an evaluation where nothing learns.
 
-    `total` is what the firmware's phases took: the sum of a phase's nodes and of `between`, which
-    is what belongs to no node, as calls and the marks of the phases. `shared_code` are the bytes of
-    functions that several nodes call, by name; `code_between` is what is around the nodes' code.
+    `total` has the costs of the firmware's phases: for each, the sum over its nodes plus `between`,
+    the part of no node, such as calls and the marks of the phases. `shared_code` has the bytes of
+    functions called by several nodes, by name; `code_between` is the code around the nodes' code.
     """
 
     manifest: Manifest

@@ -29,9 +29,9 @@ class Record(BaseModel):
 class Evaluation(Record):
     """A pass over samples without learning. `confusion[label][predicted]` counts samples.
 
-    For loss mse there are no classes: accuracy and confusion are None. `labels` are what the rows
-    and columns stand for where that is not 0, 1, 2, ... Samples without a label count in nothing
-    but `samples`, and the loss is of those whose label the network knows.
+    For loss mse there are no classes: accuracy and confusion are None. `labels` are the labels of
+    the rows and columns, if not 0, 1, 2, ... Samples without a label count in `samples` only, and
+    the loss is the mean over samples with a label known to the network.
     """
 
     samples: int
@@ -173,7 +173,7 @@ class Radio(Record):
 
 
 class Linked(Record):
-    """Bytes that the linked firmware takes, and the compiler that made it."""
+    """Bytes of the linked firmware, and its compiler."""
 
     ram_bytes: int
     flash_bytes: int
@@ -229,7 +229,7 @@ class RunRecord(Record):
     checkpoint: Checkpoint | None = None
     saves: int = 0  # each has erased a slot of flash
     in_force: dict[str, float] = {}  # all settings when the run began
-    saving: Checkpoint | None = None  # what the store has if SAVE was done that was under way
+    saving: Checkpoint | None = None  # the store's content if the pending SAVE was done
     happened: tuple[Event, ...] = ()  # what the host saw
     verdict: str | None = None  # whether learning did harm, and by which evidence
 

@@ -114,7 +114,7 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
 
 
 def calls_at(time: Literal["recover", "go_back"], graph: Graph, names: Names) -> list[str]:
-    """The calls that find again what is in flash."""
+    """The calls that find the network's data in flash again."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]

@@ -1,4 +1,4 @@
-"""How a board is reached: which transport `--port` means, and which serial device is the board."""
+"""Connects to a board: the transport for `--port`, and the board's serial device."""
 
 from __future__ import annotations
 

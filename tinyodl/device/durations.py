@@ -21,7 +21,7 @@ class Durations:
     samples: int = 1
 
     def erasing(self) -> float:
-        """What erasing the flash may take that the network keeps something in."""
+        """How long erasing the network's own flash may take."""
         parts = self.manifest.flash.parts
         kept = sum(parts.get(feature, 0) for feature in self.manifest.plan.beside)
         return -(-kept // STORE_BYTES) * STORE_SECONDS

@@ -166,7 +166,7 @@ class StepReply:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the board thinks of a sample whose label it does not know."""
+    """The board's answer for a sample without a label."""
 
     predicted: int
     margin: float

@@ -1,4 +1,4 @@
-"""Reads an ONNX file and makes sure that it is one that the rest of the frontend can trust."""
+"""Reads an ONNX file and checks everything the rest of the frontend relies on."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _check_location(tensor: onnx.TensorProto, path: Path) -> None:
 
 
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:
-    """Protobuf gives text that is not UTF-8 as bytes, which nobody after this expects."""
+    """Protobuf gives non-UTF-8 text as bytes; the later code expects only text."""
     for node in graph.node:
         attributes = (attribute.name for attribute in node.attribute)
         texts = (node.name, node.op_type, node.domain, *node.input, *node.output, *attributes)

@@ -1,7 +1,7 @@
 """Passes over the imported graph: a function `Graph -> Graph` each, in the order of `simplify`.
 
-They remove copies, what a layer can absorb, and views that views follow. What must not be left over
-is a problem that `build` reports.
+They remove copies, nodes that a layer can absorb, and views followed by views. `build` reports
+nodes that must not be left over.
 """
 
 from __future__ import annotations
@@ -52,11 +52,10 @@ def remove_identities(graph: Graph) -> Graph:
 
 
 def fold_into_layers(graph: Graph, learns: Learns) -> Graph:
-    """What a node does to each channel becomes part of the layer before it, where `fold` says how.
+    """A node that scales and shifts each channel becomes part of the layer before it; see `fold`.
 
-    Views may lie between. Nobody else may read what the layer makes, and nobody else may use the
-    constants that change. A node that is a layer by itself stays one when it learns. Computed in
-    float64.
+    Views may lie between. The layer's output and the changed constants must have no other readers.
+    A node that is a layer itself is not folded if it learns. Computed in float64.
     """
     fold = _Fold(graph)
     for node in graph.nodes:
@@ -132,7 +131,7 @@ class _Fold:
         self.producer.update((made.outputs[0], made) for made in moved.values())
 
     def _layer_before(self, name: str) -> Node | None:
-        """The layer that makes `name`, through views, when nobody else reads what it makes."""
+        """The layer that makes `name`, through views, if its output has no other readers."""
         while (
             name in self.producer
             and name not in self.graph.outputs

@@ -51,7 +51,7 @@ def fuse_quantized(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a QuantizeLinear quantises to `y`: what `core` makes, clamped to `within`."""
+    """A QuantizeLinear that makes `y` from the output of `core`, clamped to `within`."""
 
     core: Node
     within: tuple[float, float]

@@ -1,7 +1,7 @@
-"""--simplify, and the check that a changed ONNX file still computes what the original does.
+"""--simplify, and the check that a changed ONNX file still has the original's results.
 
 onnxruntime, which tinyodl needs anyway, does the simplification: its basic optimisations keep to
-standard ONNX operators, fold what is constant (an If among them), and remove what has no effect.
+standard ONNX operators, fold constants (also the condition of an If), and remove dead nodes.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _labelled(run: Run) -> list[Step]:
 
 
 def _judged(run: Run) -> list[Step]:
-    """The steps that have a loss, be it none that is a number."""
+    """The steps that have a loss, also if it is not a number."""
     return [step for step in run.steps if not step.unlabelled]
 
 

@@ -1,4 +1,4 @@
-"""What several runs have in common: names, and what a step takes."""
+"""Facts about several runs together: names, and the costs of a step."""
 
 from __future__ import annotations
 

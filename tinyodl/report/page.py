@@ -166,7 +166,7 @@ def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:
 
 @dataclass(frozen=True)
 class Counted:
-    """A matrix that a device has counted, and what follows from it."""
+    """A device's confusion matrix, and the figures computed from it."""
 
     matrix: Matrix
     metrics: ClassMetrics

@@ -125,7 +125,7 @@ def print_boards(console: Console, boards: Iterable[Board]) -> None:
 
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
-    """What is installed, and how to get what is not."""
+    """The installed tools, and how to get the missing ones."""
     table = table_of("", "tool", "found", "to get it")
     for check in checks:
         mark = Text("ok", "green") if check.found else Text("missing", "red")

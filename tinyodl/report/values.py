@@ -55,7 +55,7 @@ def plan_values(
 
 
 def flashed_values(flashed: Flashed) -> dict[str, Any]:
-    """A board that answered, and what was predicted beside what was linked, in bytes."""
+    """A board that answered, and its predicted and linked sizes in bytes."""
     return {
         "board": flashed.manifest.board,
         "port": flashed.port,
