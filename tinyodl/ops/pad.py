@@ -42,7 +42,7 @@ _REPEATING = ("reflect", "edge", "wrap")
     "more than 6 dimensions larger than 1",
 )
 def pad(node: OnnxNode, scope: Scope) -> None:
-    """Pad with constant pads, which are attributes of no opset that is supported."""
+    """Pad with constant pads. In all supported opsets the pads are inputs, not attributes."""
     x = scope.activation(node, 0)
     begins, ends = _pads(node, scope, len(x.shape))
     mode = node.attrs.get("mode", "constant")

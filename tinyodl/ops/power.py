@@ -73,7 +73,7 @@ def _exponents(given: Array) -> Array:
 
 
 def _parts(exponent: float) -> tuple[int, float]:
-    """The number of halves in an exponent, and what is left of it, with the same sign."""
+    """The number of halves in an exponent, and the remainder, with the same sign."""
     halves = int(2.0 * exponent)
     return halves, float(np.float32(exponent - halves / 2.0))
 

@@ -43,7 +43,7 @@ from tinyodl.ops.shared.rows import held_rows
 
 
 class _Inputs(NamedTuple):
-    """The names of the inputs, "" for those that are absent."""
+    """The names of the inputs, "" for absent ones."""
 
     x: str
     w: str
@@ -59,7 +59,7 @@ class _Inputs(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """The names of the outputs, "" for those that are absent."""
+    """The names of the outputs, "" for absent ones."""
 
     y: str
     mask: str

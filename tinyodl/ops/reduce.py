@@ -123,7 +123,7 @@ def _divisor(node: Node, x: ShapeTuple) -> tuple[float, ...]:
     return (1.0,) if op == "ReduceSum" else ()
 
 
-# The kernel of each operator, that of its gradient, and which of x and y the latter reads.
+# The kernels of each operator and of its gradient, and the gradient's inputs among x and y.
 _KERNELS = {
     "ReduceSum": ("reduce_sum_f32", "reduce_sum_gradient_f32", ""),
     "ReduceMean": ("reduce_sum_f32", "reduce_sum_gradient_f32", ""),

@@ -40,7 +40,7 @@ class CodeTable:
 
 
 def tabulate(section: CodeSection, model: str) -> CodeTable:
-    """One pass over a section's instructions, which cost what the model of their processor says.
+    """One pass over a section's instructions, with costs from the processor's model.
 
     Without a model, "", each counts one: cycles are then instructions.
     """
@@ -74,7 +74,7 @@ class _Instruction:
     name: str  # mnemonic without condition and width, such as "ldr" or "vmul"
     operands: str
     reads: frozenset[str]
-    results: frozenset[str]  # registers written, without the base that a transfer moves on
+    results: frozenset[str]  # registers written, without a transfer's updated base
     addresses: frozenset[str]  # registers that make up a memory address
     indexed: bool  # a register is the offset
     registers: int  # in the register list of a multiple transfer
@@ -202,7 +202,7 @@ def _one(it: _Instruction, before: _Instruction | None) -> int:
     return 1
 
 
-# By the name that a family's data gives: what an instruction costs behind the one before it, and
+# By the model's name in a family's data: the cost of an instruction after the one before it, and
 # which bits of its end count.
 _MODELS: Mapping[str, tuple[Callable[[_Instruction, _Instruction | None], int], int]] = {
     "cortex-m4": (_cycles, 0xFF),

@@ -142,7 +142,7 @@ class QemuBoard:
 
 
 def _unnamed_file(content: bytes) -> int:
-    """An open file that only those have who inherit it."""
+    """An open file without a name: only child processes that inherit it can reach it."""
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()

@@ -1,7 +1,7 @@
 """Clocks of the STM32F4: RCC, the part of PWR that belongs to it, and clock gates.
 
-The model checks what silicon punishes with a silent hang: limits of the clock tree, flash wait
-states, and peripherals that are used while their clock is off (RM0090, sections 3.5.1, 5.1, 7.3).
+The model checks the mistakes that hang silicon silently: limits of the clock tree, flash wait
+states, and use of peripherals while their clock is off (RM0090, sections 3.5.1, 5.1, 7.3).
 """
 
 from __future__ import annotations

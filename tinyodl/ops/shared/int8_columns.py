@@ -16,7 +16,7 @@ from tinyodl.ops.shared.operator import (
     ShapeTuple,
 )
 
-_STRIP = 80  # outputs that a depthwise layer makes at a time, at least, so that calls do not count
+_STRIP = 80  # the least outputs of a depthwise layer at a time: then the cost of calls is small
 
 
 def scratch_size(attrs: Mapping[str, Any], x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> int:
