@@ -117,7 +117,7 @@ def answers(
 
 @dataclass(frozen=True)
 class Exchange:
-    """What came of one sample; `answer` None: no label went to the board."""
+    """The outcome of one sample; `answer` None: no label went to the board."""
 
     asked: Asked
     answer: int | None

@@ -26,7 +26,7 @@ Named = tuple[str, Region]
 
 
 def mistakes(board: Board) -> Iterator[str]:
-    """What is wrong with the board, most basic first; each sentence ends in a remedy."""
+    """The faults of the board, most basic first; each sentence ends in a remedy."""
     yield from _identity(board)
     family = FAMILIES.get(board.family)
     if family is None or board.chip not in family.chips:

@@ -36,7 +36,7 @@ from tinyodl.project.plan import UpdatePlan
 REACH, SEEN = "<bound.reach>", "<bound.seen>"
 
 CROSS_ENTROPY_LIMIT = 4.0  # 2 / (1/2), the largest curvature of softmax cross-entropy
-SIGMOID_LIMIT = 8.0  # 2 / (1/4), for each of the outputs that a mean is over
+SIGMOID_LIMIT = 8.0  # 2 / (1/4), for each output in the mean
 MOVED = 8.0  # logits: nearly 3,000 times the odds
 SEEN_INPUTS = 16.0  # of the mean square of what was seen: 4 times its length
 SEEN_GRADIENTS = 100.0  # 10 times its length

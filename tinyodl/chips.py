@@ -82,7 +82,7 @@ class Chip(_Record):
         return self.units[-1][1]
 
     def unit(self, address: int) -> Region | None:
-        """What is erased with the byte at this address; None outside of flash."""
+        """The unit of flash erased with the byte at this address; None outside of flash."""
         start = self.flash.origin
         for count, size in self.units:
             if start <= address < start + count * size:
@@ -114,7 +114,7 @@ class Settings(_Record):
 
 
 class Size(_Record):
-    """What the family's C takes, for predictions: tests measure both.
+    """The bytes of the family's C, for predictions: tests measure both.
 
     `code`: flash of the port and the server. `ram`: .data and .bss of the port, without the receive
     ring and the stack.

@@ -10,11 +10,11 @@ the other; or there is one array for each input, under its name.
 in the last column (for loss mse: the target's values in the last columns). A first row is a header
 where it holds words alone, or numbered columns 0, 1, 2, ... and a word for the last.
 
-Projects that take samples without a label know them by the class number -1; where `y` is missing,
-all are. For losses of reconstruction the class is 0 for what is normal and 1 for an anomaly, and
-for that by cross-entropy all of `x` is from 0 to 1.
+In projects that take samples without a label, these have the class number -1; if `y` is missing, no
+sample has a label. For losses of reconstruction the class is 0 for a normal sample and 1 for an
+anomaly; for reconstruction by cross-entropy all of `x` is from 0 to 1.
 
-Where no labels are needed, to calibrate, both kinds of file may do without them.
+Where no labels are needed, as for calibration, both kinds of file may leave them out.
 """
 
 from __future__ import annotations

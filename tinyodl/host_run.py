@@ -44,7 +44,7 @@ _STEP = np.dtype([("loss", np.float32), ("predicted", np.int32), ("flags", np.ui
 
 @dataclass(frozen=True)
 class Steps:
-    """What the steps of a stream of N samples say, each before it learned from its sample.
+    """The results of the steps of a stream of N samples, each before learning from its sample.
 
     losses     (N,) float32; NaN where there is none
     predicted  (N,) int32, the label of the largest output
@@ -155,7 +155,7 @@ class HostNetwork(HostState):
 
     @property
     def flags(self) -> Flag:
-        """What the last step has to tell beside its prediction."""
+        """Facts that the last step reports beside its prediction."""
         return Flag(self.library.net_flags())
 
     def ask(self, x: Sample) -> Question:
@@ -216,7 +216,7 @@ class HostNetwork(HostState):
     # Learning without a new sample
 
     def replay(self, batches: int, order: int) -> tuple[int, float]:
-        """That many updates from the cache: how many samples, and their mean loss.
+        """Makes `batches` updates from the cache; the number of samples, and their mean loss.
 
         `order` is that of `device.protocol.Draw`. The plan has `cache`.
         """

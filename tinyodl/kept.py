@@ -1,4 +1,4 @@
-"""What the device keeps beside weights that the host reads by name."""
+"""Names of the tensors, beside weights, that the device keeps and the host reads."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Lowered:
 
 
 def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
-    """What `prepared` takes on `board` where it learns under `plan`.
+    """The costs of `prepared` on `board` when it learns under `plan`.
 
     A model that does not fit is no error here. Raises UserError where the plan does not suit the
     network, ModelError where an operator has no gradient, DataError where samples that the model
@@ -110,7 +110,7 @@ class Bound:
 
 
 def lower_bound(prepared: Prepared, plan: UpdatePlan, board: Board) -> Bound:
-    """What `lower` cannot be below: a plan too large here needs no exact answer.
+    """A lower bound of the costs found by `lower`: a plan too large here needs no exact answer.
 
     Of the RAM only two parts are bounds. `least_arena` stands for the arena, and has the proof. The
     gate of outliers may take 4 bytes more where the sample is learned by rows. All other parts and

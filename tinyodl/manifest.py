@@ -30,7 +30,7 @@ class _Record(BaseModel):
 
 
 class QuantizationRecord(_Record):
-    """What an integer q stands for: real = scale * (q - zero_point). One scale for a tensor."""
+    """The real value of an integer q: real = scale * (q - zero_point). One scale for a tensor."""
 
     dtype: Literal["int8"] = "int8"
     scale: float
@@ -147,8 +147,8 @@ class LayerRecord(_Record):
     macs: int  # forward
     updates: Updates  # "weights" includes the bias
     channels: ChannelsRecord | None = None  # if only some channels' weights learn
-    parts: tuple[Part, ...] = ("weights", "bias")  # that it has
-    also: tuple[Part, ...] = ()  # that learn because another layer shares and learns them
+    parts: tuple[Part, ...] = ("weights", "bias")  # the parts it has
+    also: tuple[Part, ...] = ()  # parts learned through another layer that shares them
 
 
 class SharedRecord(_Record):
@@ -223,12 +223,12 @@ class Manifest(_Record):
 
     @property
     def replay_macs(self) -> int:
-        """Of one sample of the cache: the layers behind it, there and back; not of updates."""
+        """MACs for one sample of the cache: its layers, forward and backward, without updates."""
         return self.beside.get("cache", {}).get("macs", 0)
 
     @property
     def macs_beside(self) -> int:
-        """That features add to a step, at most."""
+        """The most that features add to a step."""
         return sum(facts.get("step_macs", 0) for facts in self.beside.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What a compilation worked out -> the manifest of the project."""
+"""Makes the manifest of a project from the results of a compilation."""
 
 from __future__ import annotations
 

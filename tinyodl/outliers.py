@@ -32,7 +32,7 @@ REACH = "<outliers.reach>"  # float32 (inputs that are float32); 0: no sample wa
 SETTING = "outlier_factor"
 FACTOR = 32.0
 GROWTH = 2.0
-FIRST = 16  # samples whose median peak is the reach that others begin with
+FIRST = 16  # samples; their median peak is the first reach for the others
 IN_A_ROW = 10  # outliers that end a run
 
 _INT8 = (-128, 127)
@@ -49,7 +49,7 @@ def peaks(x: NDArray[np.float32], sizes: Iterable[int]) -> NDArray[np.float32]:
 def are_outliers(
     peak: NDArray[np.float32], reach: NDArray[np.float32], factor: np.float32
 ) -> NDArray[np.bool_]:
-    """Of each input, whether its peak makes the sample an outlier."""
+    """For each input, whether its peak makes the sample an outlier."""
     with np.errstate(over="ignore"):
         far = (factor > 0) & (reach > 0) & (peak > factor * reach)
     return np.asarray(~np.isfinite(peak) | far)

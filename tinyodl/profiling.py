@@ -72,7 +72,7 @@ class Profile:
 
     @property
     def code_bytes(self) -> int:
-        """All that the network's code takes."""
+        """Bytes of all the network's code."""
         nodes = sum(cost.code_bytes for cost in self.nodes)
         return nodes + sum(self.shared_code.values()) + self.code_between
 
@@ -132,7 +132,7 @@ def _sample(manifest: Manifest, path: Path | None) -> tuple[Array, int | Array, 
 def _counted_step(
     project: Path, board: Board, manifest: Manifest, x: Array, label: int | Array
 ) -> Counts:
-    """What one step executed, by phase and place."""
+    """The counts of one step, by phase and place."""
     with virtual.boot(project, board, profiling=True) as transport:
         client = Client(transport, manifest)
         step = client.train if manifest.parameters else client.evaluate

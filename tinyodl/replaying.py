@@ -55,7 +55,7 @@ def record_of(
     instructions: tuple[int, int, int] | None,
     meter: Meter,
 ) -> Replay:
-    """What the log says of an epoch: its samples, its mean loss, cycles, time and energy."""
+    """The log's record of an epoch: its samples, mean loss, cycles, time and energy."""
     samples = sum(reply.samples for reply in done)
     cycles = (
         sum(reply.cycles_forward for reply in done),

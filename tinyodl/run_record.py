@@ -1,4 +1,4 @@
-"""What the log of a run holds: data, checked when it is read. See `tinyodl.runlog`."""
+"""The records in the log of a run: data, checked when it is read. See `tinyodl.runlog`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["running", "done", "harmed", "interrupted", "failed"]
 EventName = Literal["drift", "returned", "outlier", "saved", "reconnected", "restarted", "resumed"]
 
 
-# Of a file or a device, which the system may have called by bytes that are no text.
+# The name of a file or a device; on some systems it may be bytes that are no text.
 Name = Annotated[str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)]
 
 
@@ -100,7 +100,7 @@ class Outlier(Record):
         return f"{at} of {self.input}" if self.input else at
 
     def sentence(self, source: str) -> str:
-        """What is said of it; `source` is what the data is called."""
+        """A sentence on the evaluation; `source` is the name of the data."""
         return (
             f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
             f"before reach {self.reach:.6g}: it is predicted, not learned"
@@ -235,5 +235,5 @@ class RunRecord(Record):
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where it is none."""
+    """The number, or None if it is not finite."""
     return value if math.isfinite(value) else None

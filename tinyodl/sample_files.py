@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinyodl.errors import DataError
 from tinyodl.manifest import Manifest
 
-# What zipfile, zlib and numpy raise on files that were cut short or damaged.
+# The errors of zipfile, zlib and numpy on damaged or cut files.
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 

@@ -284,7 +284,7 @@ class Session:
         return tuple(int(label) for label in self._kept(LABELS) if label >= 0)
 
     def metrics(self) -> Metrics | None:
-        """What the board has counted of its own predictions since the last reset.
+        """The board's counts of its own predictions since the last reset.
 
         None where it counts nothing.
         """
@@ -315,7 +315,7 @@ class Session:
     # Details
 
     def target(self, samples: Samples, index: int) -> int | NDArray[np.float32]:
-        """What a sample is learned with: its label, or for loss mse its target."""
+        """A sample's label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
 

@@ -26,7 +26,7 @@ def float_literal(value: float | np.floating[Any]) -> str:
 
 
 def initializer(value: float | tuple[float, ...]) -> str:
-    """What stands behind `=` for a field of a struct: a number, or an array in braces."""
+    """The C text after `=` for a field of a struct: a number, or an array in braces."""
     if isinstance(value, tuple):
         return "{" + ", ".join(initializer(each) for each in value) + "}"
     return float_literal(value) if isinstance(value, float) else str(value)

@@ -121,7 +121,7 @@ def calls_at(time: Literal["recover", "go_back"], graph: Graph, names: Names) ->
 
 
 def arrival_of(graph: Graph, names: Names) -> dict[str, Any] | None:
-    """What happens to the sample's rows as they arrive; None where the sample is kept."""
+    """The handling of the sample's rows as they arrive; None if the sample is kept whole."""
     node = arriving(graph)
     if node is None:
         return None

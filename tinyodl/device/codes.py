@@ -52,7 +52,7 @@ class Status(IntEnum):
 
 
 class Buffer(IntEnum):
-    """What WRITE and READ address."""
+    """The memories addressed by WRITE and READ."""
 
     INPUT = 0
     TARGET = 1
@@ -68,7 +68,7 @@ class Draw(IntEnum):
 
 
 class ClockSource(IntEnum):
-    """What counts a board's cycles."""
+    """The clock that counts a board's cycles."""
 
     DWT = 0
     TIMER = 1
@@ -94,7 +94,7 @@ NO_FLAGS = Flag(0)
 
 
 class State(IntEnum):
-    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
+    """The origin of a board's parameters at a HELLO: bits 1 and 2 of its byte 21."""
 
     CHANGED = 0
     SAVED = 2  # the newest state in the store

@@ -30,7 +30,7 @@ class GaveUpError(Exception):
 
 @dataclass
 class Heard:
-    """What came since the last answer."""
+    """Counts of the traffic since the last answer."""
 
     sent: int = 0  # requests
     damaged_there: int = 0  # as the board says

@@ -125,7 +125,7 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
 
 
 def frame(kind: str, title: str, marks: Sequence[tuple[float, float]], along: str) -> list[str]:
-    """What is around a drawing: its opening, the title, and the name of its horizontal axis.
+    """The frame of a drawing: its opening, the title, and the name of its horizontal axis.
 
     `kind` are its classes in the style sheet; `marks` are the grid's values and where they lie.
     """

@@ -28,10 +28,10 @@ class Spread:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What the runs differ in, beside the shuffle seed: a column by name, with a cell for each run.
+    """The differences of the runs, beside the shuffle seed: named columns with a cell for each run.
 
-    Data is told apart by its content, not by its name. The firmware is a column only where runs
-    that are alike in all else differ in it.
+    Data is told apart by its content, not by its name. The firmware is a column only if runs differ
+    in it and in nothing else.
     """
     told = [_facts(run) for run in runs]
     for name in ("data", "tested on"):

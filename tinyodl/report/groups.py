@@ -35,7 +35,7 @@ class PhaseCost:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes in one run, or in several runs of the same firmware on the same board."""
+    """The costs of a step in one run, or in several runs of one firmware on the same board."""
 
     name: str
     phases: tuple[PhaseCost, ...]

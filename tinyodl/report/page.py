@@ -191,7 +191,7 @@ def _counted(runs: Sequence[Run], names: Sequence[str]) -> list[Counted]:
 
 @dataclass(frozen=True)
 class ErrorView:
-    """What a device has counted of its reconstructions; `drawing` is "" where there were none."""
+    """A device's counts of its reconstructions; `drawing` is "" if there were none."""
 
     name: str
     metrics: ErrorMetrics

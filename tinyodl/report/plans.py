@@ -67,7 +67,7 @@ def print_plan(
 
 
 def _of_features(manifest: Manifest) -> str:
-    """What is computed beside the learning."""
+    """The features computed beside learning."""
     plan = manifest.plan
     there = [words()[feature.name] for feature in wanted(plan) if feature.name in words()]
     outliers = "learns from outliers too" if plan.outliers == "keep" else ""
@@ -111,7 +111,7 @@ def _of_int8(manifest: Manifest) -> str:
 
 
 def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
-    """What quantising cost."""
+    """The losses by quantisation."""
     steps = "" if calibration.steps is None else f" ({significant(calibration.steps)} steps)"
     same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
     real = ", ".join(calibration.real_operators)

@@ -1,4 +1,4 @@
-"""What a run tells about labels on request, drift, the guard, outliers and bounded steps."""
+"""A run's messages about labels on request, drift, the guard, outliers and bounded steps."""
 
 from __future__ import annotations
 

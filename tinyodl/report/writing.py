@@ -1,4 +1,4 @@
-"""What a report leaves on disk: whole, or not at all."""
+"""Writes a report's files: whole, or not at all."""
 
 from __future__ import annotations
 
