@@ -78,7 +78,7 @@ class Chip(_Record):
 
     @property
     def erase_bytes(self) -> int:
-        """The size of what the port erases at a time."""
+        """The bytes that the port erases at a time."""
         return self.units[-1][1]
 
     def unit(self, address: int) -> Region | None:

@@ -69,10 +69,9 @@ def load(path: Path, manifest: Manifest) -> Samples:
 def load_inputs(
     path: Path, inputs: Mapping[str, tuple[int, ...]], output_shape: tuple[int, ...]
 ) -> dict[str, NDArray[np.float32]]:
-    """The samples of a file without their labels, which need not be there: (N, *input) by name.
+    """The samples of a file, (N, *input) by the input's name. Labels are optional, and left out.
 
-    `inputs` and `output_shape` are those of the model, with the batch dimension of 1. Raises
-    DataError.
+    `inputs` and `output_shape` are the model's, with the batch dimension of 1. Raises DataError.
     """
     sizes = [prod(shape) for shape in inputs.values()]
     several = len(inputs) > 1

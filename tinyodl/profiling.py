@@ -80,9 +80,9 @@ class Profile:
 def profile_project(project: Path, samples: Path | None = None) -> Profile:
     """Build `project`, and count one step that learns from the first sample of a file.
 
-    Without a file the sample is zeros, with label 0. The weights are those of the ONNX file; what
-    the project's virtual board has saved is left alone. Of a batch it is the last step, the one
-    that updates. Raises UserError when the board has no virtual one, or the project was neither
+    Without a file the sample is zeros, with label 0. The weights are the ONNX file's; the saved
+    state of the project's virtual board is left alone. In a batch it is the last step, the one with
+    the update. Raises UserError when the board has no virtual one, or the project was neither
     compiled nor flashed here, InUseError while another has it, DataError for samples that do not
     fit, ToolError when building fails or the virtual board is not installed.
     """

@@ -51,7 +51,7 @@ class QueryRecord(Record):
 
 
 class Event(Record):
-    """What happened at a step beside learning; `generation` is that of the store's state.
+    """An event at a step beside learning; `generation` is the store's state then.
 
     drift, returned   the board told it: its samples drift, the guard went back
     outlier           the sample is far outside those before, and was not learned from
@@ -67,7 +67,7 @@ class Event(Record):
 
 
 class Checkpoint(Record):
-    """A place in a run that the board's store has the state of.
+    """A place in a run whose state is in the board's store.
 
     `streamed` samples had come, and `replayed` epochs of the cache; the weights had learned from
     `steps` samples.

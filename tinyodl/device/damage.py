@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-MEMORY_BYTES = 65_536  # what is remembered of the line: about so many bytes back
+MEMORY_BYTES = 65_536  # the memory of the line: about so many bytes back
 CLEAN_BYTES = 2_048  # that count as having arrived before the first: one fault says little
 LEAST_PIECE = 16
 RETRY_SECONDS = 1.0  # for a reply whose round trip was never measured

@@ -35,7 +35,7 @@ def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto
 def computed_value(model: onnx.ModelProto, node: str, source: str) -> str:
     """The first output of the node of that name, or the value of that name.
 
-    Raises UserError, with the names most like it, when there is none such.
+    Raises UserError, with the most similar names, if there is no such name.
     """
     names = node_names(model.graph)
     by_name = dict(zip(names, model.graph.node, strict=True))

@@ -45,13 +45,13 @@ _DENSE = {"Gemm": 1, "MatMul": 1, "Conv": 1, "QGemm": 3, "QLinearMatMul": 3, "QL
 
 @dataclass(frozen=True)
 class Head:
-    """What to put there: the units of each layer, the last None for as many as the model has.
+    """The head to add: the units of each layer, the last None for as many as the model has.
 
-    `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero,
+    `hashed`: the first layer's weights are a hash. `zero`: the last layer's weights begin at zero,
     and its biases at `bias`.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
-    `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the
-    model's own last layer, the others at zero.
+    `sigmoid`: a Sigmoid follows the last layer. `grows`: its first outputs begin with the weights
+    of the model's own last layer, the others at zero.
     """
 
     sizes: tuple[int | None, ...]
@@ -77,7 +77,7 @@ class Headed:
 
 
 def parse_head(spec: str) -> Head:
-    """What `spec` asks for. Raises UserError."""
+    """The head described by `spec`. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
     sizes = (
         tuple(None if size == "*" else int(size) for size in found[2].split(",")) if found else ()

@@ -127,7 +127,7 @@ def _positions(place: _Place, held: Array, tensor: Tensor, constants: Mapping[st
 
 
 def _steps(place: _Place, held: Array, constants: Mapping[str, Array]) -> Array:
-    """What one is worth in each of the integers of a bias, float64."""
+    """The real value of one step in each of the integers of a bias, float64."""
     node = place.node
     if node.op_type in FORMS:
         x, w = (constants[node.input[slot + 1]] for slot in FORMS[node.op_type].operands)

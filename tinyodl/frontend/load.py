@@ -75,7 +75,7 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
 
 
 def model_bytes(path: Path) -> bytes:
-    """What a project keeps as its copy of the model: the file's own bytes.
+    """The bytes of a project's copy of the model: the file's own bytes.
 
     A model with external data becomes one self-contained file. Raises ModelError.
     """

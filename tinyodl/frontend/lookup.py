@@ -80,7 +80,7 @@ class _Source:
         self.found: dict[str, Curve | None] = {}
 
     def follow(self, name: str) -> Curve | None:
-        """What a tensor is for each int8 value; None where it does not follow from one."""
+        """A tensor's value for each int8 value; None if it is no function of one int8 value."""
         if name not in self.found:
             self.found[name] = self._follow(name)
         return self.found[name]

@@ -148,7 +148,7 @@ class _Fold:
         return None
 
     def _per_channel(self, affine: Affine, layer: Node, source: str) -> bool:
-        """Whether what is folded has one value for each channel, seen through the views."""
+        """Whether the folded constants have one value for each channel, seen through the views."""
         made = self.tensors[layer.outputs[0]].shape
         (axis,) = (a for a in (_layer(layer).channel_axis,) if a is not None)
         axis %= len(made)

@@ -35,7 +35,7 @@ Precision = Literal["float32", "int8"]
 
 @dataclass(frozen=True)
 class Changes:
-    """What to do to the file before it is imported; see `docs/importing.md`."""
+    """The changes to the file before it is imported; see `docs/importing.md`."""
 
     output: str | None = None
     cut: str | None = None

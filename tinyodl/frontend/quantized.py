@@ -88,7 +88,7 @@ class _Fusing:
         return merge_views(drop_unused(graph))
 
     def _fuse(self, node: Node) -> bool:
-        """Whether what ends with this QuantizeLinear is int8 now."""
+        """Whether the nodes that end with this QuantizeLinear could be fused to int8."""
         (x,), y = node.inputs, self.graph.tensor(node.outputs[0])
         root = self._without_views(x)
         if root in self.inputs:

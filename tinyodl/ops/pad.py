@@ -1,4 +1,4 @@
-"""Pad: more elements at the ends of axes, or fewer where a pad is negative.
+"""Pad: more elements at the ends of axes, or fewer for negative pads.
 
     y[i] = x[i - begin] where that exists, else value
     gx = the part of gy that came from x: Pad with the opposite pads and value 0

@@ -1,7 +1,7 @@
 """The gradients of QLinearConv; `tinyodl.ops.qlinear_conv` describes its tensors.
 
-QLinearConvInputGradient   of x, from the gradient of y that the mask lets pass
-QLinearConvWeightGradient  of the weights that learn, handed to their learner
+QLinearConvInputGradient   of x, from the gradient of y where the mask lets it pass
+QLinearConvWeightGradient  of the learning weights, handed to their learner
 QLinearConvBiasGradient    of delta, likewise
 """
 

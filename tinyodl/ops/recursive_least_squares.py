@@ -4,7 +4,7 @@ With x~, the layer's input and a 1 for its bias, its error e = t - y, and P:
 
     g = P x~      d = forgetting + x~ . g      w += e g' / d      P = (P - g g' / d) / forgetting
 
-Inputs: the gradient of the loss, `factor` times which is e; x (1, K); w (N, K); b (N) or absent;
+Inputs: the gradient of the loss, e is `factor` times it; x (1, K); w (N, K); b (N) or absent;
 P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias; power (2). Output: g (M),
 scratch.
 

@@ -116,7 +116,7 @@ def _geometry(node: Node, x: ShapeTuple) -> Struct:
 
 
 def _divisor(node: Node, x: ShapeTuple) -> tuple[float, ...]:
-    """What a sum is divided by, an argument of the kernels of ReduceSum and ReduceMean alone."""
+    """The divisor of a sum, an argument of the kernels of ReduceSum and ReduceMean only."""
     op = node.op.removesuffix("Gradient")
     if op == "ReduceMean":
         return (float(prod(x[axis] for axis in node.attrs["axes"])),)

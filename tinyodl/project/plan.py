@@ -193,7 +193,7 @@ class UpdatePlan(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _in_sections(cls, given: Any) -> Any:
-        """What is given as options, or as the sections of a plan file, goes into fields."""
+        """Puts options, or the sections of a plan file, into fields."""
         return in_fields(given) if isinstance(given, Mapping) else given
 
     @field_validator("beside", mode="before")

@@ -1,4 +1,4 @@
-"""What each instruction costs on a Cortex-M4F: a table per half-word of the image's code.
+"""The cycles of each instruction on a Cortex-M4F: a table per half-word of the image's code.
 
 The costs are those of Arm's Cortex-M4 technical reference manual (DDI 0439, sections 3.3.1 and
 7.2.3), for code and data without wait states. Costs that depend on data take the middle (SDIV and

@@ -27,7 +27,7 @@ class Peripheral(Protocol):
 
 
 class Machine(Protocol):
-    """What peripherals may do to the board around them."""
+    """The interface of peripherals to the board around them."""
 
     @property
     def board(self) -> Board: ...

@@ -17,7 +17,7 @@ HZ_PER_WAIT_STATE = 30_000_000  # at 2.7 to 3.6 V
 
 @dataclass(frozen=True)
 class ClockTree:
-    """What the board offers and the chip allows, in Hz."""
+    """The board's clocks and the chip's limits, in Hz."""
 
     board_hz: int  # of the core, as the board's description says
     crystal_hz: int  # 0: none

@@ -1,4 +1,4 @@
-"""What a virtual board has executed, by the phase of its marker pins and by place."""
+"""A virtual board's counts of execution, by the phase of its marker pins and by place."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Rule:
     anew: str = ""
 
     def misfit(self, plan: UpdatePlan) -> str:
-        """A sentence that names what in the plan does not go with the rule; "" if all does."""
+        """A sentence on the part of the plan that does not fit the rule; "" if all fits."""
         if plan.loss not in self.losses:
             return self.wants
         if self.by_itself and plan.batch != 1:

@@ -1,7 +1,7 @@
-"""What tinyodl has to know of an operator of the IR, and the table of all of them.
+"""The record of an operator of the IR, and the table of all operators.
 
-Forward and gradient operators alike give the shape rule, the cost and the kernel they call; a
-forward operator also gives its gradient rule: a few lines that append nodes.
+Forward and gradient operators alike have a shape rule, a cost and a kernel to call; a forward
+operator also has a gradient rule: a few lines that append nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ShapeTuple = tuple[int, ...]
 
 
 class Backward(Protocol):
-    """What a gradient rule may do; `tinyodl.training` implements it."""
+    """The interface for a gradient rule; `tinyodl.training` implements it."""
 
     @property
     def graph(self) -> Graph:
@@ -107,10 +107,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Affine:
-    """What a node does to its first input when its other operands are constant.
+    """A node with constant operands as a map of its first input.
 
     y = factor * x + offset; both broadcast to x and have as many dimensions. `factor` None stands
-    for 1. `origin` is that of the offset, when the offset can be the bias of a layer by itself.
+    for 1. `origin` is the offset's, if the offset alone can be the bias of a layer.
     """
 
     factor: Array | None
@@ -230,7 +230,7 @@ def register(operator: Operator) -> Operator:
 
 
 def same_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
-    """The shape rule of elementwise operators: that of the first input."""
+    """The shape rule of elementwise operators: the shape of the first input."""
     return shapes[0]
 
 
