@@ -144,7 +144,7 @@ def _aligned(board: Board, chip: Chip) -> Iterator[str]:
 
 
 def _apart(board: Board, chip: Chip) -> Iterator[str]:
-    """Whatever lies in front of the program is what starts it, known by name or not."""
+    """The flash in front of the program counts as its starter, known by name or not."""
     front = Region(origin=chip.flash.origin, size=board.flash.origin - chip.flash.origin)
     taken = [("what starts the program, in front of [flash],", front), *_boot_loaders(board)]
     written = _written(board)
@@ -186,7 +186,7 @@ def _settings(board: Board, chip: Chip, asked: Settings) -> Iterator[str]:
 
 
 def _span(region: Region) -> str:
-    """Also of one that is empty, or less."""
+    """The text for a region, also for one of no or negative size."""
     return str(region) if region.size > 0 else f"{region.size} bytes from {region.origin:#x} on"
 
 

@@ -89,7 +89,7 @@ class Board(_Record):
     family: str = Field(validation_alias=AliasChoices("family", "port"))
     cpu: str = ""
     clock_hz: PositiveInt
-    flash: Region  # what the linker may use: without bootloader and store
+    flash: Region  # the linker's part: without bootloader and store
     ram: Region
     store: Store | None = None
     boot_loaders: tuple[BootLoader, ...] = ()
@@ -97,7 +97,7 @@ class Board(_Record):
     serial: Serial | None = None
     energy: Energy | None = None
     radio: Radio | None = None
-    settings: dict[str, int] = {}  # what the port must know about the board: PORT_... in config.h
+    settings: dict[str, int] = {}  # the port's constants for the board: PORT_... in config.h
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""
     kept: tuple[Region, Region] = (Region(origin=0, size=0), Region(origin=0, size=0))

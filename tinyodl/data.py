@@ -222,7 +222,7 @@ def _real_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
 
 
 def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """As float32; a number too large for it becomes infinite here and is refused as such."""
+    """The array as float32; a number too large for it becomes infinite and is refused as such."""
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(result).reshape(len(result), -1).all(axis=1))

@@ -33,7 +33,7 @@ from tinyodl.run_record import Outlier, Step
 
 
 class OtherSamplesError(UserError):
-    """So many samples in a row are outliers that they are other data, not faults."""
+    """Too many outliers in a row: they are other data, not faults."""
 
 
 class Gate:

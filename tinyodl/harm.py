@@ -28,13 +28,13 @@ from tinyodl.evaluating import Outcomes
 from tinyodl.manifest import Manifest
 from tinyodl.run_record import Replay, Step
 
-POINTS = 0.02  # that accuracy must have fallen by
-RISE = 0.1  # the share that a mean loss must have risen by
+POINTS = 0.02  # the least fall of accuracy
+RISE = 0.1  # the least rise of a mean loss, as a share
 ERRORS = 2.0  # standard errors
 HALF, MEAN = 4.0, 100.0  # times the loss to begin with, of half of the last losses, of their mean
 MOST_AT_FIRST = 10.0  # times the loss of knowing nothing
 WINDOW = 50  # losses at either end of a stream
-LEAST = 10  # losses that a stream must have to be judged
+LEAST = 10  # the fewest losses to judge a stream by
 
 
 @dataclass(frozen=True)

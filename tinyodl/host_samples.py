@@ -29,7 +29,7 @@ class Layout:
 
     @classmethod
     def of(cls, training: Graph) -> Layout:
-        """That of a training graph."""
+        """The layout of a training graph."""
         early = arriving(training)
         full = in_full(early, training) if early else training
         names = sample_inputs(full)

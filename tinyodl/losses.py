@@ -20,7 +20,7 @@ from tinyodl.logits import ends_in_sigmoid
 from tinyodl.manifest import Manifest
 from tinyodl.project.plan import LABELLED, Loss, UpdatePlan
 
-_OF_SCORES = ("cross-entropy", "one-hot", "zero-one")  # which need two outputs or more
+_OF_SCORES = ("cross-entropy", "one-hot", "zero-one")  # these need two outputs or more
 
 
 def with_fitting_loss(plan: UpdatePlan, graph: Graph) -> UpdatePlan:

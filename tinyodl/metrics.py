@@ -25,7 +25,7 @@ from tinyodl.manifest import Manifest
 
 
 class ClassMetrics(BaseModel):
-    """Of classes: `confusion[label][predicted]` counts samples, in the order of `labels`.
+    """Counts for classes: `confusion[label][predicted]` counts samples, in the order of `labels`.
 
     A sample that came when no output had a label yet has no prediction and is in neither. `recent`
     is the accuracy in which older predictions count less; None where there were none.
@@ -78,7 +78,7 @@ class ErrorMetrics(BaseModel):
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """Of the histogram's bins, one more than those."""
+        """The edges of the histogram's bins: one more than bins."""
         return tuple(bin_edges().tolist())
 
 

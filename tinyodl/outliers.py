@@ -108,7 +108,7 @@ def gated(graph: Graph, plan: UpdatePlan, shown: Iterable[str | Path] = ()) -> G
         seen.append(np.concatenate([peaks(x[n], [full.tensor(n).size]) for n in names], axis=1))
     begun = reach_after(np.concatenate(seen)) if seen else None
     made = graph.with_tensors([Tensor(REACH, (len(names),), Storage.STATE, data=begun)])
-    read = () if arrives else tuple(names)  # which is never there as a whole
+    read = () if arrives else tuple(names)  # an arriving sample is never there as a whole
     node = Node("Outliers", "outliers", (*read, REACH), ())
     at = 1 if arrives else 0
     return replace(made, nodes=(*made.nodes[:at], node, *made.nodes[at:]))

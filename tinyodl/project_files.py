@@ -23,7 +23,7 @@ STAGED = ".tinyodl-staged"  # not whole yet
 READY = ".tinyodl-ready"  # whole: the project, as far as it is here
 REPLACED = ".tinyodl-replaced"  # an old folder on its way out
 OURS = (LOCK, STAGED, READY, REPLACED)
-MOVING_SECONDS, MOVING_TRIES = 2.0, 100  # that a `compile` may take to move its files
+MOVING_SECONDS, MOVING_TRIES = 2.0, 100  # for a `compile` to move its files
 
 
 def lock_project(project: Path) -> FileLock | None:

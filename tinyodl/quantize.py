@@ -168,7 +168,7 @@ def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that onnxruntime prints while it quantises."""
+    """A context without the advice that onnxruntime prints while it quantises."""
     level = logging.root.manager.disable
     logging.disable(_ERROR)
     onnxruntime.set_default_logger_severity(_FATAL)

@@ -160,7 +160,7 @@ class Replay(Record):
     instructions: tuple[int, int, int] | None
     ms: float | None
     mj: float | None
-    flags: int = 0  # what the guard did, as in steps
+    flags: int = 0  # the guard's acts, as in steps
 
 
 class Radio(Record):
@@ -210,11 +210,11 @@ class RunRecord(Record):
     replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None
     after: Evaluation | None = None
-    metrics: Metrics | None = None  # that the board itself had counted at the end
+    metrics: Metrics | None = None  # the board's own counts at the end
     stack_used: int | None = None
-    settings: dict[str, float] = {}  # that the user set
+    settings: dict[str, float] = {}  # set by the user
     query: QueryRecord | None = None
-    settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    settled: Literal["kept", "returned"] | None = None  # the guard's act at the end
     outliers: tuple[Outlier, ...] = ()  # the first few
     keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
@@ -230,7 +230,7 @@ class RunRecord(Record):
     saves: int = 0  # each has erased a slot of flash
     in_force: dict[str, float] = {}  # all settings when the run began
     saving: Checkpoint | None = None  # the store's content if the pending SAVE was done
-    happened: tuple[Event, ...] = ()  # what the host saw
+    happened: tuple[Event, ...] = ()  # events seen by the host
     verdict: str | None = None  # whether learning did harm, and by which evidence
 
 

@@ -217,7 +217,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
         raise UserError(f"{path}: {error.strerror}") from error
     lines = text.split(b"\n")
     steps = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is cut off
+    for number, line in enumerate(lines[:-1], start=1):  # text after the last newline is cut off
         try:
             steps.append(Step.model_validate_json(line))
         except ValidationError as error:

@@ -293,7 +293,7 @@ class Trainer:
         )
 
     def _replay_epoch(self, epoch: int) -> None:
-        """As many samples as the cache holds."""
+        """Learn as many samples as the cache holds."""
         counted = self.session.instructions()
         self._within_epoch = True
         done = epoch_from_cache(self.session, self.log.record.draw or "epochs", self.wish)

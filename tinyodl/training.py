@@ -135,7 +135,7 @@ def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
 
 
 def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
-    """With what learns as parameters; a constant that layers share learns if any of them does."""
+    """The graph with learning constants as parameters; a shared one learns if any layer does."""
     layers = {node.name: node for node in layers_of(graph)}
     changed: dict[str, Node] = {}
     tensors: dict[str, Tensor] = {}
@@ -184,7 +184,7 @@ def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:
 def _with_changed(
     graph: Graph, changed: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> Graph:
-    """With nodes and tensors replaced or added; tensors that nothing names any more are gone."""
+    """The graph with nodes and tensors replaced or added, without tensors no longer used."""
     nodes = [changed.get(node.name, node) for node in graph.nodes]
     return graph.with_tensors(tensors.values()).with_nodes(nodes).with_tensors(tensors.values())
 

@@ -42,7 +42,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
             _write(file, data)
             if target.is_file():
                 shutil.copymode(target, draft)
-            if os.name == "nt":  # which renames no file that is open
+            if os.name == "nt":  # Windows renames no open file
                 os.close(file)
                 file = -1
             draft.replace(target)

@@ -98,4 +98,4 @@ class State(IntEnum):
 
     CHANGED = 0
     SAVED = 2  # the newest state in the store
-    COMPILED = 4  # those of the ONNX file
+    COMPILED = 4  # the ONNX file's

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf, sqrt
 
 MEMORY_BYTES = 65_536  # the memory of the line: about so many bytes back
-CLEAN_BYTES = 2_048  # that count as having arrived before the first: one fault says little
+CLEAN_BYTES = 2_048  # counted as arrived before the first: one fault says little
 LEAST_PIECE = 16
 RETRY_SECONDS = 1.0  # for a reply whose round trip was never measured
 LEAST_SPREAD = 0.03  # seconds on top of the mean round trip: USB bridges and busy hosts

@@ -27,7 +27,7 @@ class Durations:
         return -(-kept // STORE_BYTES) * STORE_SECONDS
 
     def computing(self, macs: int, clock_hz: int) -> float:
-        """So many multiply-accumulates."""
+        """Seconds for so many multiply-accumulates."""
         per_mac = max(CYCLES_PER_MAC / clock_hz, SECONDS_PER_MAC)
         return ANSWER_SECONDS + macs * per_mac
 

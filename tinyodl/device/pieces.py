@@ -95,7 +95,7 @@ class Outgoing:
         self._damage.note(len(self._at(offset)) + OVERHEAD, damaged)
 
     def _best_length(self) -> int:
-        """As the line asks for, and the last piece about as long as the others."""
+        """The length that suits the line, with the last piece about as long as the others."""
         overhead = OVERHEAD + ASKING if self._in_order else OVERHEAD
         longest = self._damage.piece(overhead, MAX_BODY)
         count = -(-len(self.data) // longest)

@@ -46,7 +46,7 @@ class SerialTransport:
     def __init__(self, port: str, baud: int) -> None:
         """Opens the line. Raises InUseError while another has it, BoardError when it cannot."""
 
-        import serial  # which needs fcntl here: without a serial line, nothing else does
+        import serial  # it needs fcntl here: without a serial line, nothing else does
 
         self.name = port
         self._failures = (serial.SerialException, OSError)

@@ -23,7 +23,7 @@ Learns = Callable[[str], bool]  # whether the plan lets the layer of that name l
 
 
 def remove_identities(graph: Graph) -> Graph:
-    """Without Identity nodes: whoever reads the copy reads the original.
+    """The graph without Identity nodes: readers of the copy read the original.
 
     The first output keeps its name: there the original takes the name of the copy. If it is a copy
     of the input, it stays one.
@@ -69,7 +69,7 @@ def fold_into_layers(graph: Graph, learns: Learns) -> Graph:
 
 
 def merge_views(graph: Graph) -> Graph:
-    """Without views of views and views that change nothing; their readers see the first tensor."""
+    """The graph without views of views and views without effect: readers see the first tensor."""
     nodes = []
     first: dict[str, str] = {}
     for node in graph.nodes:
@@ -84,7 +84,7 @@ def merge_views(graph: Graph) -> Graph:
 
 
 def drop_unused(graph: Graph) -> Graph:
-    """Without nodes and tensors that no output depends on."""
+    """The graph without nodes and tensors on which no output depends."""
     needed = set(graph.outputs)
     kept = []
     for node in reversed(graph.nodes):
@@ -236,7 +236,7 @@ def _value(tensor: Tensor) -> Array:
 
 
 def with_hashed_layer(graph: Graph, name: str, seed: int) -> Graph:
-    """With the dense layer of that name as `HashedGemm`: its weights are the hash of the seed."""
+    """The graph with this dense layer as `HashedGemm`: its weights are the hash of the seed."""
     [layer] = [node for node in graph.nodes if node.name == name]
     x, w, b = layer.inputs
     outputs, inputs = graph.shape(w)

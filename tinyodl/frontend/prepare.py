@@ -42,7 +42,7 @@ class Changes:
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: Head | None = None
     seed: int = 0  # of the head's weights
-    start: Start | None = None  # what the head's last layer has learned from
+    start: Start | None = None  # samples from which the head's last layer begins
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
     calibrate: Path | None = None  # the samples to quantise it with

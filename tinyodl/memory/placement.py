@@ -228,7 +228,7 @@ class _Search:
         """The blocks worth trying, with their offsets, the most promising first."""
         left = np.flatnonzero(self.left)
         alive = self.blocks.heights[left] > 0
-        rest = (alive * sky).max(axis=1)  # what each would lie on
+        rest = (alive * sky).max(axis=1)  # the height each would lie on
         lowest = np.maximum(rest, ground)
         under = np.where(alive, lowest[:, None], _NEVER).min(axis=0)
         if np.where(demand > 0, under + demand, sky).max() >= size:

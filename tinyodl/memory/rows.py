@@ -273,7 +273,7 @@ class _Start:
 
 def _starts(graph: Graph, lives: _Lives, end: int) -> Iterator[_Start]:
     """The starts of runs that end before `end` and could lower the peak, the shortest run first."""
-    if not graph.nodes[end - 1].outputs:  # what follows the samples
+    if not graph.nodes[end - 1].outputs:  # a node that follows the samples
         return
     result = graph.nodes[end - 1].outputs[0]
     for first in range(end - 1, -1, -1):

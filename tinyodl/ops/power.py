@@ -119,7 +119,7 @@ def _gradient(backward: Backward, node: Node, gy: str) -> None:
 
 
 def _gradient_call(node: Node, graph: Graph) -> Call:
-    """Of the base (gy, a, b) or the exponent (gy, y, a)."""
+    """The kernel call for the gradient of the base (gy, a, b) or the exponent (gy, y, a)."""
     (own,) = node.outputs
     gy, _, other = node.inputs
     of_base = node.op == "PowBaseGradient"

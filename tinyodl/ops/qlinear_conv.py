@@ -120,7 +120,7 @@ def _is_pointwise(node: Node, w: ShapeTuple) -> bool:
 
 
 def conv_macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
-    """Of a convolution from maps like x to maps like y, and of the gradient of its input."""
+    """MACs of a convolution from maps like x to maps like y; its input gradient takes the same."""
     in_group: int = graph.shape(x)[1] // node.attrs["group"]
     return graph.tensor(y).size * in_group * prod(graph.shape(w)[2:])
 

@@ -80,7 +80,7 @@ def _unless(constant: str, value: float, graph: Graph) -> str:
 
 
 def with_updates(graph: Graph, forgetting: float, seen: int) -> Graph:
-    """With a `StandardizeUpdate` before each `Standardize`, which has seen so many samples."""
+    """Puts a `StandardizeUpdate` before each `Standardize`; it has seen so many samples."""
     nodes: list[Node] = []
     counts: list[Tensor] = []
     for node in graph.nodes:

@@ -44,7 +44,7 @@ class StepCost:
 
     @property
     def instructions(self) -> float | None:
-        """Of the whole step; None where the board cannot count them."""
+        """Instructions of the whole step; None if the board cannot count them."""
         counts = [phase.instructions for phase in self.phases]
         return None if None in counts else sum(count for count in counts if count is not None)
 

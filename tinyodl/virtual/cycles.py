@@ -211,9 +211,9 @@ _MODELS: Mapping[str, tuple[Callable[[_Instruction, _Instruction | None], int], 
 
 
 def exception_cycles(model: str) -> tuple[int, int]:
-    """Of the entry into a handler, and of the return.
+    """The cycles of the entry into a handler, and of the return.
 
-    Raises UserError where there is no such model.
+    Raises UserError if there is no such model.
     """
     if model not in _EXCEPTIONS:
         known = ", ".join(name for name in _EXCEPTIONS if name)

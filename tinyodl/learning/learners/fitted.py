@@ -21,7 +21,7 @@ def outputs_of(options: Options) -> str:
 
 
 def with_fresh_layer(options: Options) -> Options:
-    """With a fresh last layer, and labels as they come where its outputs are free."""
+    """The options with a fresh last layer, and labels as they come if its outputs are free."""
     learner = options["learner"]
     if options.get("update", "last") != "last":
         raise UserError(f"--learner {learner} learns its own layer; leave --update away")

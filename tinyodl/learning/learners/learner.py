@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tinyodl.graph import Array, Graph, Node
 
-if TYPE_CHECKING:  # which load the learners themselves
+if TYPE_CHECKING:  # these modules load the learners themselves
     from tinyodl.frontend import Head
     from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan

@@ -80,7 +80,7 @@ def least_squares(shown: Shown) -> Fitted:
 
 
 def starts(options: Options) -> Fit:
-    """As if the board had learned from the samples."""
+    """The fit that makes the layer begin as if the board had learned from the samples."""
     return least_squares
 
 
