@@ -145,7 +145,7 @@ def _learned(steps: Sequence[Step], manifest: Manifest) -> list[Step]:
 
 
 def _to_begin_with(nothing: float, losses: NDArray[np.float64]) -> float:
-    """The unit: the mean of the first losses, from 1 to 10 times that of knowing nothing."""
+    """The unit: the mean of the first losses, limited to 1 to 10 times the loss `nothing`."""
     return max(nothing, min(float(losses.mean()), MOST_AT_FIRST * nothing))
 
 

@@ -218,7 +218,7 @@ class HostNetwork(HostState):
     def replay(self, batches: int, order: int) -> tuple[int, float]:
         """Makes `batches` updates from the cache; the number of samples, and their mean loss.
 
-        `order` is that of `device.protocol.Draw`. The plan has `cache`.
+        `order` is a value of `device.protocol.Draw`. The plan must have `cache`.
         """
         samples = ctypes.c_uint32()
         loss = self._function("net_replay", "cache")(batches, order, ctypes.byref(samples))

@@ -63,7 +63,7 @@ def grown(peak: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.f
 
 
 def first_reach(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the reach begins: the median of the first FIRST peaks (N, inputs) that are not 0.
+    """The first reach: the median of the first FIRST peaks (N, inputs) other than 0.
 
     One bad sample among them does not move it far, nor does silence, however long. Of two it is
     the smaller.

@@ -309,7 +309,7 @@ def _enlarge(
 def _cost(
     expected: Array, made: onnx.ModelProto, inputs: Mapping[str, Array], samples: str, scores: bool
 ) -> CalibrationRecord:
-    """How far the outputs for the samples are from those expected of the float32 model."""
+    """How far the outputs for the samples are from the float32 model's outputs."""
     found = _outputs(made, inputs)
     error, size = np.abs(found - expected).mean(), np.abs(expected).mean()
     step = _output_step(made)

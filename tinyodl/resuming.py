@@ -157,7 +157,7 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
     """Take the board to the last save of a run, or to its beginning, and the log with it.
 
     The steps that come again, as they were logged. Raises UserError where the run cannot go on, and
-    BoardError where the board's store is not that of the run.
+    BoardError if the board's store is not the run's.
     """
     hello = session.client.hello()
     known = [c for c in (log.record.saving, log.record.checkpoint) if c is not None]

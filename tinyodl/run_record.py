@@ -142,7 +142,7 @@ class Step(Record):
 
     @property
     def outlier(self) -> bool:
-        """Whether the sample was far outside those before."""
+        """Whether the sample was far outside all earlier ones."""
         return Flag.OUTLIER in Flag(self.flags)
 
 

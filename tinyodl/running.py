@@ -207,7 +207,7 @@ class Trainer:
         return found
 
     def _note_reconnection(self, step: int) -> bool:
-        """Whether the line was lost and came back, which the log then says."""
+        """Whether the line was lost and came back; the log then has an entry."""
         if self.session.reopened == self._reopened:
             return False
         self._reopened = self.session.reopened

@@ -114,7 +114,7 @@ def flat_size(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
-    """The rows, all with one of these numbers of columns: that of the first row."""
+    """The rows. All have as many columns as the first, and this is one of the given numbers."""
     rows: list[list[float]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

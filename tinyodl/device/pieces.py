@@ -79,7 +79,7 @@ class Outgoing:
                 yield offset
 
     def _is_there(self, offset: int) -> bool:
-        """Whether the board has told that this piece has arrived."""
+        """Whether the board has confirmed this piece."""
         progress = self._progress
         beyond = offset - progress.bytes
         if beyond < 0:

@@ -46,8 +46,8 @@ def export_model(
     `parameters` maps names of `manifest.parameters` to values as the board has them, in the IR's
     layout: float32, int8 weights, or the int16 change of a bias. A missing value, or one equal to
     the original, leaves its initializer untouched. If nothing has learned, the file is a copy.
-    Of outputs that labels take as they come, `labels` are those that are taken: the others are left
-    out, and the metadata "tinyodl.labels" says what those there stand for.
+    If outputs take labels as they come, `labels` are the labels of the taken outputs: the others
+    are left out, and the metadata "tinyodl.labels" has the labels of the outputs in the file.
     Raises ModelError when the project's model.onnx is not the one that was compiled, or a value
     does not fit or is not finite, UserError when `out` cannot be written.
     """

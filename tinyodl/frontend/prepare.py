@@ -201,7 +201,7 @@ def _samples(changes: Changes) -> Path | None:
 
 
 def _classes(model: onnx.ModelProto, output: str | None, source: str) -> int:
-    """How many outputs a head has that has as many as the model. Raises UserError."""
+    """The number of outputs of the model, for a head with as many. Raises UserError."""
     value = chosen_output(model, source, output)
     shape = shape_of(model, value, source)
     if classifier_input(model, value) is None or prod(shape) != shape[-1]:

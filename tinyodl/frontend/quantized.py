@@ -124,7 +124,7 @@ class _Fusing:
         return name in self.graph.outputs
 
     def _is_only_quantized(self, name: str) -> bool:
-        """Whether everything that reads an input quantises it alike, views aside."""
+        """Whether all readers of an input quantise it alike, views aside."""
         readers, found = [name], set()
         if self.graph.tensor(name).dtype != "float32":
             return False

@@ -238,7 +238,7 @@ def _behind(graph: Graph) -> list[set[int]]:
 def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:
     """The numbers in topological order; of several ready numbers the smallest comes first.
 
-    `behind` has for each number those that come before it. Raises CycleError.
+    `behind` has for each number the numbers that must come before it. Raises CycleError.
     """
     sorter = TopologicalSorter({own: before - {own} for own, before in behind.items()})
     sorter.prepare()

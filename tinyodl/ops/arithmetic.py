@@ -109,7 +109,7 @@ def _add_call(node: Node, graph: Graph) -> Call:
 
 
 def _as_output(backward: Backward, node: Node, operand: str) -> bool:
-    """Whether an operand has the shape of the output, so that nothing has to be added up."""
+    """Whether an operand has the shape of the output: then its gradient needs no sum."""
     return backward.graph.shape(operand) == backward.graph.shape(node.outputs[0])
 
 

@@ -5,7 +5,7 @@
     MeanSquaredError          loss = mean (y - t)^2                 gy = 2 (y - t) / n
     OneHotBinaryCrossEntropy
     and OneHotSquaredError    the same with t = onehot(label)
-    LabelBinaryCrossEntropy   that of a single z, with t = label: 0 or 1
+    LabelBinaryCrossEntropy   BinaryCrossEntropy of a single z, with t = label: 0 or 1
 
 With the attribute `in_use` only the outputs with a label take part. They come first; the gradient
 of the others is 0.

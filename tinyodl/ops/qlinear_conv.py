@@ -72,7 +72,7 @@ class _Outputs(NamedTuple):
 
 
 def channel_orders(node: Node, order: str) -> tuple[Ref, Ref]:
-    """The order of the output channels and that of the input channels."""
+    """The order of the output channels, and the order of the input channels."""
     split = node.attrs.get("split")
     return Ref(order if split == "outputs" else ""), Ref(order if split == "inputs" else "")
 

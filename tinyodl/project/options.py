@@ -131,5 +131,5 @@ _WANTED = {
 
 
 def fills_the_plan(name: str) -> bool:
-    """Whether an option is of the training rule, or of what runs beside it."""
+    """Whether an option belongs to the training rule, or to a feature beside it."""
     return bool(OPTIONS[name].section)

@@ -64,7 +64,7 @@ class Stop(enum.Enum):
 
 
 class Bus(Protocol):
-    """Where accesses go that are not to RAM. All of them may raise Misuse."""
+    """The receiver of all accesses outside RAM. Each of them may raise Misuse."""
 
     def load(self, address: int, size: int) -> int: ...
 

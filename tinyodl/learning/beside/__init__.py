@@ -1,6 +1,6 @@
 """Features: what a board computes beside learning, each in a folder of its own.
 
-Their order is that of their settings in the protocol.
+They are in the order of their settings in the protocol.
 """
 
 from __future__ import annotations

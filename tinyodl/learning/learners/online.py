@@ -78,7 +78,7 @@ def cross_entropy_fit(
 ) -> Array:
     """The weights (inputs + 1, outputs) that make cross-entropy and ridge / 2 |w|^2 least.
 
-    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is that of the bias.
+    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is the bias's.
     A sample's cross-entropy is the softmax's, or the mean over all sigmoids. The method is 300
     steps of Nesterov's gradient method from zero, at the rate 1 / L.
     """

@@ -91,7 +91,7 @@ def with_mask(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
 
 
 def through_mask(backward: Backward, node: Node, gy: str) -> str:
-    """The gradient of v, given that of the output: zero where the mask says so."""
+    """The gradient of v, given the output's gradient: zero where the mask has 0."""
     if node.outputs[1:2] in ((), ("",)):
         return gy
     y, mask = node.outputs[:2]

@@ -1,4 +1,4 @@
-"""A cache of features between the frozen layers and those that learn.
+"""A cache of features between the frozen layers and the learning ones.
 
 The frozen layers run once for a sample, and their output, the features, is kept in int8. The layers
 after them learn from the features as often as wished, on the device alone. A cache in RAM is state
