@@ -61,7 +61,7 @@ def plan(
     config: str | Path | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
-    """What `compile` would do, without writing; see `tinyodl.compiler.plan_model`."""
+    """The manifest `compile` would write; nothing is written. See `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
     return plan_model(Path(model), str(board), **_with_config(config, options)[0])
@@ -70,7 +70,7 @@ def plan(
 def _with_config(
     config: str | Path | None, options: Options
 ) -> tuple[Options, Mapping[str, int | None]]:
-    """The options with those of a file that they leave unsaid, and the budgets in the file."""
+    """The options, completed from a file of options, and the budgets in the file."""
     if config is None:
         return options, {}
     from tinyodl.project.config import read_config

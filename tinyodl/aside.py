@@ -1,8 +1,8 @@
-"""The weights of before a run, and the way back to them; and the outcomes of the evaluation before.
+"""The weights from before a run, to go back to, and the outcomes of the evaluation before it.
 
-Where a run cannot take the board's store for that, because it saves while it learns or began with
-weights that are in no store, all parameters are read at its beginning into `before.npz` in the
-run's folder. There too is what came of each sample of the evaluation before.
+Usually the board's store has these weights. If the run saves while it learns, or began with weights
+in no store, all parameters are read at its beginning into `before.npz` in the run's folder. The
+folder also has the outcome of each sample in the evaluation before the run.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def keep_outcomes(log: RunLog, outcomes: Outcomes) -> None:
 
 
 def outcomes_before(log: RunLog) -> Outcomes:
-    """What `keep_outcomes` wrote; UserError where that is gone."""
+    """The outcomes written by `keep_outcomes`; UserError if the file is gone."""
     path = log.folder / OUTCOMES
     assert log.record.before is not None
     try:

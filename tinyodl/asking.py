@@ -117,7 +117,7 @@ def answers(
 
 @dataclass(frozen=True)
 class Exchange:
-    """What came of one sample; `answer` None: no label went to the board."""
+    """The outcome of one sample; `answer` None: no label went to the board."""
 
     asked: Asked
     answer: int | None
@@ -132,7 +132,7 @@ class Exchange:
         return replace(learned, flags=asked.flags | learned.flags)
 
     def logged(self) -> dict[str, Any]:
-        """What the log keeps of it beside the step."""
+        """The log's entry for the question, beside the step."""
         threshold = self.asked.threshold
         return {
             "asked": self.asked.wanted,
@@ -144,7 +144,7 @@ class Exchange:
 
 @dataclass
 class Asking:
-    """A stream of samples of which the board chooses those whose labels it wants."""
+    """A stream of samples; the board chooses the samples whose labels it wants."""
 
     client: Client
     answers: Answers

@@ -1,8 +1,8 @@
 """Whether a board's description fits its chip: a wrong one may erase a boot loader.
 
-A boot loader that is erased does not start the board again, and without one only a debug probe can
-write to it. So every region of flash that tinyodl writes is compared with all others, with the chip
-and with the boot loaders that the board may have.
+A board with an erased boot loader does not start again, and only a debug probe can write to it. So
+every region of flash written by tinyodl is compared with all others, with the chip, and with the
+board's possible boot loaders.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Named = tuple[str, Region]
 
 
 def mistakes(board: Board) -> Iterator[str]:
-    """What is wrong with the board, most basic first; each sentence ends in a remedy."""
+    """The faults of the board, most basic first; each sentence ends in a remedy."""
     yield from _identity(board)
     family = FAMILIES.get(board.family)
     if family is None or board.chip not in family.chips:
@@ -93,7 +93,7 @@ def _ram(board: Board, chip: Chip) -> Iterator[str]:
 
 
 def _written(board: Board) -> list[Named]:
-    """What tinyodl writes: the program, and the regions that the program itself erases."""
+    """The regions tinyodl writes: the program, and the regions erased by the program itself."""
     slots = board.regions[: -len(board.kept)]
     kept = zip(("the features", "the best parameters"), board.kept, strict=True)
     return [
@@ -144,7 +144,7 @@ def _aligned(board: Board, chip: Chip) -> Iterator[str]:
 
 
 def _apart(board: Board, chip: Chip) -> Iterator[str]:
-    """Whatever lies in front of the program is what starts it, known by name or not."""
+    """The flash in front of the program counts as its starter, known by name or not."""
     front = Region(origin=chip.flash.origin, size=board.flash.origin - chip.flash.origin)
     taken = [("what starts the program, in front of [flash],", front), *_boot_loaders(board)]
     written = _written(board)
@@ -186,7 +186,7 @@ def _settings(board: Board, chip: Chip, asked: Settings) -> Iterator[str]:
 
 
 def _span(region: Region) -> str:
-    """Also of one that is empty, or less."""
+    """The text for a region, also for one of no or negative size."""
     return str(region) if region.size > 0 else f"{region.size} bytes from {region.origin:#x} on"
 
 

@@ -30,9 +30,9 @@ class Store(_Record):
 
 
 class BootLoader(_Record):
-    """A boot loader that the board may have, and the flash that must be left to it.
+    """A boot loader the board may have, and the flash left to it.
 
-    Several may exclude each other: which one a board has, nobody can tell before it runs.
+    Several may exclude each other: nobody can tell which one a board has before it runs.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Board(_Record):
     family: str = Field(validation_alias=AliasChoices("family", "port"))
     cpu: str = ""
     clock_hz: PositiveInt
-    flash: Region  # what the linker may use: without bootloader and store
+    flash: Region  # the linker's part: without bootloader and store
     ram: Region
     store: Store | None = None
     boot_loaders: tuple[BootLoader, ...] = ()
@@ -97,7 +97,7 @@ class Board(_Record):
     serial: Serial | None = None
     energy: Energy | None = None
     radio: Radio | None = None
-    settings: dict[str, int] = {}  # what the port must know about the board: PORT_... in config.h
+    settings: dict[str, int] = {}  # the port's constants for the board: PORT_... in config.h
     virtual: tuple[str, ...] = ()  # of "virtual" and "qemu"
     notes: str = ""
     kept: tuple[Region, Region] = (Region(origin=0, size=0), Region(origin=0, size=0))
@@ -172,7 +172,7 @@ def readable_boards() -> list[Board]:
 
 
 def load_board(name: str) -> Board:
-    """The board of that name, never of a path. Raises UserError that lists those there are."""
+    """The board of that name, never of a path. Raises UserError that lists the known boards."""
     names = board_names()
     if name not in names:
         raise UserError(f"board {name!r} is unknown; tinyodl knows {', '.join(names)}")
@@ -219,7 +219,7 @@ def _own_folders(beside: Path | None) -> tuple[Path, ...]:
 
 
 def _is_shipped(path: Path) -> bool:
-    """Whether it is a file that tinyodl has, as in a checkout of it."""
+    """Whether it is one of tinyodl's own files, as in a checkout of it."""
     shipped = BOARDS / path.name
     try:
         return shipped.is_file() and shipped.read_bytes() == path.read_bytes()

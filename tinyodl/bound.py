@@ -1,22 +1,24 @@
 """A bound on each step of gradient descent, on by default; docs/bound.md has the figures.
 
-Behind a dense layer a step of SGD changes the outputs of its own sample by rate * (1 + |x|^2) times
-the gradient of the loss. Gradient descent on a loss of curvature c diverges when that number, the
-step's reach, exceeds 2 / c: 4 for softmax cross-entropy, n for the mean squared error of n outputs.
-A sample far out has a huge |x|^2, a rate that is too high makes every reach too large: one rule
-holds both. The reach of several layers is the sum of theirs, each with the mean square of what it
-reads times the inputs of one output, as if the layers behind it kept lengths.
+A step of SGD on a dense layer changes its outputs for the same sample by rate * (1 + |x|^2) times
+the gradient of the loss. This factor is the reach of the step. Gradient descent on a loss of
+curvature c diverges when the reach exceeds 2 / c: 4 for softmax cross-entropy, n for the mean
+squared error of n outputs. A sample far out has a huge |x|^2, and too high a rate makes every reach
+too large: one rule bounds both. The reach of several layers is the sum of their reaches. In each,
+|x|^2 is the mean square of the layer's input times the number of inputs of one output, as if the
+layers behind it kept lengths.
 
-A step that reaches too far is made smaller: the gradient of the loss is multiplied by one factor,
-and with it the gradients of all layers, which are linear in it. Any other step keeps its bits.
+A step that reaches too far is shortened: the gradient of the loss is multiplied by one factor. The
+gradients of all layers are linear in it, so they shrink alike. Any other step keeps its bits.
 
     cross-entropies    rate * reach above 4 limits, or above one and moving the outputs by more
                        than 8: becomes one limit
     squared errors     above one limit: becomes half of one, where a sample is learned exactly
 
-Squared errors have no largest gradient, and Adam's step does not depend on its scale, but one spike
-in its moments moves every weight and then stops the learning for thousands of samples. There the
-gradient is held to a multiple of what was seen. (With Adam the first rule has no meaning.)
+Squared errors have no largest gradient. Adam's step does not depend on the gradient's scale, but
+one spike in its moments moves every weight and then stops the learning for thousands of samples. In
+these two cases the gradient is held to a multiple of those seen so far. (With Adam the first rule
+has no meaning.)
 """
 
 from __future__ import annotations
@@ -34,17 +36,17 @@ from tinyodl.project.plan import UpdatePlan
 REACH, SEEN = "<bound.reach>", "<bound.seen>"
 
 CROSS_ENTROPY_LIMIT = 4.0  # 2 / (1/2), the largest curvature of softmax cross-entropy
-SIGMOID_LIMIT = 8.0  # 2 / (1/4), for each of the outputs that a mean is over
+SIGMOID_LIMIT = 8.0  # 2 / (1/4), for each output in the mean
 MOVED = 8.0  # logits: nearly 3,000 times the odds
 SEEN_INPUTS = 16.0  # of the mean square of what was seen: 4 times its length
 SEEN_GRADIENTS = 100.0  # 10 times its length
 
-# How far a squared error of these outputs is from that of what is before them: their slopes are at
+# The limit of a squared error behind these outputs is larger by this factor: their slopes are at
 # most 1/4 and 1/2, and count squared.
 _FLATTER = {"Sigmoid": 16.0, "Softmax": 4.0}
 _NEVER = 3.4e38  # above any square of a float32
 
-# Nodes that hand a gradient to a parameter which is multiplied with what the layer reads.
+# Nodes with the gradient of a parameter that the layer multiplies with its input.
 _MULTIPLIES = {
     "ConvWeightGradient",
     "GemmWeightGradient",
@@ -89,7 +91,7 @@ def bounded(graph: Graph, plan: UpdatePlan, loss: str) -> Graph:
 def _rules(
     plan: UpdatePlan, loss: Node, outputs: int, graph: Graph
 ) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
-    """What bounds a step: operators, what each keeps between steps, and attributes."""
+    """The operators that bound a step, the states each keeps between steps, and its attributes."""
     if plan.bound == "normalised":
         yield "StepNormalised", (), {}
         return
@@ -115,7 +117,7 @@ def _logits(limit: float) -> dict[str, float]:
 
 
 def _reach(graph: Graph, at: int) -> tuple[list[Node], list[Tensor]]:
-    """The nodes that sum up what the layers read that learn; backward begins with node `at`."""
+    """The nodes that sum up the reach of the learning layers; backward begins with node `at`."""
     ahead = set(graph.inputs).union(*(node.outputs for node in graph.nodes[:at]))
     layers: dict[str, None] = {}
     reads: dict[tuple[str, float, int], None] = {}
@@ -138,9 +140,9 @@ def _reach(graph: Graph, at: int) -> tuple[list[Node], list[Tensor]]:
 
 
 def _read_by(node: Node, layer: Node, ahead: set[str], graph: Graph) -> str:
-    """What a layer's weights are multiplied with, if `node` computes their gradient; else "".
+    """The input a layer's weights are multiplied with, if `node` has their gradient; else "".
 
-    A gradient that a Learn node is given by another was made from what that one read.
+    A Learn node gets its gradient from another node: the layer's input is an input of that node.
     """
     if node.op not in _MULTIPLIES:
         return ""

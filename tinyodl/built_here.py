@@ -1,9 +1,9 @@
-"""Which programs this user has built here, and from which sources.
+"""The record of programs built here by this user, and of their sources.
 
-A project may come from anybody, its built program with it, and a program of the board "host" does
-whatever its user may. So only one that `flash` has built here is run. What proves that is a record
-in the user's own folders: nothing in a project can. It is found by digests of the sources and of
-the program, so a copy of a project is as good as the project.
+A project may come from anybody, its built program with it, and a program of the board "host" can do
+whatever its user may. So tinyodl runs only programs that `flash` has built here. The proof is a
+record in the user's own folders: nothing in a project can prove it. The record is found by digests
+of the sources and of the program, so a copy of a project is as good as the project.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def sources_digest(project: Path) -> str:
 
 
 def remember_sources(project: Path) -> None:
-    """Record that the project's sources were compiled here, where that can be recorded."""
+    """Record that the project's sources were compiled here, if the record can be written."""
     with contextlib.suppress(ToolError):
         _record(_name("sources", sources_digest(project)), project)
 
@@ -59,10 +59,10 @@ def remember_program(project: Path, program: Path, sources: str) -> None:
 
 
 def require_known_sources(project: Path) -> None:
-    """Raises UserError unless building the project runs nothing that this user does not know.
+    """Raises UserError unless building the project runs only code known to this user.
 
-    Its sources must be known, and what is left of earlier builds must be of builds in this folder:
-    otherwise that is removed.
+    Its sources must be known. Remains of earlier builds are removed, unless they are of builds in
+    this folder.
     """
     if not _is_recorded(_name("sources", sources_digest(project))):
         raise UserError(
@@ -96,7 +96,7 @@ def checked_program(project: Path, program: Path) -> bytes:
 
 @contextlib.contextmanager
 def private_copy(content: bytes) -> Iterator[Path]:
-    """A program that was checked, in a file that nobody else can change, while it is started."""
+    """A checked program in a file nobody else can change, while it is started."""
     folder = state_directory() / "running"
     with contextlib.ExitStack() as stack:
         try:

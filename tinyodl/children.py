@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 2.0  # to end by itself when asked to
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended. `lines` are what it printed, both streams in their order."""
+    """How a program ended. `lines` has its output, both streams in their order."""
 
     code: int
     lines: tuple[str, ...]

@@ -64,9 +64,9 @@ class Core(StrEnum):
 class Chip(_Record):
     """A chip's memory, its pins, and the emulators that have a model of it.
 
-    `units` are the parts of flash that can be erased, from its start: how many, and of which size.
-    The port erases those of the last size. `ram` is what a program may use. `pins` are ranges: the
-    first and the last number. `pyocd` is pyOCD's name for the chip.
+    `units` are the erasable parts of flash from its start: their number and size. The port erases
+    units of the last size. `ram` is the RAM a program may use. `pins` are ranges: the first and the
+    last number. `pyocd` is pyOCD's name for the chip.
     """
 
     flash: Region
@@ -78,11 +78,11 @@ class Chip(_Record):
 
     @property
     def erase_bytes(self) -> int:
-        """The size of what the port erases at a time."""
+        """The bytes that the port erases at a time."""
         return self.units[-1][1]
 
     def unit(self, address: int) -> Region | None:
-        """What is erased with the byte at this address; None outside of flash."""
+        """The unit of flash erased with the byte at this address; None outside of flash."""
         start = self.flash.origin
         for count, size in self.units:
             if start <= address < start + count * size:
@@ -114,7 +114,7 @@ class Settings(_Record):
 
 
 class Size(_Record):
-    """What the family's C takes, for predictions: tests measure both.
+    """The bytes of the family's C, for predictions: tests measure both.
 
     `code`: flash of the port and the server. `ram`: .data and .bss of the port, without the receive
     ring and the stack.
@@ -179,7 +179,7 @@ def family_names() -> list[str]:
 def load_family(name: str) -> Family:
     """The family of that name, never of a path.
 
-    Raises UserError that lists those there are, or names what is wrong in its file.
+    Raises UserError that lists the known families, or names the fault in its file.
     """
     names = family_names()
     if name not in names:

@@ -62,7 +62,7 @@ def compile_model(
 
 
 def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
-    """What `compile_model` would put into the manifest; nothing is written.
+    """The manifest that `compile_model` would write; nothing is written.
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
     """

@@ -10,11 +10,11 @@ the other; or there is one array for each input, under its name.
 in the last column (for loss mse: the target's values in the last columns). A first row is a header
 where it holds words alone, or numbered columns 0, 1, 2, ... and a word for the last.
 
-Projects that take samples without a label know them by the class number -1; where `y` is missing,
-all are. For losses of reconstruction the class is 0 for what is normal and 1 for an anomaly, and
-for that by cross-entropy all of `x` is from 0 to 1.
+In projects that take samples without a label, these have the class number -1; if `y` is missing, no
+sample has a label. For losses of reconstruction the class is 0 for a normal sample and 1 for an
+anomaly; for reconstruction by cross-entropy all of `x` is from 0 to 1.
 
-Where no labels are needed, to calibrate, both kinds of file may do without them.
+Where no labels are needed, as for calibration, both kinds of file may leave them out.
 """
 
 from __future__ import annotations
@@ -69,10 +69,9 @@ def load(path: Path, manifest: Manifest) -> Samples:
 def load_inputs(
     path: Path, inputs: Mapping[str, tuple[int, ...]], output_shape: tuple[int, ...]
 ) -> dict[str, NDArray[np.float32]]:
-    """The samples of a file without their labels, which need not be there: (N, *input) by name.
+    """The samples of a file, (N, *input) by the input's name. Labels are optional, and left out.
 
-    `inputs` and `output_shape` are those of the model, with the batch dimension of 1. Raises
-    DataError.
+    `inputs` and `output_shape` are the model's, with the batch dimension of 1. Raises DataError.
     """
     sizes = [prod(shape) for shape in inputs.values()]
     several = len(inputs) > 1
@@ -223,7 +222,7 @@ def _real_numbers(values: ArrayLike, what: str) -> NDArray[Any]:
 
 
 def _finite(array: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """As float32; a number too large for it becomes infinite here and is refused as such."""
+    """The array as float32; a number too large for it becomes infinite and is refused as such."""
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(result).reshape(len(result), -1).all(axis=1))

@@ -57,10 +57,10 @@ def link_of(port: str | None, board: Board) -> Link:
 
 
 def meter(board: Board, link: Link, clock_source: int, clock_hz: int) -> Meter:
-    """The meter for a board reached over `link`, whose firmware counts with that clock.
+    """The meter for a board reached over `link`; its firmware counts with this clock.
 
-    There is energy only for the time of a board that runs at the clock its current was given for:
-    not for the host's time, nor for instructions that QEMU counts.
+    Energy is known only for a board that runs at the clock frequency its current was given for: not
+    for the host's time, nor for instructions counted by QEMU.
     """
     clock = _CLOCKS.get(clock_source, f"clock {clock_source}")
     sources = {

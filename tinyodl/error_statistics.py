@@ -1,4 +1,4 @@
-"""What a training graph keeps of the errors of reconstructions; see `tinyodl.ops.metrics`."""
+"""The statistics of reconstruction errors in a training graph; see `tinyodl.ops.metrics`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tinyodl.project.plan import UpdatePlan
 
 
 def with_error_statistics(graph: Graph, plan: UpdatePlan, loss: str, errors: Array | None) -> Graph:
-    """The graph whose last node is the loss, an error, with what is counted behind it.
+    """The graph with the error statistics added. Its last node is the loss, the error to count.
 
-    `errors` are those of samples that were there before.
+    `errors` are the errors of earlier samples.
     """
     kind, value = plan.threshold_rule
     begun = _Begun(kind, value, errors)
@@ -49,7 +49,7 @@ def with_error_statistics(graph: Graph, plan: UpdatePlan, loss: str, errors: Arr
 
 
 class _Begun:
-    """The statistics of errors that were there before, as the kernels would have made them."""
+    """The statistics of earlier errors, as the kernels would have made them."""
 
     def __init__(self, kind: str, value: float, errors: Array | None) -> None:
         given = np.zeros(0) if errors is None else np.asarray(errors, np.float64)
@@ -66,7 +66,7 @@ class _Begun:
         self.threshold = np.array([threshold], np.float32)
 
     def _below(self, count: float) -> float:
-        """The error below which so many lie, on a straight line inside a bin."""
+        """The error below which so many lie, interpolated linearly inside a bin."""
         ends = np.cumsum(self.histogram)
         at = min(int(np.searchsorted(ends, count)), BINS - 1)
         low, high = bin_edges()[at : at + 2].tolist()

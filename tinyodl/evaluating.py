@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of N samples, each evaluated once.
+    """The outcomes of N samples, each evaluated once.
 
     `right` (N,) is NaN for samples without a label and for loss mse, else 0 or 1. `losses` (N,) is
     NaN where there is none: of samples whose label the network does not know.

@@ -1,10 +1,10 @@
-"""What the share predicted right while learning says: nothing where labels come in blocks.
+"""Whether the share predicted right while learning is evidence: not if labels come in blocks.
 
 A person does one exercise many times in a row, a machine runs in one state for an hour. In such a
-stream a network that says the label before it is right almost always, and has learned nothing. So
-labels are counted as in blocks where they change less than half as often as they would in a
-shuffled order, `1 - sum of squared shares` of the labels. What says something there is a sample
-whose label is another than the one before it.
+stream a network that repeats the last label is right almost always, and has learned nothing. Labels
+count as in blocks if they change less than half as often as in a shuffled order, where the share of
+changes is `1 - sum of squared shares` of the labels. In blocks only the predictions at changes of
+the label are evidence.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ class Labelled(Protocol):
 class Evidence:
     """A stream's labels in their order.
 
-    `changes` are the samples whose label is another than that of the labelled sample before, and
-    `right` those of them that were predicted right; `shuffled` is how many changes a shuffled order
-    has in the mean.
+    `changes` counts the samples with another label than the labelled sample before, and `right` the
+    correct predictions among them; `shuffled` is the mean number of changes in a shuffled order.
     """
 
     labelled: int

@@ -1,4 +1,4 @@
-"""Locks on files: they end with the process that holds them, however that ends.
+"""Locks on files: a lock ends with its process, however the process ends.
 
 A lock is advisory: it keeps tinyodl apart from tinyodl. On POSIX it is `flock`, on Windows
 `msvcrt.locking`; where there is neither, or the file system has no locks, nobody is kept apart.

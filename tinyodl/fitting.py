@@ -1,4 +1,4 @@
-"""Whether a project fits its board, and what would help where it does not."""
+"""Whether a project fits its board, and what would help if it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyodl.manifest import Manifest
 
 
 def check_fit(lowered: Lowered, manifest: Manifest, ram: int | None, flash: int | None) -> None:
-    """Raise DoesNotFitError, naming what is largest and what would help, unless it fits.
+    """Raise DoesNotFitError, with the largest parts and the remedies, unless the project fits.
 
     `ram` and `flash` are budgets in bytes, at most the board's.
     """
@@ -55,7 +55,7 @@ def _ram_advice(manifest: Manifest, limit: int) -> str:
 
 
 def _of_features(manifest: Manifest, memory: MemoryKind, too_much: int) -> str:
-    """What would fit of what is computed beside learning; "" where nothing would."""
+    """Advice on smaller features beside learning that would fit; "" if none would."""
     there = [feature for feature in wanted(manifest.plan) if feature.name in manifest.beside]
     found = (feature.advice(manifest.beside[feature.name], memory, too_much) for feature in there)
     return next((advice for advice in found if advice), "")

@@ -1,6 +1,6 @@
-"""Whether a project's C erases and fills the flash that its board's file allows, and no other.
+"""Whether a project's C writes only to the regions of flash allowed by its board's file.
 
-A project that an earlier tinyodl compiled, or that somebody sent, has addresses of its own.
+A project compiled by an earlier tinyodl, or received from somebody, has addresses of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user's folders: a cache that can be made again, and what tinyodl remembers."""
+"""The user's folders: a cache that can be made again, and tinyodl's own records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def cache_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Where tinyodl keeps what no project may say of itself: which programs it has built.
+    """The folder for records no project may make itself: the programs that tinyodl has built.
 
     $XDG_STATE_HOME/tinyodl, or ~/.local/state/tinyodl.
     """

@@ -1,4 +1,4 @@
-"""RAM and flash that a training graph takes on a board, by what they are for."""
+"""RAM and flash of a training graph on a board, by use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinyodl.project.plan import UpdatePlan
 
 
 def ram_parts(training: Graph, arena: int, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
-    """Bytes of RAM: all that is linked, of it `arena` for the arena, and the stack reserved."""
+    """Bytes of RAM by use: all linked data, `arena` bytes of them the arena, and the stack."""
 
     def held(storage: Storage) -> int:
         return sum(t.nbytes for t in training.tensors.values() if t.storage is storage)
@@ -51,7 +51,7 @@ def ram_parts(training: Graph, arena: int, board: Board, plan: UpdatePlan) -> Ma
 def flash_parts(training: Graph, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
     """Bytes of flash: constants exactly, code as `firmware.code_bytes` estimates it.
 
-    What the network keeps in flash takes whole units that the board erases.
+    The network's own data in flash takes whole erasable units of the board.
     """
     weights = sum(
         t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)

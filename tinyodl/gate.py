@@ -1,8 +1,8 @@
-"""The host's gate: a sample far outside those that a board has seen is named before it is sent.
+"""The host's gate: it finds outliers, samples far outside all earlier ones, before sending them.
 
-The rule is `tinyodl.outliers`. The host follows the reach that the board keeps, in the same
-arithmetic, and sends an outlier to be evaluated, not to be learned from. Should the board call a
-sample an outlier that is none here, the board is right, and its reach is read again.
+The rule is `tinyodl.outliers`. The host follows the board's reach in the same arithmetic, and sends
+an outlier for evaluation, not for learning. If the board calls a sample an outlier and the host
+does not, the board is right, and the host reads the board's reach again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tinyodl.run_record import Outlier, Step
 
 
 class OtherSamplesError(UserError):
-    """So many samples in a row are outliers that they are other data, not faults."""
+    """Too many outliers in a row: they are other data, not faults."""
 
 
 class Gate:
@@ -59,9 +59,9 @@ class Gate:
         self._in_a_row: list[int] = []
 
     def begin(self, rows: Sequence[int], steps: Sequence[Step] = ()) -> None:
-        """Follow the board from here on; where it has seen nothing, these rows are its first.
+        """Follow the board from here on; if it has seen nothing, these rows are its first.
 
-        In a run that goes on, `steps` are those before.
+        In a resumed run, `steps` are the earlier steps.
         """
         self.sync()
         before = takewhile(lambda step: step.outlier, reversed(steps))

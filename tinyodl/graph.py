@@ -45,13 +45,13 @@ class Origin:
     `transform` turned the ONNX value into this tensor's value ("none" or "transpose", then a
     product with `scale`); `export` applies the inverse. A change of shape alone has no name: the
     ONNX value's own shape is restored.
-    `node` and `slot` name the consuming ONNX node's input (slot = index into its inputs; equal to
-    its number of inputs or more when the input was absent there, as a missing bias).
+    `node` and `slot` name the consuming ONNX node's input (slot = index into its inputs; for an
+    absent input, such as a missing bias, the number of inputs or more).
     `folded` names ONNX nodes that were folded into the value (a BatchNormalization, the Add of a
     bias): when the tensor has learned, `export` removes them.
     `tied` names further (node, slot) uses of the same value: one tensor, which learns as one.
-    `quantized` names the integers that the value was dequantised from: an initializer, or a value
-    made of constants. What the tensor learns is written there, as integers.
+    `quantized` names the integers the value was dequantised from: an initializer, or a value made
+    of constants. `export` writes the learned values there, as integers.
     """
 
     node: str
@@ -66,11 +66,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Quantization:
-    """What the integers of a tensor stand for: real = scale * (q - zero_point).
+    """The real value of a tensor's integers: real = scale * (q - zero_point).
 
     `scale` has one value, or one for each index of axis 0; all are float32 numbers. An activation
     is int8 with one scale, a weight int8 with zero_point 0, a bias int32 with zero_point 0.
-    On a float32 constant it says that every element is exactly such a number.
+    A float32 constant with a `Quantization` has only such real values, exactly.
     """
 
     scale: tuple[float, ...]
@@ -84,7 +84,7 @@ class Quantization:
     def quantize(self, values: Array) -> Array:
         """Real numbers as int8, exactly as ONNX's QuantizeLinear: in float32, ties to even.
 
-        What does not fit is saturated.
+        Values out of range are saturated.
         """
         with np.errstate(over="ignore"):
             steps = np.rint(np.asarray(values, np.float32) / np.float32(self.scale[0]))
@@ -148,7 +148,7 @@ class Graph:
 
     @cached_property
     def consumers(self) -> dict[str, tuple[Node, ...]]:
-        """The nodes that read each tensor, in execution order; `()` for those nobody reads."""
+        """The nodes that read each tensor, in execution order; `()` if nobody reads it."""
         found: dict[str, list[Node]] = {name: [] for name in self.tensors}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
@@ -157,7 +157,7 @@ class Graph:
         return {name: tuple(nodes) for name, nodes in found.items()}
 
     def remember(self, what: str, make: Callable[[], T]) -> T:
-        """What `make` works out of this graph, which cannot change: the first time only."""
+        """The result of `make`, computed once and kept: a graph never changes."""
         known = vars(self)  # where cached properties are too
         if what not in known:
             known[what] = make()
@@ -177,9 +177,9 @@ class Graph:
         return replace(self, tensors={**self.tensors, **{t.name: t for t in tensors}})
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
-        """The same graph with these nodes, and only the tensors that they or its edges name.
+        """The same graph with these nodes, and only the tensors of these nodes and of its edges.
 
-        What survives steps stays too: the samples of a batch are counted outside the nodes.
+        All of `Storage.STATE` stays, too: the samples of a batch are counted outside the nodes.
         """
         kept = tuple(nodes)
         used = {*self.inputs, *self.outputs}
@@ -195,7 +195,7 @@ class Graph:
 
 
 def parameters(graph: Graph) -> list[Tensor]:
-    """What the device keeps between steps, in the order of the protocol: parameters, then state."""
+    """The tensors kept between steps, in the order of the protocol: parameters, then state."""
     tensors = graph.tensors.values()
     return [t for t in tensors if t.storage is Storage.PARAMETER] + [
         t for t in tensors if t.storage is Storage.STATE
@@ -203,5 +203,5 @@ def parameters(graph: Graph) -> list[Tensor]:
 
 
 def has_initial(tensor: Tensor) -> bool:
-    """Whether what the device keeps begins with values in flash; else it begins with zeros."""
+    """Whether a kept tensor has initial values in flash; else it begins with zeros."""
     return tensor.data is not None and bool(tensor.data.any())

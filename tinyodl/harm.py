@@ -1,17 +1,17 @@
-"""Whether a run did harm: the rules by which its learned weights are not kept.
+"""Whether a run did harm: then its learned weights are not kept.
 
-With an evaluation before and after, the same samples are compared one by one. For classes, of n
-samples b were right before and are wrong after, c the other way round. The accuracy fell by
+With an evaluation before and after, the same samples are compared one by one. For classes: of n
+samples, b were right before and are wrong after, c the other way round. The accuracy fell by
 (b - c) / n, with the standard error of a paired difference, sqrt(b + c - (b - c)^2 / n) / n: the
-statistic of McNemar (1947). Clearly worse is a fall of at least two standard errors and of at least
-2 points. Without classes the losses of the samples are compared: clearly worse is a mean that rose
-by at least two standard errors of its paired differences, and by a tenth.
+statistic of McNemar (1947). A fall of at least two standard errors and at least 2 points is clearly
+worse. Without classes the losses of the samples are compared: a rise of the mean by at least two
+standard errors of its paired differences, and by a tenth, is clearly worse.
 
-Without an evaluation only the loss of the stream can tell, of samples before they were learned.
-The unit is the loss of a network that knows nothing, or the mean of the first losses where that is
-more, but at most 10 times as much. A loss has run away when more than half of the last losses are
-above 4 units (a few are, in any stream, where it goes from one class to the next), or when their
-mean is above 100; so has the mean loss of the evaluation after, above 100.
+Without an evaluation the only evidence is the loss of the stream, of each sample before it is
+learned. The unit is the loss of a network that knows nothing, or the mean of the first losses if
+this is more, but at most 10 times as much. A loss has run away when more than half of the last
+losses are above 4 units (a few are in any stream, at a change of class), or when their mean is
+above 100 units; or when the mean loss of the evaluation after the run is above 100 units.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tinyodl.evaluating import Outcomes
 from tinyodl.manifest import Manifest
 from tinyodl.run_record import Replay, Step
 
-POINTS = 0.02  # that accuracy must have fallen by
-RISE = 0.1  # the share that a mean loss must have risen by
+POINTS = 0.02  # the least fall of accuracy
+RISE = 0.1  # the least rise of a mean loss, as a share
 ERRORS = 2.0  # standard errors
 HALF, MEAN = 4.0, 100.0  # times the loss to begin with, of half of the last losses, of their mean
 MOST_AT_FIRST = 10.0  # times the loss of knowing nothing
 WINDOW = 50  # losses at either end of a stream
-LEAST = 10  # losses that a stream must have to be judged
+LEAST = 10  # the fewest losses to judge a stream by
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def streamed(
 
 
 def _learned(steps: Sequence[Step], manifest: Manifest) -> list[Step]:
-    """The steps whose loss should be small: those that were learned from.
+    """The learned steps: their losses should be small.
 
-    An autoencoder learns what is normal, so its errors at anomalies stay large as they should.
-    Where labels say what is normal, only that counts, else what it takes for normal.
+    An autoencoder learns normal samples, so its errors at anomalies stay large, as they should. If
+    any samples are labelled normal, only they count, else unlabelled ones it takes for normal.
     """
     learned = [s for s in steps if s.learned and not s.unlabelled and not s.outlier]
     if not manifest.plan.reconstructs:
@@ -145,7 +145,7 @@ def _learned(steps: Sequence[Step], manifest: Manifest) -> list[Step]:
 
 
 def _to_begin_with(nothing: float, losses: NDArray[np.float64]) -> float:
-    """The unit: the mean of the first losses, from 1 to 10 times that of knowing nothing."""
+    """The unit: the mean of the first losses, limited to 1 to 10 times the loss `nothing`."""
     return max(nothing, min(float(losses.mean()), MOST_AT_FIRST * nothing))
 
 

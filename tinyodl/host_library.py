@@ -101,7 +101,7 @@ def write_buffer(library: ctypes.CDLL, table: str, index: int, raw: bytes) -> No
 
 
 def pointer(array: Array | None) -> ctypes.c_void_p:
-    """Where the elements of a contiguous array are; it must live as long as that is used."""
+    """The address of a contiguous array's elements; the array must live as long as it is used."""
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 

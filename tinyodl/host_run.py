@@ -44,7 +44,7 @@ _STEP = np.dtype([("loss", np.float32), ("predicted", np.int32), ("flags", np.ui
 
 @dataclass(frozen=True)
 class Steps:
-    """What the steps of a stream of N samples say, each before it learned from its sample.
+    """The results of the steps of a stream of N samples, each before learning from its sample.
 
     losses     (N,) float32; NaN where there is none
     predicted  (N,) int32, the label of the largest output
@@ -58,9 +58,9 @@ class Steps:
 
 @dataclass(frozen=True)
 class Question:
-    """What the network thinks of a sample whose label it does not know.
+    """The network's answer for a sample without a label, and whether it wants the label.
 
-    From `threshold` on a margin is no question; Flag.WANTED is in `flags` where the label is.
+    It asks for no label if the margin is at least `threshold`; `flags` has Flag.WANTED if it asks.
     """
 
     predicted: int
@@ -72,17 +72,17 @@ class Question:
 class HostNetwork(HostState):
     """A network that learns in this process.
 
-    A sample `x` has the shape of the model's input, with or without the batch dimension of 1; of a
+    A sample `x` has the shape of the model's input, with or without the batch dimension of 1. For a
     model with several inputs it is a tuple of them, or all of them in one row. `x` of N samples has
-    one dimension more. A float array for an int8 input is quantised as the host quantises for a
-    board. Outputs and parameters come in their own dtype. Values are not checked: one that is not
-    finite is the network's to refuse, as on a board.
+    one dimension more. A float array for an int8 input is quantised as the host does for a board.
+    Outputs and parameters come in their own dtype. Values are not checked: the network itself
+    refuses non-finite ones, as on a board.
 
     Close it, or use it in a `with` statement; its library is then gone.
 
     training    all nodes of a step
-    library     the functions of net.h, for what has no method here
-    parameters  what is kept between steps: what learns, then the optimiser's state
+    library     the functions of net.h, for calls without a method here
+    parameters  the tensors kept between steps: parameters, then the optimiser's state
     layout      the sample's inputs
     output      the output's tensor
     """
@@ -155,7 +155,7 @@ class HostNetwork(HostState):
 
     @property
     def flags(self) -> Flag:
-        """What the last step has to tell beside its prediction."""
+        """Facts that the last step reports beside its prediction."""
         return Flag(self.library.net_flags())
 
     def ask(self, x: Sample) -> Question:
@@ -206,19 +206,19 @@ class HostNetwork(HostState):
         return self._stream("host_train", x, labels, targets)
 
     def ask_all(self, x: Sample, labels: ArrayLike) -> Steps:
-        """Learns from those of N samples whose labels the network asks for.
+        """Learns from the samples, of N, for which the network asks for the label.
 
-        The flags are those of the questions; a loss is there where it learned. The plan has
-        `query`.
+        The flags are the answers to the questions; a sample has a loss if the network learned from
+        it. The plan must have `query`.
         """
         return self._stream("host_ask", x, labels, None)
 
     # Learning without a new sample
 
     def replay(self, batches: int, order: int) -> tuple[int, float]:
-        """That many updates from the cache: how many samples, and their mean loss.
+        """Makes `batches` updates from the cache; the number of samples, and their mean loss.
 
-        `order` is that of `device.protocol.Draw`. The plan has `cache`.
+        `order` is a value of `device.protocol.Draw`. The plan must have `cache`.
         """
         samples = ctypes.c_uint32()
         loss = self._function("net_replay", "cache")(batches, order, ctypes.byref(samples))

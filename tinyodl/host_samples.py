@@ -29,7 +29,7 @@ class Layout:
 
     @classmethod
     def of(cls, training: Graph) -> Layout:
-        """That of a training graph."""
+        """The layout of a training graph."""
         early = arriving(training)
         full = in_full(early, training) if early else training
         names = sample_inputs(full)
@@ -90,7 +90,7 @@ def labels_of(labels: ArrayLike | None, count: int) -> NDArray[np.int32]:
 
 
 def targets_of(targets: ArrayLike | None, target: Tensor | None, count: int) -> Array | None:
-    """What `count` outputs are compared with, where the loss is mse. Raises DataError."""
+    """The target for `count` outputs, for loss mse. Raises DataError."""
     if target is None:
         return None
     array = np.ascontiguousarray(np.zeros(0) if targets is None else targets, np.float32)

@@ -1,4 +1,4 @@
-"""What a network in this process keeps between steps: read, replaced, saved and restored."""
+"""The state of a network in this process between steps: read, replaced, saved and restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tinyodl.learning.beside.record import Setting
 
 @dataclass(frozen=True)
 class Saved:
-    """All that a network keeps between steps: tensors by name, settings, and its flash."""
+    """The state of a network between steps: tensors by name, settings, and its flash."""
 
     parameters: Mapping[str, bytes]
     settings: Mapping[str, float]
@@ -98,7 +98,7 @@ class HostState:
         }
 
     def save(self) -> Saved:
-        """All that is kept between steps; `restore` goes back to it, any number of times."""
+        """The whole state between steps; `restore` goes back to it, any number of times."""
         return Saved(
             parameters=self.state(),
             settings={name: self.setting(name) for name in self._settings},

@@ -49,7 +49,7 @@ def last_signal() -> int:
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """What a command that this has ended exits with."""
+    """The exit code of a command ended by this interrupt."""
     return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 

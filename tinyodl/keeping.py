@@ -1,4 +1,4 @@
-"""What stays of a run that ends: its weights, or where it did harm those of before it."""
+"""Keeps the weights at the end of a run, or goes back to the earlier ones if it did harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the device keeps beside weights that the host reads by name."""
+"""Names of the tensors, beside weights, that the device keeps and the host reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyodl.graph import Array
 
-LABELS = "<labels>"  # what the outputs stand for, -1 where one is free: int32 (outputs)
+LABELS = "<labels>"  # the label of each output, -1 for a free one: int32 (outputs)
 CONFUSION = "<confusion>"  # int32 (outputs, outputs): [output of the label][output predicted]
 RECENT = "<recent>"  # float32 (2): right predictions and all, the older the less
 MOMENTS = "<error moments>"  # float32 (3): mean, variance and count of errors

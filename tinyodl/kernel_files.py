@@ -17,7 +17,7 @@ _INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 
 def kernel_files(graph: Graph) -> frozenset[str]:
-    """The files that the nodes of a training graph call, and all that these include."""
+    """The kernel files called by the nodes of a training graph, and the files these include."""
     return with_included(name for node in graph.nodes for name in kernels_of(node))
 
 

@@ -1,4 +1,4 @@
-"""Keyword arguments that do not exist are refused, with the one that was meant."""
+"""Refuses unknown keyword arguments and names the likely intended one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class UnknownKeywordError(UserError, TypeError):
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """What may have been meant by a name that is not known; "" where nothing is like it."""
+    """The likely intended name for an unknown one; "" if none is similar."""
     meant = _ALSO_CALLED.get(name)
     if meant in known:
         return str(meant)
@@ -54,7 +54,7 @@ def check_keywords(function: str, given: Collection[str], known: Collection[str]
 
 
 def strict(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """The function, which says of a keyword that it does not take which one was meant."""
+    """The function; for an unknown keyword its error names the likely intended one."""
     name = function.__name__
     if name == "__init__":  # as the caller calls it
         name = function.__qualname__.split(".")[-2]

@@ -17,7 +17,7 @@ def layer_records(graph: Graph, training: Graph, plan: UpdatePlan) -> tuple[Laye
 
 
 def shared_records(graph: Graph, training: Graph) -> tuple[SharedRecord, ...]:
-    """The parameters that several nodes read: one tensor, which learns from all of them."""
+    """The parameters read by several nodes: each is one tensor and learns from all of them."""
     found = []
     for tensor in graph.tensors.values():
         readers = graph.consumers.get(tensor.name, ())
@@ -50,7 +50,7 @@ def _layer(node: Node, graph: Graph, training: Graph, plan: UpdatePlan) -> Layer
 
 
 def _updates(update: LayerUpdate, node: Node, graph: Graph) -> dict[str, Any]:
-    """What a layer updates, as the manifest says it."""
+    """The parts of a layer that learn, as the manifest names them."""
     if isinstance(update, str):
         return {"updates": update}
     of = node.inputs[0] if update.side == "inputs" else node.outputs[0]
@@ -65,7 +65,7 @@ def _learns(name: str, training: Graph) -> bool:
 
 
 def _uses(node: Node, name: str) -> list[str]:
-    """What the tensor is to a node: `fc.weight`, or the node's name where it is no layer's part."""
+    """The tensor's part in a node, as `fc.weight`, or the node's name if the node is no layer."""
     layer = OPERATORS[node.op].layer
     found = []
     for slot, each in enumerate(node.inputs):

@@ -1,4 +1,4 @@
-"""What the firmware in a project was linked to: its sizes, and the compiler's name from its ELF."""
+"""The linked firmware of a project: its sizes, and the compiler's name from its ELF."""
 
 from __future__ import annotations
 

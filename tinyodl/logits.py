@@ -1,4 +1,4 @@
-"""Logits, which cross-entropy is of: what the Softmax or Sigmoid that ends a network reads."""
+"""Logits, the inputs of cross-entropy: the input of the Softmax or Sigmoid at a network's end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tinyodl.ops import looked_at
 
 
 def softmax_logits(graph: Graph) -> str:
-    """What a final Softmax over the whole output reads, or the output where there is none."""
+    """The input of a final Softmax over the whole output, or the output if there is none."""
     node = _end(graph)
     if node and node.op == "Softmax":
         y = node.outputs[0]
@@ -24,7 +24,7 @@ def ends_in_sigmoid(graph: Graph) -> bool:
 
 
 def sigmoid_logits(graph: Graph, loss: str) -> str:
-    """What a final Sigmoid reads; a single output may be a logit itself.
+    """The input of a final Sigmoid; a single output may be a logit itself.
 
     Raises UserError, which names the loss, where there is no Sigmoid.
     """

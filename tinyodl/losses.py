@@ -1,4 +1,4 @@
-"""Which losses fit the output of a network, and what each of them expects with a sample.
+"""The losses that fit the output of a network, and the label or target each of them needs.
 
     cross-entropy, one-hot          an output (1, N) of N >= 2 scores; label 0 to N - 1
     binary-cross-entropy            the same with N sigmoids; or one output, a probability or its
@@ -20,14 +20,14 @@ from tinyodl.logits import ends_in_sigmoid
 from tinyodl.manifest import Manifest
 from tinyodl.project.plan import LABELLED, Loss, UpdatePlan
 
-_OF_SCORES = ("cross-entropy", "one-hot", "zero-one")  # which need two outputs or more
+_OF_SCORES = ("cross-entropy", "one-hot", "zero-one")  # these need two outputs or more
 
 
 def with_fitting_loss(plan: UpdatePlan, graph: Graph) -> UpdatePlan:
     """The plan with a loss that fits the network's output.
 
     Where the plan names none, a single output behind a Sigmoid takes binary cross-entropy.
-    Raises UserError, which names the losses that fit, where the plan's does not.
+    Raises UserError, with the losses that fit, if the plan's does not.
     """
     shape = graph.shape(graph.outputs[0])
     if "loss" not in plan.model_fields_set and _is_probability(graph):
@@ -40,7 +40,7 @@ def with_fitting_loss(plan: UpdatePlan, graph: Graph) -> UpdatePlan:
 
 
 def expected_labels(manifest: Manifest) -> str:
-    """What comes with each sample that the board learns from, as a sentence."""
+    """A sentence on the label or target that comes with each learned sample."""
     plan, shape = manifest.plan, manifest.model.output_shape
     outputs = prod(shape)
     none = ", or -1 for none" if plan.may_be_unlabelled else ""

@@ -1,12 +1,12 @@
-"""The door to the planner: (prepared model, plan, board) -> what it takes on that board.
+"""The door to the planner: (prepared model, plan, board) -> memory and work on this board.
 
     prepared = prepare(Path("model.onnx"), Changes())
     plan = UpdatePlan(layers=choose(prepared.graph, "last"))
     lowered = lower(prepared, plan, load_board("nano33ble"))
     lowered.ram_bytes, lowered.macs[Phase.BACKWARD]
 
-Nothing is rendered and nothing is written, so a search may ask this of one plan after the other.
-`lower_bound` says in a fraction of the time what the answer cannot be below.
+Nothing is rendered or written, so a search may lower one plan after the other. `lower_bound` gives
+a lower bound of the result in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from tinyodl.training import differentiate
 class Lowered:
     """A model under a plan, on a board.
 
-    plan      as given, with a loss that fits and with channels in the place of shares
-    graph     the network, in which layers have absorbed those behind them that do not learn
+    plan      as given, with a loss that fits and with channels instead of shares
+    graph     the network after layers have absorbed the frozen nodes behind them
     training  all nodes of a step, in the order in which they run
     arena     where the tensors of a step lie
-    ram       bytes of RAM by what they are for; the board's stack and buffers are among them
-    flash     bytes of flash, likewise; the code's are an estimate
+    ram       bytes of RAM by use, the board's stack and buffers included
+    flash     bytes of flash by use; the bytes of code are an estimate
     macs      multiply-accumulates of a step
     """
 
@@ -68,7 +68,7 @@ class Lowered:
 
 
 def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
-    """What `prepared` takes on `board` where it learns under `plan`.
+    """The costs of `prepared` on `board` when it learns under `plan`.
 
     A model that does not fit is no error here. Raises UserError where the plan does not suit the
     network, ModelError where an operator has no gradient, DataError where samples that the model
@@ -94,10 +94,10 @@ def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a plan takes at least.
+    """A lower bound of a plan's costs.
 
-    ram   bytes of RAM by what they are for: none is more than in `Lowered.ram`
-    macs  multiply-accumulates of a step: exactly those of `Lowered.macs`, all phases together
+    ram   bytes of RAM by use: none is more than in `Lowered.ram`
+    macs  multiply-accumulates of a step: exactly the sum of `Lowered.macs` over all phases
     """
 
     ram: Mapping[str, int]
@@ -110,7 +110,7 @@ class Bound:
 
 
 def lower_bound(prepared: Prepared, plan: UpdatePlan, board: Board) -> Bound:
-    """What `lower` cannot be below: a plan too large here needs no exact answer.
+    """A lower bound of the costs found by `lower`: a plan too large here needs no exact answer.
 
     Of the RAM only two parts are bounds. `least_arena` stands for the arena, and has the proof. The
     gate of outliers may take 4 bytes more where the sample is learned by rows. All other parts and
@@ -135,10 +135,10 @@ def _training_graph(prepared: Prepared, plan: UpdatePlan, graph: Graph) -> Graph
 
 
 def _in_parts(training: Graph) -> Graph:
-    """With large maps never whole: frozen ones by rows, gradients of wide ones by channels.
+    """The graph without whole large maps: frozen maps by rows, wide maps' gradients by channels.
 
-    First everything that helps the backward pass, to see what the forward pass needs in any case;
-    then as little as gets along with that.
+    The first try takes everything that helps the backward pass: it shows how much the forward pass
+    needs in any case. The second takes only as much as stays within this.
     """
     least = by_rows(by_channels(training))
     return by_rows(by_channels(training, within=plan_arena(least).nbytes))

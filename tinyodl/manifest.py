@@ -30,7 +30,7 @@ class _Record(BaseModel):
 
 
 class QuantizationRecord(_Record):
-    """What an integer q stands for: real = scale * (q - zero_point). One scale for a tensor."""
+    """The real value of an integer q: real = scale * (q - zero_point). One scale for a tensor."""
 
     dtype: Literal["int8"] = "int8"
     scale: float
@@ -38,7 +38,7 @@ class QuantizationRecord(_Record):
 
 
 class CalibrationRecord(_Record):
-    """How a float32 model was quantised by --precision int8, and what its output lost by that."""
+    """How --precision int8 quantised a float32 model, and how much accuracy its output lost."""
 
     samples: str  # name of the file
     count: int
@@ -115,7 +115,7 @@ class TensorRecord(_Record):
 
 
 class NodeRecord(_Record):
-    """One scheduled node; `body` are those that it runs in turn, by rows or by channels."""
+    """One scheduled node; `body` has the nodes it runs in turns, by rows or by channels."""
 
     op: str
     name: str
@@ -127,7 +127,7 @@ class NodeRecord(_Record):
 
 
 class ChannelsRecord(_Record):
-    """The channels of a layer whose weights learn: some `of` all on that side."""
+    """The channels of a layer with learning weights: some `of` all on that side."""
 
     side: Literal["inputs", "outputs"]
     chosen: tuple[int, ...]
@@ -146,13 +146,13 @@ class LayerRecord(_Record):
     parameters: int  # number of weights and biases
     macs: int  # forward
     updates: Updates  # "weights" includes the bias
-    channels: ChannelsRecord | None = None  # where the weights of only some channels learn
-    parts: tuple[Part, ...] = ("weights", "bias")  # that it has
-    also: tuple[Part, ...] = ()  # that learn because another layer shares and learns them
+    channels: ChannelsRecord | None = None  # if only some channels' weights learn
+    parts: tuple[Part, ...] = ("weights", "bias")  # the parts it has
+    also: tuple[Part, ...] = ()  # parts learned through another layer that shares them
 
 
 class SharedRecord(_Record):
-    """One tensor of the file that several nodes read, and that learns from all of them."""
+    """One tensor of the file read by several nodes; it learns from all of them."""
 
     uses: tuple[str, ...]  # such as "fc1.weight"
     initializer: str | None  # its name in the ONNX file
@@ -223,12 +223,12 @@ class Manifest(_Record):
 
     @property
     def replay_macs(self) -> int:
-        """Of one sample of the cache: the layers behind it, there and back; not of updates."""
+        """MACs for one sample of the cache: its layers, forward and backward, without updates."""
         return self.beside.get("cache", {}).get("macs", 0)
 
     @property
     def macs_beside(self) -> int:
-        """That features add to a step, at most."""
+        """The most that features add to a step."""
         return sum(facts.get("step_macs", 0) for facts in self.beside.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What a compilation worked out -> the manifest of the project."""
+"""Makes the manifest of a project from the results of a compilation."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _model(source: str, prepared: Prepared, lowered: Lowered) -> ModelRecord:
 
 
 def _input_quantization(graph: Graph) -> dict[str, QuantizationRecord]:
-    """How the host quantises the inputs that are int8."""
+    """How the host quantises int8 inputs."""
     found = {}
     for name in graph.inputs:
         tensor = graph.tensor(name)

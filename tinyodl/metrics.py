@@ -1,4 +1,4 @@
-"""What the device has counted of its own predictions, as a run's log and the report have it.
+"""The device's own counts of its predictions, as in a run's log and the report.
 
 Counts go on from run to run, like the weights: they are since the last RESET.
 """
@@ -25,7 +25,7 @@ from tinyodl.manifest import Manifest
 
 
 class ClassMetrics(BaseModel):
-    """Of classes: `confusion[label][predicted]` counts samples, in the order of `labels`.
+    """Counts for classes: `confusion[label][predicted]` counts samples, in the order of `labels`.
 
     A sample that came when no output had a label yet has no prediction and is in neither. `recent`
     is the accuracy in which older predictions count less; None where there were none.
@@ -60,10 +60,10 @@ class ClassMetrics(BaseModel):
 
 
 class ErrorMetrics(BaseModel):
-    """Of reconstructions: the errors that were learned from, and what was above the threshold.
+    """Counts for reconstructions: the learned errors, and the samples above the threshold.
 
-    `anomalies` has a row for the labels normal, anomaly, and none; of each, how many samples were
-    below and above the threshold as it was then. `threshold` is None where there is none yet.
+    `anomalies` has a row for each of the labels normal, anomaly, and none, with the number of
+    samples below and above the threshold as it was then. `threshold` is None if there is none yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +78,7 @@ class ErrorMetrics(BaseModel):
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """Of the histogram's bins, one more than those."""
+        """The edges of the histogram's bins: one more than bins."""
         return tuple(bin_edges().tolist())
 
 
@@ -88,7 +88,7 @@ Metrics = ClassMetrics | ErrorMetrics
 def read_metrics(
     manifest: Manifest, labels: Sequence[int] | None, read: Callable[[str], Array]
 ) -> Metrics | None:
-    """What a board has counted; None where it counts nothing. `read` reads what it keeps."""
+    """A board's counts; None if it counts nothing. `read` reads a kept tensor."""
     if manifest.plan.reconstructs:
         normal, anomaly, none = ((int(a), int(b)) for a, b in read(ANOMALIES).tolist())
         mean, variance, errors = map(float, read(MOMENTS))

@@ -9,7 +9,7 @@ import numpy as np
 from tinyodl.data import Samples
 from tinyodl.run_record import Step
 
-_RECENT = 3  # samples that may have done it: this one and those just before
+_RECENT = 3  # samples that may be the cause: this one and the ones just before
 _FAR = 10.0  # times the largest value before
 _GROWTH = 10.0  # times the losses at the beginning
 _WINDOW = 5
@@ -18,8 +18,8 @@ _WINDOW = 5
 def why_not_finite(steps: Sequence[Step], samples: Samples) -> str:
     """A sentence on a stream whose last step has no finite loss: the cause, and what to do.
 
-    A sample is extraordinary whose largest value is more than 10 times that of all samples before
-    it; a loss grew whose last values were 10 times the first ones.
+    A sample is extraordinary if its largest value is more than 10 times the largest of all samples
+    before. The loss grew if its last values were 10 times the first ones.
     """
     learned = [step for step in steps if not step.outlier]
     recent, earlier = learned[-_RECENT:], learned[:-_RECENT]

@@ -1,12 +1,12 @@
 """Outliers: a sample far outside those before it is predicted, and not learned.
 
-The rule is that of the kernel `outlier_f32.h`, in the same float32 arithmetic; `docs/outliers.md`
-says what it sees and what it cannot see. The peak of an input is its largest |value|; its reach is
-how far the peaks went so far. A sample is an outlier where the peak of one of its inputs is more
-than FACTOR times the reach, and the reach grows by a factor of GROWTH a sample at most.
+The rule is the kernel's, `outlier_f32.h`, in the same float32 arithmetic; `docs/outliers.md`
+describes its limits. The peak of an input is its largest |value|; its reach is the size of the
+peaks so far. A sample is an outlier if the peak of one of its inputs is more than FACTOR times the
+reach. The reach grows by a factor of GROWTH a sample at most.
 
-An input that is int8 on the board has no reach there: its values saturate. The host gates it, and
-its reach is the largest number that the model's own quantisation stands for.
+An input that is int8 on the board has no reach there: its values saturate. The host gates it; its
+reach is the largest real number in the range of the model's own quantisation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REACH = "<outliers.reach>"  # float32 (inputs that are float32); 0: no sample wa
 SETTING = "outlier_factor"
 FACTOR = 32.0
 GROWTH = 2.0
-FIRST = 16  # samples whose median peak is the reach that others begin with
+FIRST = 16  # samples; their median peak is the first reach for the others
 IN_A_ROW = 10  # outliers that end a run
 
 _INT8 = (-128, 127)
@@ -49,7 +49,7 @@ def peaks(x: NDArray[np.float32], sizes: Iterable[int]) -> NDArray[np.float32]:
 def are_outliers(
     peak: NDArray[np.float32], reach: NDArray[np.float32], factor: np.float32
 ) -> NDArray[np.bool_]:
-    """Of each input, whether its peak makes the sample an outlier."""
+    """For each input, whether its peak makes the sample an outlier."""
     with np.errstate(over="ignore"):
         far = (factor > 0) & (reach > 0) & (peak > factor * reach)
     return np.asarray(~np.isfinite(peak) | far)
@@ -63,7 +63,7 @@ def grown(peak: NDArray[np.float32], reach: NDArray[np.float32]) -> NDArray[np.f
 
 
 def first_reach(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the reach begins: the median of the first FIRST peaks (N, inputs) that are not 0.
+    """The first reach: the median of the first FIRST peaks (N, inputs) other than 0.
 
     One bad sample among them does not move it far, nor does silence, however long. Of two it is
     the smaller.
@@ -108,7 +108,7 @@ def gated(graph: Graph, plan: UpdatePlan, shown: Iterable[str | Path] = ()) -> G
         seen.append(np.concatenate([peaks(x[n], [full.tensor(n).size]) for n in names], axis=1))
     begun = reach_after(np.concatenate(seen)) if seen else None
     made = graph.with_tensors([Tensor(REACH, (len(names),), Storage.STATE, data=begun)])
-    read = () if arrives else tuple(names)  # which is never there as a whole
+    read = () if arrives else tuple(names)  # an arriving sample is never there as a whole
     node = Node("Outliers", "outliers", (*read, REACH), ())
     at = 1 if arrives else 0
     return replace(made, nodes=(*made.nodes[:at], node, *made.nodes[at:]))

@@ -30,11 +30,10 @@ Counts = Mapping[tuple[str, str], Count]  # by phase and place
 
 @dataclass(frozen=True)
 class NodeCost:
-    """A node, what a step spent in it, and the bytes of its code.
+    """A node, its costs in a step, and the bytes of its code.
 
-    `within` is the node whose body it is in, where it takes turns with others, or None. Functions
-    that several nodes call count, when they run, for the node that called them; their code is in no
-    node's bytes.
+    `within` is the node with this one in its body, taking turns with others, or None. The run time
+    of a shared function counts for the node that called it; its code is in no node's bytes.
     """
 
     node: NodeRecord
@@ -44,7 +43,7 @@ class NodeCost:
 
     @property
     def phase(self) -> Phase:
-        """That in which it runs: what is in the body of a node runs in the phase of that node."""
+        """The phase in which it runs: a node in the body of another runs in the other's phase."""
         return (self.within or self.node).phase
 
 
@@ -52,9 +51,9 @@ class NodeCost:
 class Profile:
     """One training step, node by node; an evaluation where nothing learns.
 
-    `total` is what the firmware's phases took: the sum of a phase's nodes and of `between`, which
-    is what belongs to no node, as calls and the marks of the phases. `shared_code` are the bytes of
-    functions that several nodes call, by name; `code_between` is what is around the nodes' code.
+    `total` has the costs of the firmware's phases: for each, the sum over its nodes plus `between`,
+    the part of no node, such as calls and the marks of the phases. `shared_code` has the bytes of
+    functions called by several nodes, by name; `code_between` is the code around the nodes' code.
     """
 
     manifest: Manifest
@@ -73,7 +72,7 @@ class Profile:
 
     @property
     def code_bytes(self) -> int:
-        """All that the network's code takes."""
+        """Bytes of all the network's code."""
         nodes = sum(cost.code_bytes for cost in self.nodes)
         return nodes + sum(self.shared_code.values()) + self.code_between
 
@@ -81,9 +80,9 @@ class Profile:
 def profile_project(project: Path, samples: Path | None = None) -> Profile:
     """Build `project`, and count one step that learns from the first sample of a file.
 
-    Without a file the sample is zeros, with label 0. The weights are those of the ONNX file; what
-    the project's virtual board has saved is left alone. Of a batch it is the last step, the one
-    that updates. Raises UserError when the board has no virtual one, or the project was neither
+    Without a file the sample is zeros, with label 0. The weights are the ONNX file's; the saved
+    state of the project's virtual board is left alone. In a batch it is the last step, the one with
+    the update. Raises UserError when the board has no virtual one, or the project was neither
     compiled nor flashed here, InUseError while another has it, DataError for samples that do not
     fit, ToolError when building fails or the virtual board is not installed.
     """
@@ -133,7 +132,7 @@ def _sample(manifest: Manifest, path: Path | None) -> tuple[Array, int | Array, 
 def _counted_step(
     project: Path, board: Board, manifest: Manifest, x: Array, label: int | Array
 ) -> Counts:
-    """What one step executed, by phase and place."""
+    """The counts of one step, by phase and place."""
     with virtual.boot(project, board, profiling=True) as transport:
         client = Client(transport, manifest)
         step = client.train if manifest.parameters else client.evaluate

@@ -1,8 +1,8 @@
 """The files of a project change all together, and one process at a time may change or use them.
 
-A new set of files is written to a folder in the project first. Renaming that folder is the moment
-from which the project is the new one: what is in it then goes to its place entry by entry, and
-where that is cut off, whoever opens the project next goes on with it.
+A new set of files is written to a folder in the project first. From the moment this folder is
+renamed the project is the new one: its entries then move to their places one by one. If the moves
+are cut off, the next process that opens the project goes on with them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAGED = ".tinyodl-staged"  # not whole yet
 READY = ".tinyodl-ready"  # whole: the project, as far as it is here
 REPLACED = ".tinyodl-replaced"  # an old folder on its way out
 OURS = (LOCK, STAGED, READY, REPLACED)
-MOVING_SECONDS, MOVING_TRIES = 2.0, 100  # that a `compile` may take to move its files
+MOVING_SECONDS, MOVING_TRIES = 2.0, 100  # for a `compile` to move its files
 
 
 def lock_project(project: Path) -> FileLock | None:
@@ -156,7 +156,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Of folders that we made, those in which nothing came to be; the innermost is the first."""
+    """The folders made here that are still empty, the innermost first."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()

@@ -50,9 +50,9 @@ from tinyodl.whole_files import temporary_folder
 
 _REMEDY = "compile with --precision float32, or give a model that is quantised already"
 _NOT_FINITE = "not finite for some of the samples; check how their values are scaled"
-_PER_CHANNEL_SINCE = 13  # the opset whose DequantizeLinear has a scale for each channel
+_PER_CHANNEL_SINCE = 13  # the first opset with a scale for each channel in DequantizeLinear
 _MOST_STEPS = 1 << 30  # of a bias: as much again is left for the sum of up to 32767 products
-_FINE_STEPS = 1 << 15  # at least, of the bias of a channel that has no weights
+_FINE_STEPS = 1 << 15  # the least for the bias of a channel without weights
 _STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
@@ -66,7 +66,7 @@ _ERROR, _FATAL, _WARNING = logging.ERROR, 4, 2  # of Python's logging; of onnxru
 
 @dataclass(frozen=True)
 class Quantized:
-    """An int8 model, the float32 one that it was made of, and what that cost."""
+    """An int8 model, the float32 model it was made from, and the record of its losses."""
 
     model: onnx.ModelProto
     real: onnx.ModelProto
@@ -77,8 +77,8 @@ def quantized(model: onnx.ModelProto, samples: Path, source: str, *, scores: boo
     """Quantise a float32 model with one output; the samples are those of `tinyodl.data`.
 
     `scores`: the output's largest element is a class, so how often it stays the same is counted.
-    Raises ModelError for a model that is quantised already or cannot be, DataError for samples
-    that do not fit it.
+    Raises ModelError for a model that is quantised already or cannot be quantised, DataError for
+    samples that do not fit it.
     """
     _refuse_integers(model, source)
     real = _newer(folded(simplified(model, source, _REMEDY), source), source)
@@ -168,7 +168,7 @@ def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that onnxruntime prints while it quantises."""
+    """A context without the advice that onnxruntime prints while it quantises."""
     level = logging.root.manager.disable
     logging.disable(_ERROR)
     onnxruntime.set_default_logger_severity(_FATAL)
@@ -199,9 +199,10 @@ def _hold_biases(model: onnx.ModelProto, real: onnx.ModelProto) -> None:
     """Give channels whose integer weights are all zero a scale that holds their bias.
 
     A bias comes in steps of input scale * weight scale. onnxruntime gives a channel without weights
-    the weight scale 1, in whose steps the bias may round to nothing. Zero is zero at any scale, so
-    such a channel takes that of its layer's other channels, or a smaller one in which its bias has
-    2^15 steps: off by less than 1/256 of a step of the output, whose range holds the bias.
+    the weight scale 1, and the bias may round to nothing in such large steps. Zero is zero at any
+    scale, so the channel takes the scale of its layer's other channels, or a smaller one at which
+    its bias has 2^15 steps. The bias is then off by less than 1/256 of a step of the output: the
+    output's range holds the bias.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     before = {tensor.name: tensor for tensor in real.graph.initializer}
@@ -266,7 +267,7 @@ def _replace(tensor: onnx.TensorProto, values: Array) -> None:
 
 
 def _channel_axis(dequantize: onnx.NodeProto, integers: Array) -> int:
-    """The axis that the scales of what a DequantizeLinear makes belong to."""
+    """The axis of a DequantizeLinear's output to which its scales belong."""
     axis = next((int(a.i) for a in dequantize.attribute if a.name == "axis"), 1)
     return axis % integers.ndim if integers.ndim > 1 else 0
 
@@ -274,8 +275,8 @@ def _channel_axis(dequantize: onnx.NodeProto, integers: Array) -> int:
 def _leave_room(model: onnx.ModelProto) -> None:
     """Double the scales of weights where the bias has more than 2^30 steps of the sum of products.
 
-    That is so in channels whose weights are next to nothing: onnxruntime gives them a scale with
-    which the bias just fits int32, but then nothing can be added to it any more.
+    This happens in channels with weights near zero: onnxruntime gives them a scale at which the
+    bias just fits int32, but then no sum of products can be added to it.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node}
@@ -308,7 +309,7 @@ def _enlarge(
 def _cost(
     expected: Array, made: onnx.ModelProto, inputs: Mapping[str, Array], samples: str, scores: bool
 ) -> CalibrationRecord:
-    """How far the outputs for the samples are from those expected of the float32 model."""
+    """How far the outputs for the samples are from the float32 model's outputs."""
     found = _outputs(made, inputs)
     error, size = np.abs(found - expected).mean(), np.abs(expected).mean()
     step = _output_step(made)

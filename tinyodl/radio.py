@@ -1,4 +1,4 @@
-"""What it would take to send the samples away instead of learning from them on the board.
+"""The energy to send the samples away, instead of learning from them on the board.
 
     E = V * I * 8 * bytes / goodput
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tinyodl.energy import Meter
     from tinyodl.stream import Session
 
-Order = Literal["epochs", "uniform", "balanced"]  # of what is drawn from a cache
+Order = Literal["epochs", "uniform", "balanced"]  # of the samples drawn from a cache
 
 DRAWS: dict[str, Draw] = {
     "epochs": Draw.EPOCHS,
     "uniform": Draw.UNIFORM,
     "balanced": Draw.BALANCED,
 }
-_MOST_BATCHES = 256  # that the board takes in a request
+_MOST_BATCHES = 256  # the most the board takes in a request
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
@@ -55,7 +55,7 @@ def record_of(
     instructions: tuple[int, int, int] | None,
     meter: Meter,
 ) -> Replay:
-    """What the log says of an epoch: its samples, its mean loss, cycles, time and energy."""
+    """The log's record of an epoch: its samples, mean loss, cycles, time and energy."""
     samples = sum(reply.samples for reply in done)
     cycles = (
         sum(reply.cycles_forward for reply in done),

@@ -1,8 +1,8 @@
 """Saves in the middle of a run, and the way back to the last one, by bits.
 
 A run with `save_every` saves the board's state at its beginning and after every so many samples.
-The state is all that learning reads: parameters, optimiser, a gradient batch that is not full,
-cache, guard, query, drift, counts. What the store does not keep, learning rate and settings, is
+The state is everything that learning reads: parameters, optimiser, a partly filled gradient batch,
+cache, guard, query, drift, counts. The store does not keep the learning rate and settings: they are
 sent again. So a board that has lost its power goes back to the last save, the samples since come
 again, and the weights at the end are those of an undisturbed run.
 """
@@ -27,7 +27,7 @@ from tinyodl.runlog import RunLog
 if TYPE_CHECKING:
     from tinyodl.stream import Session
 
-ERASES = 10_000  # that a slot of flash is rated for, on all boards that there are
+ERASES = 10_000  # the rating of a slot of flash, on all boards so far
 
 # What must be the same, and how the user says it.
 _ORDER = {"epochs": "--epochs", "limit": "--limit", "shuffle": "--shuffle", "draw": "--draw"}
@@ -75,7 +75,7 @@ def require_able(manifest: Manifest, board: Board) -> None:
 
 
 def require_same(old: RunRecord, new: RunRecord, folder: str) -> None:
-    """UserError that names what a run which is resumed has other than when it began."""
+    """UserError that names the differences between a resumed run and its beginning."""
     if old.status not in ("running", "interrupted", "failed"):
         raise UserError(f"{folder}: this run is {old.status}; there is nothing to resume")
     if old.data_digest is None or old.began_at is None:
@@ -157,7 +157,7 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
     """Take the board to the last save of a run, or to its beginning, and the log with it.
 
     The steps that come again, as they were logged. Raises UserError where the run cannot go on, and
-    BoardError where the board's store is not that of the run.
+    BoardError if the board's store is not the run's.
     """
     hello = session.client.hello()
     known = [c for c in (log.record.saving, log.record.checkpoint) if c is not None]
@@ -187,7 +187,7 @@ def go_back(session: Session, log: RunLog) -> list[Step]:
 
 
 def _begin_again(session: Session, log: RunLog, generation: int) -> None:
-    """The state in which a run without a save began, where that is still to be had."""
+    """The state in which a run without a save began, if it still exists."""
     record, plan = log.record, session.manifest.plan
     lost = next((s.not_undone for s in plan.beside.values() if s.not_undone and log.steps), None)
     if lost or (log.folder / aside.WEIGHTS).exists() or record.began_at is State.COMPILED:

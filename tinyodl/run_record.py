@@ -1,4 +1,4 @@
-"""What the log of a run holds: data, checked when it is read. See `tinyodl.runlog`."""
+"""The records in the log of a run: data, checked when it is read. See `tinyodl.runlog`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["running", "done", "harmed", "interrupted", "failed"]
 EventName = Literal["drift", "returned", "outlier", "saved", "reconnected", "restarted", "resumed"]
 
 
-# Of a file or a device, which the system may have called by bytes that are no text.
+# The name of a file or a device; on some systems it may be bytes that are no text.
 Name = Annotated[str, BeforeValidator(lambda name: stored(name) if isinstance(name, str) else name)]
 
 
@@ -29,9 +29,9 @@ class Record(BaseModel):
 class Evaluation(Record):
     """A pass over samples without learning. `confusion[label][predicted]` counts samples.
 
-    For loss mse there are no classes: accuracy and confusion are None. `labels` are what the rows
-    and columns stand for where that is not 0, 1, 2, ... Samples without a label count in nothing
-    but `samples`, and the loss is of those whose label the network knows.
+    For loss mse there are no classes: accuracy and confusion are None. `labels` are the labels of
+    the rows and columns, if not 0, 1, 2, ... Samples without a label count in `samples` only, and
+    the loss is the mean over samples with a label known to the network.
     """
 
     samples: int
@@ -51,7 +51,7 @@ class QueryRecord(Record):
 
 
 class Event(Record):
-    """What happened at a step beside learning; `generation` is that of the store's state.
+    """An event at a step beside learning; `generation` is the store's state then.
 
     drift, returned   the board told it: its samples drift, the guard went back
     outlier           the sample is far outside those before, and was not learned from
@@ -67,7 +67,7 @@ class Event(Record):
 
 
 class Checkpoint(Record):
-    """A place in a run that the board's store has the state of.
+    """A place in a run whose state is in the board's store.
 
     `streamed` samples had come, and `replayed` epochs of the cache; the weights had learned from
     `steps` samples.
@@ -100,7 +100,7 @@ class Outlier(Record):
         return f"{at} of {self.input}" if self.input else at
 
     def sentence(self, source: str) -> str:
-        """What is said of it; `source` is what the data is called."""
+        """A sentence on the evaluation; `source` is the name of the data."""
         return (
             f"sample {self.sample} of {source}: value {self.value:.6g} at {self.place}, and those "
             f"before reach {self.reach:.6g}: it is predicted, not learned"
@@ -142,7 +142,7 @@ class Step(Record):
 
     @property
     def outlier(self) -> bool:
-        """Whether the sample was far outside those before."""
+        """Whether the sample was far outside all earlier ones."""
         return Flag.OUTLIER in Flag(self.flags)
 
 
@@ -160,7 +160,7 @@ class Replay(Record):
     instructions: tuple[int, int, int] | None
     ms: float | None
     mj: float | None
-    flags: int = 0  # what the guard did, as in steps
+    flags: int = 0  # the guard's acts, as in steps
 
 
 class Radio(Record):
@@ -173,7 +173,7 @@ class Radio(Record):
 
 
 class Linked(Record):
-    """Bytes that the linked firmware takes, and the compiler that made it."""
+    """Bytes of the linked firmware, and its compiler."""
 
     ram_bytes: int
     flash_bytes: int
@@ -210,11 +210,11 @@ class RunRecord(Record):
     replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None
     after: Evaluation | None = None
-    metrics: Metrics | None = None  # that the board itself had counted at the end
+    metrics: Metrics | None = None  # the board's own counts at the end
     stack_used: int | None = None
-    settings: dict[str, float] = {}  # that the user set
+    settings: dict[str, float] = {}  # set by the user
     query: QueryRecord | None = None
-    settled: Literal["kept", "returned"] | None = None  # what the guard did at the end
+    settled: Literal["kept", "returned"] | None = None  # the guard's act at the end
     outliers: tuple[Outlier, ...] = ()  # the first few
     keep_outliers: bool = False  # they were learned
     saved: bool = False  # the learned weights are in the board's store
@@ -229,11 +229,11 @@ class RunRecord(Record):
     checkpoint: Checkpoint | None = None
     saves: int = 0  # each has erased a slot of flash
     in_force: dict[str, float] = {}  # all settings when the run began
-    saving: Checkpoint | None = None  # what the store has if SAVE was done that was under way
-    happened: tuple[Event, ...] = ()  # what the host saw
+    saving: Checkpoint | None = None  # the store's content if the pending SAVE was done
+    happened: tuple[Event, ...] = ()  # events seen by the host
     verdict: str | None = None  # whether learning did harm, and by which evidence
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where it is none."""
+    """The number, or None if it is not finite."""
     return value if math.isfinite(value) else None

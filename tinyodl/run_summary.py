@@ -35,8 +35,8 @@ class RunSummary(Record):
     """A run in numbers. Cycles, instructions, ms and mJ are means per step.
 
     `prequential_accuracy` is the share of samples predicted right before learning from them. It is
-    no evidence where labels come in blocks: `accuracy_at_changes`, of samples whose label is not
-    that of the sample before, says more there; see `tinyodl.evidence`.
+    no evidence if labels come in blocks. Then `accuracy_at_changes` says more: it counts only
+    samples with another label than the sample before; see `tinyodl.evidence`.
     """
 
     run: Name  # the folder

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a folder with `run.json`, `steps.jsonl` and a copy of the manifest.
+"""The folder a run leaves behind, with `run.json`, `steps.jsonl` and a copy of the manifest.
 
 `steps.jsonl` gets one line a step, flushed as it goes; `run.json` is replaced as a whole. So a run
 that was cut off at any byte can still be read: an unfinished last line is left out.
@@ -196,8 +196,8 @@ def read(folder: Path) -> Run:
 def read_all(folder: Path, tell: Callable[[str], object]) -> list[Run]:
     """The run in a folder; or all runs below it, the oldest first.
 
-    Of those below it, one that cannot be read is left out, and `tell` says so. Raises UserError
-    where there is none.
+    An unreadable run below the folder is left out, and `tell` says so. Raises UserError if there is
+    no run.
     """
     if folder.name == RECORD_NAME or (folder / RECORD_NAME).exists() or not folder.is_dir():
         return [read(folder)]
@@ -217,7 +217,7 @@ def _read_steps(path: Path) -> tuple[Step, ...]:
         raise UserError(f"{path}: {error.strerror}") from error
     lines = text.split(b"\n")
     steps = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is cut off
+    for number, line in enumerate(lines[:-1], start=1):  # text after the last newline is cut off
         try:
             steps.append(Step.model_validate_json(line))
         except ValidationError as error:

@@ -35,7 +35,7 @@ _MOST_NAMED = 8  # outliers; all are counted
 
 @dataclass
 class Trainer:
-    """What `Session.train` does once all is checked: `order` is that of the streamed samples."""
+    """Runs `Session.train` after all checks: `order` is the order of the streamed samples."""
 
     session: Session
     log: RunLog
@@ -61,10 +61,10 @@ class Trainer:
         return self.session.manifest
 
     def all(self, event: EventName | None = None) -> None:
-        """Everything from the evaluation before to the one after.
+        """Do the run, from the evaluation before it to the evaluation after it.
 
-        A board that restarts is taken back to the last save, where there is one. For `event`, a
-        run that is resumed, that is the first that happens.
+        A restarted board is taken back to the last save, if there is one. With `event`, the
+        event that resumes a run, this happens first.
         """
         while True:
             try:
@@ -207,7 +207,7 @@ class Trainer:
         return found
 
     def _note_reconnection(self, step: int) -> bool:
-        """Whether the line was lost and came back, which the log then says."""
+        """Whether the line was lost and came back; the log then has an entry."""
         if self.session.reopened == self._reopened:
             return False
         self._reopened = self.session.reopened
@@ -293,7 +293,7 @@ class Trainer:
         )
 
     def _replay_epoch(self, epoch: int) -> None:
-        """As many samples as the cache holds."""
+        """Learn as many samples as the cache holds."""
         counted = self.session.instructions()
         self._within_epoch = True
         done = epoch_from_cache(self.session, self.log.record.draw or "epochs", self.wish)

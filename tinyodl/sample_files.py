@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinyodl.errors import DataError
 from tinyodl.manifest import Manifest
 
-# What zipfile, zlib and numpy raise on files that were cut short or damaged.
+# The errors of zipfile, zlib and numpy on damaged or cut files.
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -114,7 +114,7 @@ def flat_size(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def csv_rows(path: Path, columns: set[int]) -> NDArray[np.float64]:
-    """The rows, all with one of these numbers of columns: that of the first row."""
+    """The rows. All have as many columns as the first, and this is one of the given numbers."""
     rows: list[list[float]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -1,4 +1,4 @@
-"""Which channels of a layer learn, where a plan gives a share: those with the largest weights."""
+"""Chooses the learning channels of a layer for a plan's share: those with the largest weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyodl.project.plan import UpdatePlan
 
 
 def with_channels(plan: UpdatePlan, graph: Graph) -> UpdatePlan:
-    """The plan with channels in the place of shares.
+    """The plan with channels instead of shares.
 
     A share is rounded to whole channels, at least one; the channels with the largest sum of real
     magnitudes are taken, the first of equals. Raises UserError where a layer is not int8; a layer

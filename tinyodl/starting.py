@@ -99,9 +99,9 @@ def _failed(log: RunLog, error: BaseException) -> str:
 
 
 def _watched(trainer: Trainer, event: EventName | None) -> None:
-    """The run, which Ctrl-C ends between two samples, and samples that are other data.
+    """Do the run. Ctrl-C ends it between two samples, and so do samples of other data.
 
-    What was learned before is kept.
+    The weights learned so far are kept.
     """
     log = trainer.log
     try:
@@ -134,7 +134,7 @@ def _record(
     options: RunOptions,
     answering: Answers | None,
 ) -> RunRecord:
-    """What the log says of a run that begins; the board takes its settings and learning rate."""
+    """The log's record of a beginning run; the board gets its settings and learning rate."""
     manifest, client, rate = session.manifest, session.client, options.learning_rate
     hello = client.hello()
     return RunRecord(

@@ -50,15 +50,15 @@ class Session:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device or
     a pyserial URL; without it the one serial device whose USB ids fit the board. Nothing is built:
-    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is for how
-    many seconds a line that brings nothing but damage or silence is endured.
+    run `tinyodl flash` first. Use it in a `with` statement, or call `close`. `patience` is how many
+    seconds of only damage or silence on the line are endured.
 
     A serial device, or without hardware the project, is this session's alone until it is closed.
-    `lock` is a lock on the project that the caller has already, and keeps.
+    `lock` is a lock on the project that the caller already holds; the caller keeps it.
 
-    Raises UserError for a project, port or patience that cannot be used, InUseError where another
-    has it, and BoardError, here and in every method that talks to the board, when it is silent or
-    runs other firmware.
+    Raises UserError for an unusable project, port or patience, and InUseError if another session
+    has the project or port. Raises BoardError, here and in every method that talks to the board,
+    when the board is silent or runs other firmware.
     """
 
     @strict
@@ -195,40 +195,39 @@ class Session:
     ) -> RunSummary:
         """Stream labelled samples to the board, one training step each, and log every step.
 
-        x: (N, *input). y: (N,) class numbers, -1 for none where the plan takes that, or None for
-        all of them; (N, *output) for loss mse. Samples go in the order given, or with
-        `shuffle` in that of `numpy.random.default_rng(shuffle)`, a new permutation each epoch;
-        `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled one for
-        this run. With `eval` = (x, y) the board is evaluated on those before and
+        x: (N, *input). y: (N,) class numbers, -1 for an unlabelled sample if the plan takes these,
+        or None if all are unlabelled; (N, *output) for loss mse. Samples go in the order given, or
+        with `shuffle` in the order of `numpy.random.default_rng(shuffle)`, a new permutation each
+        epoch; `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled
+        one for this run. With `eval` = (x, y) the board is evaluated on these samples before and
         after. `settings` are set first, and stay until the board restarts.
 
-        With `query` the board is asked about each sample, and gets a label only where it wants one:
+        With `query` the board is asked about each sample, and gets a label only if it wants one:
         from y, or from the ONNX file `teacher` in onnxruntime, or with `silent` never.
 
-        Where the board keeps a cache, samples are streamed in the first epoch only, and the others
-        it learns from its cache: `draw` says in which order, "epochs" of all that it holds, or
-        "uniform" or "balanced" over classes with replacement. `radio` is the one that the report
-        compares the run with, by default the board's.
+        If the board has a cache, samples are streamed in the first epoch only, and in the other
+        epochs the board learns from its cache. `draw` is the order: "epochs" takes all samples of
+        the cache in turn, "uniform" and "balanced" (over classes) draw with replacement. The report
+        compares the run with the radio `radio`, by default the board's.
 
-        A sample far outside those that the board has seen is predicted and not learned, and the log
-        names it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
+        A sample far outside all samples seen so far is predicted and not learned, and the log names
+        it (`tinyodl.outliers`); with `keep_outliers` the board learns from it in this run.
 
         At the end the weights are saved in the board's store. A run that did harm ends with status
         "harmed", and the board goes back to the weights of before it, unless `save` is "always":
         `eval` tells, or without it a loss that runs away (`tinyodl.harm`). The run is logged in the
         folder `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples: the
-        weights are saved, the run is marked "interrupted", and the summary is of what was learned
-        so far.
+        weights are saved, the run is marked "interrupted", and the summary covers the steps so far.
 
         With `save_every` the board also saves at the beginning and after every so many samples,
         each time erasing a slot of flash (rated for 10,000 erases): if it loses its power in the
-        run, it goes on from there. `resume` goes on with a run that was cut off, in that folder,
-        with the same data and options, to the same weights.
+        run, it goes on from the last save. `resume` is the folder of a run that was cut off: the
+        run goes on, with the same data and options, to the same weights.
 
         Raises DataError for samples that do not fit, UserError when the loss stops being a finite
         number or ten samples in a row are outliers, BoardError naming the step when the board
-        fails, and RunLogError when the log cannot be written; the log then keeps what was done and
-        says how it ended.
+        fails, and RunLogError when the log cannot be written. The log keeps the steps so far and
+        how the run ended.
         """
         options = RunOptions(
             epochs=epochs,
@@ -254,10 +253,10 @@ class Session:
         return run_session(self, samples, tested, options, folder, progress)
 
     def save(self) -> bool:
-        """Save the weights in the board's store, which it takes up again when it starts.
+        """Save the weights in the board's store: the board loads them again when it starts.
 
-        False where the board has no store that holds them: none at all, too small a one, or, as in
-        QEMU, one that keeps nothing.
+        False if the board has no store for them: none at all, too small a one, or, as in QEMU, one
+        that keeps nothing.
         """
         try:
             self.client.save()
@@ -274,7 +273,7 @@ class Session:
     # What was learned
 
     def labels(self) -> tuple[int, ...] | None:
-        """What the outputs stand for, in their order; those that are free are left out.
+        """The labels of the outputs, in their order; free outputs are left out.
 
         None for a loss without labels.
         """
@@ -285,7 +284,7 @@ class Session:
         return tuple(int(label) for label in self._kept(LABELS) if label >= 0)
 
     def metrics(self) -> Metrics | None:
-        """What the board has counted of its own predictions since the last reset.
+        """The board's counts of its own predictions since the last reset.
 
         None where it counts nothing.
         """
@@ -300,8 +299,8 @@ class Session:
     def export(self, path: str | Path) -> None:
         """Write an ONNX file with the weights as the board has them now.
 
-        Where labels take outputs as they come, it has the outputs that are taken, and its metadata
-        "tinyodl.labels" says what they stand for.
+        If outputs take labels as they come, the file has the taken outputs only, and its metadata
+        "tinyodl.labels" has their labels.
         """
         from tinyodl.frontend.export import export_model
 
@@ -316,7 +315,7 @@ class Session:
     # Details
 
     def target(self, samples: Samples, index: int) -> int | NDArray[np.float32]:
-        """What a sample is learned with: its label, or for loss mse its target."""
+        """A sample's label, or for loss mse its target."""
         is_mse = self.manifest.plan.loss == "mse"
         return samples.y[index] if is_mse else int(samples.y[index])
 

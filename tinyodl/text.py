@@ -17,10 +17,10 @@ _TOML = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '
 
 
 def printable(text: str) -> str:
-    """Without what a terminal obeys: all but printable characters, tabs and line feeds is escaped.
+    """Text safe for a terminal: only printable characters, tabs and line feeds stay unescaped.
 
-    Also escaped are lone surrogates, which no encoding can write, and Unicode's invisible
-    characters, which can turn the direction of the text around.
+    Lone surrogates (no encoding can write them) and Unicode's invisible characters (they can turn
+    the direction of the text around) are escaped, too.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
 
@@ -31,7 +31,7 @@ def line(text: str) -> str:
 
 
 def stored(text: str) -> str:
-    """What a file can hold: lone surrogates, the bytes of a file name that is no text, escaped."""
+    """Text that a file can hold: lone surrogates, from file names that are no text, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

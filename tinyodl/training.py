@@ -44,8 +44,8 @@ def differentiate(
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 
-    `begun` is what the plan's rule keeps after samples that came before; `errors` are those of
-    reconstructions that the device shall have seen.
+    `begun` has the states of the plan's rule after earlier samples; `errors` are reconstruction
+    errors the device begins with, as if it had seen them.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -135,7 +135,7 @@ def _labels(known: tuple[int, ...], outputs: int) -> Tensor:
 
 
 def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
-    """With what learns as parameters; a constant that layers share learns if any of them does."""
+    """The graph with learning constants as parameters; a shared one learns if any layer does."""
     layers = {node.name: node for node in layers_of(graph)}
     changed: dict[str, Node] = {}
     tensors: dict[str, Tensor] = {}
@@ -170,7 +170,7 @@ def _whole_tensors(node: Node, graph: Graph, update: LayerUpdate) -> tuple[Node,
 
 
 def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:
-    """With what the forward nodes that a gradient passes through have to keep for it."""
+    """The graph whose forward nodes save the values needed by gradients that pass through them."""
     changed: dict[str, Node] = {}
     tensors: dict[str, Tensor] = {}
     for node in graph.nodes:
@@ -184,7 +184,7 @@ def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:
 def _with_changed(
     graph: Graph, changed: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> Graph:
-    """With nodes and tensors replaced or added; tensors that nothing names any more are gone."""
+    """The graph with nodes and tensors replaced or added, without tensors no longer used."""
     nodes = [changed.get(node.name, node) for node in graph.nodes]
     return graph.with_tensors(tensors.values()).with_nodes(nodes).with_tensors(tensors.values())
 

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, also on a full disk and when the power goes.
 
-What is written goes to a temporary file beside the target, which then takes the target's name. Its
-writer holds a lock on it meanwhile, so one that nobody has locked is left over from a process that
-was killed: the next process that writes there removes it.
+Data is written to a temporary file beside the target; the file then takes the target's name. Its
+writer holds a lock on it meanwhile. So an unlocked temporary file is left over from a killed
+process, and the next process that writes there removes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
             _write(file, data)
             if target.is_file():
                 shutil.copymode(target, draft)
-            if os.name == "nt":  # which renames no file that is open
+            if os.name == "nt":  # Windows renames no open file
                 os.close(file)
                 file = -1
             draft.replace(target)
@@ -56,7 +56,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def sync_files(paths: Iterable[Path]) -> None:
-    """See that files are on the disk: several at a time, which a disk does as fast as one."""
+    """Flush files to the disk, several at a time: a disk does this as fast as for one."""
 
     def sync(path: Path) -> None:
         with path.open("r+b") as file:
@@ -67,7 +67,7 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """See that the names in a folder are on the disk, where the system can do that."""
+    """Flush the names in a folder to the disk, if the system can."""
     if os.name == "nt":
         return
     with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder. Once a process for each."""
+    """Remove files of killed writers from a folder. Once per process and folder."""
     if folder.absolute() in _swept:
         return
     _swept.add(folder.absolute())

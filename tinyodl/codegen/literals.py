@@ -26,7 +26,7 @@ def float_literal(value: float | np.floating[Any]) -> str:
 
 
 def initializer(value: float | tuple[float, ...]) -> str:
-    """What stands behind `=` for a field of a struct: a number, or an array in braces."""
+    """The C text after `=` for a field of a struct: a number, or an array in braces."""
     if isinstance(value, tuple):
         return "{" + ", ".join(initializer(each) for each in value) + "}"
     return float_literal(value) if isinstance(value, float) else str(value)
@@ -61,9 +61,9 @@ _ENDINGS = ("_initial", "_learner")
 def identifiers(names: Iterable[str], prefix: str = TENSOR) -> dict[str, str]:
     """A valid C identifier for each name, unlike all others and as close to the name as C allows.
 
-    A tensor "conv1.weight" is `t_conv1_weight`. It collides with nothing that C code may define,
-    macros and library functions included, and neither do `t_conv1_weight_initial` and
-    `t_conv1_weight_learner`, which are made of it.
+    A tensor "conv1.weight" is `t_conv1_weight`. Neither this name nor its derived names
+    `t_conv1_weight_initial` and `t_conv1_weight_learner` collide with anything C code may define,
+    macros and library functions included.
     """
     given: dict[str, str] = {}
     taken: set[str] = set()

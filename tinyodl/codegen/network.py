@@ -154,7 +154,7 @@ def _used_tensors(graph: Graph) -> set[str]:
 def _learners(graph: Graph, plan: UpdatePlan, names: Names) -> list[dict[str, Any]]:
     """For each parameter that a gradient reaches: its learner's name and fields."""
     found: list[dict[str, Any]] = []
-    if rule_of(plan).replaces:  # which hands nothing on
+    if rule_of(plan).replaces:  # such a rule hands nothing on
         return found
     for tensor in graph.tensors.values():
         if tensor.storage is not Storage.PARAMETER:

@@ -53,9 +53,9 @@ def render_project(
 def write_project(files: dict[str, bytes], out: Path) -> None:
     """Write the project to `out`, which the caller has locked: all of it or nothing.
 
-    `out` may be an older project: its generated files are replaced, while what a board saved
-    (`flash.bin`), builds and runs are left alone. Raises UserError when `out` is something else or
-    cannot be written.
+    `out` may be an older project: its generated files are replaced; a board's saved flash
+    (`flash.bin`), builds and runs are kept. Raises UserError when `out` is something else or cannot
+    be written.
     """
     if not (out / FILE_NAME).is_file() and any(e.name not in OURS for e in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no tinyodl project; name another with -o")

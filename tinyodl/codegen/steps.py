@@ -114,14 +114,14 @@ def _comment(step: int, node: Node, graph: Graph) -> str:
 
 
 def calls_at(time: Literal["recover", "go_back"], graph: Graph, names: Names) -> list[str]:
-    """The calls that find again what is in flash."""
+    """The calls that find the network's data in flash again."""
     rules = [(getattr(OPERATORS[node.op], time), node) for node in graph.nodes]
     calls = [(rule(node, graph), node) for rule, node in rules if rule]
     return [_text(call, node, names) for call, node in calls if call]
 
 
 def arrival_of(graph: Graph, names: Names) -> dict[str, Any] | None:
-    """What happens to the sample's rows as they arrive; None where the sample is kept."""
+    """The handling of the sample's rows as they arrive; None if the sample is kept whole."""
     node = arriving(graph)
     if node is None:
         return None

@@ -105,9 +105,9 @@ class Client:
     def upload(self, x: Array, target: Array | None = None) -> None:
         """Sends a sample of the model's input shape, with or without the batch dimension of 1.
 
-        Its values are real numbers, also where the board's input is int8: then they are quantised.
-        `target` has the output's shape, for loss mse. The next step uses the sample up, and finds
-        out what of it has not arrived; any other request makes the board drop it.
+        Its values are real numbers; for a board with an int8 input they are quantised. `target` has
+        the output's shape, for loss mse. The next step uses the sample up, and finds out which
+        parts have not arrived; any other request makes the board drop the sample.
         """
         self._upload(self._sample_bytes(x, target))
 
@@ -251,8 +251,9 @@ class Client:
     def restore(self, *, again: bool = False) -> Saved:
         """Goes back to the last saved state.
 
-        What the network keeps in flash stays as it is now, unless the samples since that state come
-        `again`: then it counts as it did then. Raises RefusedError where flash no longer holds it.
+        The network's own data in flash stays as it is now, unless the samples since that state come
+        `again`: then the data counts as it did at the save. Raises RefusedError if flash no longer
+        holds it.
         """
         body = protocol.restore_body(again)
         return protocol.parse_restored(self._request(Command.RESTORE, body, seconds=STORE_SECONDS))

@@ -52,7 +52,7 @@ class Status(IntEnum):
 
 
 class Buffer(IntEnum):
-    """What WRITE and READ address."""
+    """The memories addressed by WRITE and READ."""
 
     INPUT = 0
     TARGET = 1
@@ -68,7 +68,7 @@ class Draw(IntEnum):
 
 
 class ClockSource(IntEnum):
-    """What counts a board's cycles."""
+    """The clock that counts a board's cycles."""
 
     DWT = 0
     TIMER = 1
@@ -76,17 +76,17 @@ class ClockSource(IntEnum):
 
 
 class Flag(IntFlag):
-    """What a step has to tell beside its prediction."""
+    """Facts that a step reports beside its prediction."""
 
     WANTED = 1  # the label of this sample
-    DRIFT = 2  # samples are other than those that were learned
+    DRIFT = 2  # samples are unlike the learned ones
     UNTRAINED = 4  # too few samples since the start or the last drift
     UNSURE = 8  # the margin is below the threshold
-    CHANCE = 16  # asked to see how often answers that nobody checks are wrong
-    HELD_BACK = 32  # the guard tests with this sample, which is not trained on
+    CHANCE = 16  # asked to measure how often unchecked answers are wrong
+    HELD_BACK = 32  # the guard tests with this sample: it is not trained on
     KEPT = 64  # the parameters are the best so far, and are kept
-    RETURNED = 128  # the parameters had become worse, and are what was kept
-    OUTLIER = 256  # the sample is far outside what was seen, and is not trained on
+    RETURNED = 128  # the parameters had become worse: the kept ones are back
+    OUTLIER = 256  # the sample is far outside all before: it is not trained on
     BOUNDED = 512  # the step was too large for this sample, and was made smaller
 
 
@@ -94,8 +94,8 @@ NO_FLAGS = Flag(0)
 
 
 class State(IntEnum):
-    """What a board's parameters are at a HELLO: bits 1 and 2 of its byte 21."""
+    """The origin of a board's parameters at a HELLO: bits 1 and 2 of its byte 21."""
 
     CHANGED = 0
     SAVED = 2  # the newest state in the store
-    COMPILED = 4  # those of the ONNX file
+    COMPILED = 4  # the ONNX file's

@@ -1,4 +1,4 @@
-"""How a board is reached: which transport `--port` means, and which serial device is the board."""
+"""Connects to a board: the transport for `--port`, and the board's serial device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def connect(project: Path, port: str | None = None) -> Transport:
 
     `port` is "virtual", "qemu" or "host" for boards that need no hardware, else a serial device
     or a pyserial URL. Without it: the host build for board "host", else the one serial device
-    whose USB ids fit the board. Raises UserError when that is not exactly one, InUseError
+    whose USB ids fit the board. Raises UserError unless exactly one fits, InUseError
     while another has the line, BoardError when it cannot be opened.
     """
     board = manifest.board_of(manifest.load(project))
@@ -38,7 +38,7 @@ def connect(project: Path, port: str | None = None) -> Transport:
 
 
 def find_port(board: Board) -> str:
-    """The one serial device whose USB ids fit a board; UserError when that is not exactly one."""
+    """The one serial device whose USB ids fit a board; UserError unless exactly one fits."""
     from serial.tools import list_ports
 
     found = sorted(list_ports.comports(), key=lambda device: device.device)

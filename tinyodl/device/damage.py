@@ -1,8 +1,8 @@
 """How bad a line is, and what follows: the length of pieces, and when to ask again.
 
-Pieces that are too long seldom arrive whole, pieces that are too short are mostly overhead. With
-faults at a rate of q per byte, `n` bytes of data in frames of n + h bytes cost about
-(n + h) / n * exp(q * (n + h)) bytes each, which is least where n * (n + h) = h / q.
+Too long pieces seldom arrive whole, too short ones are mostly overhead. With q faults per byte,
+data in frames of n bytes and h bytes of overhead costs about (n + h) / n * exp(q * (n + h)) bytes
+for each of its bytes. This is least for n * (n + h) = h / q.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-MEMORY_BYTES = 65_536  # what is remembered of the line: about so many bytes back
-CLEAN_BYTES = 2_048  # that count as having arrived before the first: one fault says little
+MEMORY_BYTES = 65_536  # the memory of the line: about so many bytes back
+CLEAN_BYTES = 2_048  # counted as arrived before the first: one fault says little
 LEAST_PIECE = 16
 RETRY_SECONDS = 1.0  # for a reply whose round trip was never measured
 LEAST_SPREAD = 0.03  # seconds on top of the mean round trip: USB bridges and busy hosts
@@ -19,7 +19,7 @@ LEAST_SPREAD = 0.03  # seconds on top of the mean round trip: USB bridges and bu
 
 @dataclass
 class Damage:
-    """A running estimate of faults per byte, from frames that arrived and frames that did not."""
+    """A running estimate of faults per byte, from arrived and lost frames."""
 
     _bytes: float = CLEAN_BYTES
     _faults: float = 0.0

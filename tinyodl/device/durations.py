@@ -21,13 +21,13 @@ class Durations:
     samples: int = 1
 
     def erasing(self) -> float:
-        """What erasing the flash may take that the network keeps something in."""
+        """How long erasing the network's own flash may take."""
         parts = self.manifest.flash.parts
         kept = sum(parts.get(feature, 0) for feature in self.manifest.plan.beside)
         return -(-kept // STORE_BYTES) * STORE_SECONDS
 
     def computing(self, macs: int, clock_hz: int) -> float:
-        """So many multiply-accumulates."""
+        """Seconds for so many multiply-accumulates."""
         per_mac = max(CYCLES_PER_MAC / clock_hz, SECONDS_PER_MAC)
         return ANSWER_SECONDS + macs * per_mac
 

@@ -106,7 +106,7 @@ class Exchanges:
     def read(
         self, size: int, command: Command, body: Callable[[int, int], bytes], start: bytes = b""
     ) -> bytes:
-        """In pieces that the line takes, behind the bytes that are there already.
+        """Reads in pieces that fit the line, after the bytes already there.
 
         `body` makes a request from an offset and a number of bytes.
         """

@@ -15,13 +15,13 @@ from tinyodl.errors import BoardError, LineLostError
 from tinyodl.firmware import MAX_BODY
 
 PATIENCE = 15.0  # seconds without any answer before the line counts as lost
-HELLO_SECONDS = 6.0  # for a line on which nothing comes: a board may reset when its port is opened
+HELLO_SECONDS = 6.0  # for a silent line: a board may reset when its port is opened
 HELLO_PAUSE = 0.25  # between HELLOs
-SLACK = 4  # bytes by which a damaged frame may be longer than it was
-AT_ONCE = 4  # times that a request is repeated without waiting when a damaged frame comes
+SLACK = 4  # bytes by which damage may lengthen a frame
+AT_ONCE = 4  # times to repeat a request without waiting when a damaged frame comes
 LONGEST_FRAME = 2 * MAX_BODY
-FIRST_BYTES = 48  # of what came and is no frame, for messages
-TEXT_SHARE = 0.9  # printable bytes, from which on it looks like text
+FIRST_BYTES = 48  # of received bytes without a frame, for messages
+TEXT_SHARE = 0.9  # the share of printable bytes in text, at least
 
 
 class GaveUpError(Exception):
@@ -30,7 +30,7 @@ class GaveUpError(Exception):
 
 @dataclass
 class Heard:
-    """What came since the last answer."""
+    """Counts of the traffic since the last answer."""
 
     sent: int = 0  # requests
     damaged_there: int = 0  # as the board says
@@ -62,7 +62,7 @@ class Link:
 
     @property
     def next_number(self) -> int:
-        """Of the request that comes next, and of the pieces that are for it."""
+        """The number of the next request, and of the pieces sent for it."""
         return (self._sequence + 1) & 0xFFFF
 
     def write(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class Link:
         return self._now()
 
     def _now(self) -> float:
-        """Seconds, without those in which a transport waited for its line to come back."""
+        """The time in seconds, without the waits of a transport for its line to come back."""
         away: float = getattr(self.transport, "away", 0.0)
         return time.monotonic() - away
 
@@ -153,7 +153,7 @@ class Link:
             after, ends = b"", b"\0"  # the zero ends what is left of a frame without its own
 
     def _skipped(self, reply: Reply) -> bool:
-        """Whether the number that the board expects is one of those that were given up."""
+        """Whether the board expects the number of a request that was given up."""
         expected = (reply.detail - self._certain) & 0xFFFF
         return 1 <= expected < (reply.sequence - self._certain) & 0xFFFF
 
@@ -214,7 +214,7 @@ class Link:
         return found, was_damaged
 
     def _why(self, seconds: float, *, greeted: bool) -> str:
-        """What is wrong with a line that has brought no answer for so long."""
+        """A description of the fault of a line without an answer for so long."""
         heard, name = self._heard, self.transport.name
         if not heard.intact and not heard.strange:
             return (

@@ -1,4 +1,4 @@
-"""A sample on its way in pieces, which have no answers: the step that uses it says what is missing.
+"""A sample on its way in pieces. Pieces have no answers: the step's reply names missing ones.
 
 See "Pieces" in `docs/protocol.md`.
 """
@@ -12,17 +12,17 @@ from tinyodl.device.framing import encode
 from tinyodl.device.protocol import PIECE_UNIT, Progress, piece
 from tinyodl.firmware import MAX_BODY, RECEIVE_RING
 
-OVERHEAD = 10  # bytes of a piece's frame that are no data: header, CRC, COBS and zero
-ASKING = 29  # bytes of a step that is INCOMPLETE, and of its reply
-PLACES = 32  # that a board remembers beyond the first gap
-RING_BYTES = RECEIVE_RING - 64  # that a board can hold while it computes; a request fits beside
+OVERHEAD = 10  # bytes of a piece's frame around the data: header, CRC, COBS and zero
+ASKING = 29  # bytes of a step's request and its reply INCOMPLETE
+PLACES = 32  # pieces a board remembers beyond the first gap
+RING_BYTES = RECEIVE_RING - 64  # bytes a board can hold while it computes, with a request
 
 
 class Outgoing:
     """A sample with its target, and how far it has come.
 
-    `number` is of the step it is for. `in_order`: the board works on it as it arrives, so what
-    comes behind a gap is lost, and no more may be on its way than its receive ring holds.
+    `number` is its step's number. `in_order`: the board works on the sample as it arrives. Pieces
+    after a gap are then lost, and no more may be on their way than the board's receive ring holds.
     """
 
     def __init__(self, data: bytes, number: int, damage: Damage, in_order: bool) -> None:
@@ -35,9 +35,9 @@ class Outgoing:
         self._sent: set[int] = set()  # offsets of the pieces on their way
 
     def send(self, most: int | None = None) -> bytes:
-        """The frames of pieces that are missing, which are on their way from now on.
+        """The frames of missing pieces; they count as on their way from now on.
 
-        As many as the board has places for; `most` bounds their bytes where it computes meanwhile.
+        As many as the board has places for; `most` bounds their bytes if it computes meanwhile.
         """
         frames: list[bytes] = []
         if self._in_order:
@@ -53,7 +53,7 @@ class Outgoing:
         return b"".join(frames)
 
     def told(self, progress: Progress) -> bool:
-        """Notes what the board says has arrived; whether that is more than before."""
+        """Notes the pieces arrived at the board; whether there are more than before."""
         more = progress.count > self._progress.count
         self._progress = progress
         for offset in self._sent:
@@ -64,12 +64,12 @@ class Outgoing:
         return more
 
     def arrived(self) -> None:
-        """Notes that the step had all of it."""
+        """Notes that the step had the whole sample."""
         for offset in self._sent:
             self._note(offset, damaged=False)
 
     def forget(self) -> None:
-        """Notes that the board has dropped what was sent."""
+        """Notes that the board has dropped the sent pieces."""
         self._sent = set()
 
     def _missing(self) -> Iterator[int]:
@@ -79,7 +79,7 @@ class Outgoing:
                 yield offset
 
     def _is_there(self, offset: int) -> bool:
-        """Whether the board has told that this piece has arrived."""
+        """Whether the board has confirmed this piece."""
         progress = self._progress
         beyond = offset - progress.bytes
         if beyond < 0:
@@ -95,7 +95,7 @@ class Outgoing:
         self._damage.note(len(self._at(offset)) + OVERHEAD, damaged)
 
     def _best_length(self) -> int:
-        """As the line asks for, and the last piece about as long as the others."""
+        """The length that suits the line, with the last piece about as long as the others."""
         overhead = OVERHEAD + ASKING if self._in_order else OVERHEAD
         longest = self._damage.piece(overhead, MAX_BODY)
         count = -(-len(self.data) // longest)

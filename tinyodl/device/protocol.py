@@ -69,7 +69,7 @@ class Progress:
 
 
 def parse_progress(body: bytes) -> Progress:
-    """What INCOMPLETE says of a sample in pieces."""
+    """The state of a sample in pieces, as INCOMPLETE reports it."""
     beyond, length = int.from_bytes(body[4:8], "little"), int.from_bytes(body[8:10], "little")
     return Progress(int.from_bytes(body[:4], "little"), beyond if length else 0, length or 1)
 
@@ -166,7 +166,7 @@ class StepReply:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the board thinks of a sample whose label it does not know."""
+    """The board's answer for a sample without a label."""
 
     predicted: int
     margin: float
@@ -182,7 +182,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What REPLAY did: samples, of `held` in the cache, their mean loss, and cycles per phase.
+    """The result of REPLAY: samples, of `held` in the cache, their mean loss, cycles per phase.
 
     `flags` say what the guard then did.
     """
@@ -258,7 +258,7 @@ def parse_asked(body: bytes) -> Asked:
 
 
 def parse_flush_flags(body: bytes) -> Flag:
-    """What the guard did at the end of the stream; nothing where there is none."""
+    """The act of the guard at the end of the stream; nothing if there is no guard."""
     return Flag(int.from_bytes(body[8:12], "little"))
 
 

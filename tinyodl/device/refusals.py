@@ -1,4 +1,4 @@
-"""What a board refuses, in words."""
+"""The reasons of a board's refusals, in words."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ _PAUSE = 0.2  # seconds between attempts to open it
 
 
 class ReopeningTransport:
-    """A transport that is opened again when its line is lost, while `patience` is not 0.
+    """A transport that is opened again when its line is lost, unless `patience` is 0.
 
-    Nothing is lost by that: the client sends the same request again, and a board that has gone on
-    carries it out once. One that has restarted says NO_HELLO. `reopened` counts, and the client's
-    own patience does not run while the line is `away`. Raises what the transport raises when the
-    line does not come back in time.
+    Nothing is lost: the client sends the same request again, and the board, if it did not restart,
+    carries it out once. A restarted board says NO_HELLO. `reopened` counts, and the client's own
+    patience does not run while the line is `away`. If the line does not come back in time, it
+    raises the transport's error.
     """
 
     def __init__(self, transport: Transport, open_again: Callable[[], Transport]) -> None:

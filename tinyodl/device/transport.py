@@ -1,4 +1,4 @@
-"""What carries bytes to and from a board: a serial line, or anything that looks like one."""
+"""Carries bytes to and from a board: over a serial line, or anything that looks like one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRITE_SECONDS = 15.0  # for a line to take bytes: else a stalled one would hang 
 class Transport(Protocol):
     """A stream of bytes in both directions. `name` is how messages call it.
 
-    One that has an attribute `loses_nothing` that is true has no faults: what is late is slow.
+    With a true attribute `loses_nothing` it has no faults: late bytes are slow, not lost.
     """
 
     @property
@@ -46,7 +46,7 @@ class SerialTransport:
     def __init__(self, port: str, baud: int) -> None:
         """Opens the line. Raises InUseError while another has it, BoardError when it cannot."""
 
-        import serial  # which needs fcntl here: without a serial line, nothing else does
+        import serial  # it needs fcntl here: without a serial line, nothing else does
 
         self.name = port
         self._failures = (serial.SerialException, OSError)

@@ -50,8 +50,8 @@ def import_model(path: Path, output: str | None = None, learns: Learns = never) 
     Constants are float32 in flash and know their origin; inputs and outputs keep their names, nodes
     theirs (`<op>_<index>` where they have none), in the order of the file. Added constants are
     folded into the layer before them, and so is BatchNormalization unless it `learns`. Raises
-    ModelError; one that lists every node at fault when the model uses what is not supported.
-    UserError when `output` is no output.
+    ModelError (for unsupported operators it lists every node at fault), and UserError when `output`
+    is no output.
     """
     return import_checked(load_model(path), str(path), output, learns).graph
 
@@ -95,7 +95,7 @@ def _last_before(problem: str, scope: Scope, names: Sequence[str]) -> str | None
 def value_shapes(model: onnx.ModelProto, source: str) -> dict[str, tuple[int, ...]]:
     """The shapes of values with batch 1, by ONNX's inference or the importers, as far as known.
 
-    The importers know operators that ONNX does not, and ONNX some that they do not. Raises
+    The importers know some operators that ONNX lacks, and ONNX knows some that they lack. Raises
     ModelError.
     """
     inferred = onnx.shape_inference.infer_shapes(bound(model, source), data_prop=True)
@@ -128,9 +128,9 @@ def chosen_output(model: onnx.ModelProto, source: str, output: str | None) -> st
 def _read_elsewhere(
     proto: onnx.GraphProto, live: Sequence[int], output: str, scope: Scope
 ) -> tuple[str, ...]:
-    """Values that outputs which are left out depend on: no pass may fold them away.
+    """Values needed by the outputs left out of the graph: no pass may fold them away.
 
-    What learns is written back into the whole file, whose other outputs must stay as they are.
+    Learned weights are written back into the whole file: its other outputs must not change.
     """
     rest = set(live_nodes(proto)) - set(live)
     read = {name for index in rest for name in proto.node[index].input}
@@ -281,7 +281,7 @@ def _leftovers(graph: Graph) -> list[Problem]:
 
 
 def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
-    """What every later room takes for granted, and that ONNX's shape inference agrees."""
+    """Check the assumptions of all later stages, and that ONNX's shape inference agrees."""
     output = graph.outputs[0]
     if not graph.inputs:
         raise ModelError(f"{source}: its output '{output}' does not depend on its input")

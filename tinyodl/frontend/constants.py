@@ -1,7 +1,7 @@
-"""Values that are known at compile time: initializers, Constant nodes, and what follows from them.
+"""Values known at compile time: initializers, Constant nodes, and nodes on constants.
 
 Exporters compute shapes and prepare weights with small chains of nodes on constants. These are
-evaluated by ONNX's own reference implementation, within bounds on the size of what they make.
+evaluated by ONNX's own reference implementation, within bounds on the size of their results.
 """
 
 from __future__ import annotations

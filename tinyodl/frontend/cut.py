@@ -19,12 +19,12 @@ from tinyodl.frontend.names import live_nodes, node_names, read_by
 def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto:
     """The model that ends at a node: its first output becomes the only output of the graph.
 
-    The node itself stays, with everything that it depends on. Other nodes, the initializers that
-    only they read, and inputs that nothing reads any more, are left out. `node` is the name of a
-    node as errors and plans show it (`<op>_<index>` where the file gives none), or of a value.
-    In a quantised model, what is rounded to integers right behind the node is cut behind that, and
-    integers end in the real numbers that they stand for.
-    Raises UserError, with the names most like it, when there is none such.
+    The node itself stays, with everything it depends on. Other nodes, the initializers only they
+    read, and inputs that nothing reads any more, are left out. `node` is the name of a node as
+    errors and plans show it (`<op>_<index>` where the file gives none), or of a value.
+    In a quantised model, the cut comes after the node's QuantizeLinear if it has one, and integer
+    outputs are dequantised to real numbers.
+    Raises UserError, with the most similar names, when there is no such node or value.
     """
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
@@ -35,7 +35,7 @@ def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto
 def computed_value(model: onnx.ModelProto, node: str, source: str) -> str:
     """The first output of the node of that name, or the value of that name.
 
-    Raises UserError, with the names most like it, when there is none such.
+    Raises UserError, with the most similar names, if there is no such name.
     """
     names = node_names(model.graph)
     by_name = dict(zip(names, model.graph.node, strict=True))
@@ -49,7 +49,7 @@ def computed_value(model: onnx.ModelProto, node: str, source: str) -> str:
 
 
 def ending_at(model: onnx.ModelProto, value: str, source: str) -> onnx.ModelProto:
-    """A copy of the model whose only output is `value`, without what that does not need."""
+    """A copy of the model with the only output `value`, reduced to what this output needs."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -61,7 +61,7 @@ def ending_at(model: onnx.ModelProto, value: str, source: str) -> onnx.ModelProt
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes that no output depends on, and initializers and inputs that nothing reads."""
+    """Remove nodes without effect on any output, and unread initializers and inputs."""
     live = set(live_nodes(graph))
     for index in reversed(range(len(graph.node))):
         if index not in live:

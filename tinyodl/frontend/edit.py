@@ -80,9 +80,9 @@ def add_bias(graph: onnx.GraphProto, node: onnx.NodeProto, value: Array) -> None
 
 
 def remove_node(graph: onnx.GraphProto, node: onnx.NodeProto, source: str) -> None:
-    """Take out a node that passes on what it computes from `source`.
+    """Take out a node, and let `source` take the place of its output.
 
-    Its output keeps its name and is made by the node before, so that its readers stay as they are.
+    The node before now makes the value under the output's name, so the readers stay unchanged.
     """
     output = node.output[0]
     graph.node.remove(node)

@@ -8,7 +8,7 @@ from tinyodl.graph import Graph, Quantization
 
 
 def merge_equal(graph: Graph) -> Graph:
-    """Without nodes that quantise a value once more in the same way."""
+    """The graph without nodes that quantise a value a second time in the same way."""
     first: dict[tuple[str, Quantization | None], str] = {}
     same: dict[str, str] = {}
     nodes = []

@@ -44,10 +44,10 @@ def export_model(
     """Write the project's model with learned values to `out`, all of it or nothing.
 
     `parameters` maps names of `manifest.parameters` to values as the board has them, in the IR's
-    layout: float32, int8 weights, or the int16 change of a bias. Those that are missing, or equal
-    to the original, leave their initializers untouched. Where nothing learned, the file is a copy.
-    Of outputs that labels take as they come, `labels` are those that are taken: the others are left
-    out, and the metadata "tinyodl.labels" says what those there stand for.
+    layout: float32, int8 weights, or the int16 change of a bias. A missing value, or one equal to
+    the original, leaves its initializer untouched. If nothing has learned, the file is a copy.
+    If outputs take labels as they come, `labels` are the labels of the taken outputs: the others
+    are left out, and the metadata "tinyodl.labels" has the labels of the outputs in the file.
     Raises ModelError when the project's model.onnx is not the one that was compiled, or a value
     does not fit or is not finite, UserError when `out` cannot be written.
     """
@@ -81,7 +81,7 @@ def export_model(
 
 
 def _with_statistics(graph: Graph, manifest: Manifest) -> Graph:
-    """With the means and variances that the device keeps as constants that know their place."""
+    """The graph with the device's means and variances as constants with an origin in the file."""
     for name, update in manifest.plan.layers.items():
         if update == "statistics":
             [node] = [node for node in graph.nodes if node.name == name]
@@ -94,7 +94,7 @@ def _with_statistics(graph: Graph, manifest: Manifest) -> Graph:
 def _changed(
     graph: Graph, manifest: Manifest, parameters: Mapping[str, Array]
 ) -> dict[str, tuple[Tensor, Array]]:
-    """The constants to write: what learned, and what was folded together with that."""
+    """The constants to write: the learned ones, and those folded together with them."""
     records = {record.name: record for record in manifest.parameters}
     places = {(t.origin.node, t.origin.slot): t for t in graph.tensors.values() if t.origin}
     learned: dict[str, tuple[Tensor, Array]] = {}
@@ -144,7 +144,7 @@ def _changed(
 
 
 def _whole(tensor: Tensor, value: Array, graph: Graph, manifest: Manifest) -> Array:
-    """What a constant is now, given what the board holds of it; see `write_back`."""
+    """The whole value of a constant from the part that the board holds; see `write_back`."""
     if tensor.dtype == "int32":
         (layer,) = graph.consumers[tensor.name]
         y = graph.tensor(layer.outputs[0]).quantization
@@ -205,7 +205,7 @@ def write_back(
 
 
 def _real_uses(tensor: Tensor) -> list[str]:
-    """The nodes that read a float32 constant which the file holds as integers."""
+    """The nodes that read this constant, if it is float32 here and integers in the file."""
     if tensor.dtype != "float32" or tensor.origin is None or tensor.origin.quantized is None:
         return []
     return [tensor.origin.node, *(node for node, _ in tensor.origin.tied)]

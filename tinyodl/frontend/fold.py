@@ -1,4 +1,4 @@
-"""The ONNX file in whose layers is what an import folds into them."""
+"""Writes an ONNX file with its BatchNormalizations folded into the layers before them."""
 
 from __future__ import annotations
 

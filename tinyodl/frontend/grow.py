@@ -26,9 +26,9 @@ class LastLayer:
 
 
 def last_layer(path: Path, output: str | None) -> LastLayer:
-    """The real weights of the last layer, what is folded into it included.
+    """The real weights of the last layer, with the nodes folded into it.
 
-    The labels are 0, 1, 2, ..., or those that an earlier export wrote. Raises ModelError.
+    The labels are 0, 1, 2, ..., or the labels written by an earlier export. Raises ModelError.
     """
     model = load_model(path)
     graph = import_checked(model, str(path), output).graph

@@ -1,15 +1,15 @@
 """--head: a fresh classifier on what a model computes, written into the ONNX file.
 
 `dense:10` is one dense layer with 10 outputs, `dense:64,10` is 64 units, Relu, then 10 outputs:
-Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units whose
-weights are those of `HashedGemm` and never learn, Tanh, then 10 outputs. `*` stands for as many
-outputs as the model has. Biases are zero. Weights are drawn uniformly from +-bound:
+Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units with
+the weights of `HashedGemm`, which never learn, then Tanh and 10 outputs. `*` is the number of
+outputs of the model. Biases are zero. Weights are drawn uniformly from +-bound:
 
     He      bound = sqrt(6 / fan_in)               layers before a Relu   (He et al. 2015)
     Glorot  bound = sqrt(6 / (fan_in + fan_out))   the last layer         (Glorot and Bengio 2010)
 
-by numpy's PCG64 from the seed, layer after layer, in C order of the weight (outputs, inputs); those
-of the last layer are zero where that is asked for.
+by numpy's PCG64 from the seed, layer after layer, in C order of the weight (outputs, inputs). The
+weights of the last layer are zero instead where that is asked for.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _DENSE = {"Gemm": 1, "MatMul": 1, "Conv": 1, "QGemm": 3, "QLinearMatMul": 3, "QL
 
 @dataclass(frozen=True)
 class Head:
-    """What to put there: the units of each layer, the last None for as many as the model has.
+    """The head to add: the units of each layer, the last None for as many as the model has.
 
-    `hashed`: the first layer's weights are a hash. `zero`: those of the last layer begin at zero,
+    `hashed`: the first layer's weights are a hash. `zero`: the last layer's weights begin at zero,
     and its biases at `bias`.
     `standardized`: a BatchNormalization that changes nothing yet is in front of the last layer.
-    `sigmoid`: behind the last layer is one. `grows`: its first outputs begin as those of the
-    model's own last layer, the others at zero.
+    `sigmoid`: a Sigmoid follows the last layer. `grows`: its first outputs begin with the weights
+    of the model's own last layer, the others at zero.
     """
 
     sizes: tuple[int | None, ...]
@@ -65,7 +65,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Headed:
-    """A model with a fresh head: its dense layers that can learn, and the one that cannot.
+    """A model with a fresh head: its dense layers that can learn, and the hashed one that cannot.
 
     `standardized` is the BatchNormalization in front of the last of them.
     """
@@ -77,7 +77,7 @@ class Headed:
 
 
 def parse_head(spec: str) -> Head:
-    """What `spec` asks for. Raises UserError."""
+    """The head described by `spec`. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
     sizes = (
         tuple(None if size == "*" else int(size) for size in found[2].split(",")) if found else ()
@@ -91,11 +91,11 @@ def parse_head(spec: str) -> Head:
 
 
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:
-    """What the last dense layer reads, where the output is that layer's; else None.
+    """The input of the last dense layer, if the output is this layer's; else None.
 
-    From the output back, Softmax, LogSoftmax, Sigmoid, Identity, views and quantisation are passed
-    over. Then a Gemm, a MatMul, the Add of a constant to one, or a Conv of one pixel, whose weight
-    is constant, is the last dense layer. Anything else makes the output an embedding.
+    The search goes back from the output through Softmax, LogSoftmax, Sigmoid, Identity, views and
+    quantisation. The last dense layer is then a Gemm, a MatMul, the Add of a constant to one of
+    them, or a Conv of one pixel, each with a constant weight. Otherwise the output is an embedding.
     """
     graph = model.graph
     producer = {value: node for node in graph.node for value in node.output if value}

@@ -11,7 +11,7 @@ from tinyodl.graph import Array, Node, Quantization, Tensor
 
 
 def bounds_after(node: Node, within: tuple[float, float]) -> tuple[float, float]:
-    """The range that is left of a Relu's or Clip's when `within` is cut out of it."""
+    """The range of a Relu's or Clip's output, limited to `within`."""
     low, high = 0.0, math.inf
     if node.op == "Clip":
         low, high = min(node.attrs["min"], node.attrs["max"]), node.attrs["max"]
@@ -19,7 +19,7 @@ def bounds_after(node: Node, within: tuple[float, float]) -> tuple[float, float]
 
 
 def scale_factor(x: Quantization, y: Quantization) -> float:
-    """Steps of y in a step of x; infinite where that is no float32."""
+    """Steps of y in a step of x; infinite if the quotient is no float32."""
     with np.errstate(over="ignore"):
         return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
 

@@ -71,14 +71,14 @@ def layer_integers(
 
 
 def _finer(w: Array, real: Array, steps: Array, y_step: np.float64) -> Array:
-    """For each channel, what to multiply its scale with so that it holds the bias: 1 for most."""
+    """For each channel, the factor of its scale at which it can hold the bias: 1 for most."""
     dead = ~w.reshape(len(w), -1).any(axis=1)
     lost = dead & (np.abs(np.rint(real / steps) * steps - real) > _NOTHING * y_step)
     return np.where(lost, np.exp2(np.floor(np.log2(_FINE * y_step / steps))), 1.0)
 
 
 def _finite(x: Quantization, w: Quantization, y: Quantization, channels: int) -> bool:
-    """Whether what turns sums into steps of the output is a float32 number."""
+    """Whether the factors from sums to steps of the output are finite float32 numbers."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(multipliers(x, w, y, channels)).all())
 

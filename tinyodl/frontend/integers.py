@@ -23,9 +23,9 @@ from tinyodl.ops.quantized_import import FORMS
 
 @dataclass(frozen=True)
 class _Place:
-    """The input slot of a node that holds integers, and the way from there to the layer.
+    """The input slot of a node that holds integers, and the nodes from there to the layer.
 
-    `way` is the DequantizeLinear, which is `node`, and what follows it; () in the QOperator form.
+    `way` is the DequantizeLinear (`node` itself) and the nodes after it; () in the QOperator form.
     """
 
     node: onnx.NodeProto
@@ -40,10 +40,10 @@ def write_integers(
     value: Array,
     constants: Mapping[str, Array],
 ) -> bool:
-    """Write what a quantised constant, which this input slot reads, has learned.
+    """Write the learned values of the quantised constant that this input slot reads.
 
-    `value` is a weight's new int8 values, or how much the real values of a bias changed.
-    `constants` are the values of the file's constants. Returns whether the file can hold it.
+    `value` has a weight's new int8 values, or the change of a bias in real numbers. `constants` are
+    the values of the file's constants. Returns whether the file can hold the result.
     """
     place = _place(graph, *use)
     held = constants.get(place.node.input[place.slot]) if place else None
@@ -127,7 +127,7 @@ def _positions(place: _Place, held: Array, tensor: Tensor, constants: Mapping[st
 
 
 def _steps(place: _Place, held: Array, constants: Mapping[str, Array]) -> Array:
-    """What one is worth in each of the integers of a bias, float64."""
+    """The real value of one step in each of the integers of a bias, float64."""
     node = place.node
     if node.op_type in FORMS:
         x, w = (constants[node.input[slot + 1]] for slot in FORMS[node.op_type].operands)

@@ -1,4 +1,4 @@
-"""Outputs that stand for labels which came as the device learned: how an ONNX file says so."""
+"""The metadata of an ONNX file that names the labels its outputs took as the device learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads an ONNX file and makes sure that it is one that the rest of the frontend can trust."""
+"""Reads an ONNX file and checks everything the rest of the frontend relies on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
 
 
 def model_bytes(path: Path) -> bytes:
-    """What a project keeps as its copy of the model: the file's own bytes.
+    """The bytes of a project's copy of the model: the file's own bytes.
 
     A model with external data becomes one self-contained file. Raises ModelError.
     """
@@ -152,7 +152,7 @@ def _check_location(tensor: onnx.TensorProto, path: Path) -> None:
 
 
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:
-    """Protobuf gives text that is not UTF-8 as bytes, which nobody after this expects."""
+    """Protobuf gives non-UTF-8 text as bytes; the later code expects only text."""
     for node in graph.node:
         attributes = (attribute.name for attribute in node.attribute)
         texts = (node.name, node.op_type, node.domain, *node.input, *node.output, *attributes)

@@ -1,8 +1,8 @@
-"""Functions of one int8 value as tables: what elementwise operators make of it, and their slope.
+"""Functions of one int8 value as tables: elementwise operators and their derivatives.
 
-Each operator is worked out for the 256 values, in float64 and then rounded to float32, together
-with its derivative (forward-mode differentiation). In the corners the derivative is PyTorch's, as
-that of the operators' own gradients.
+Each operator is evaluated for the 256 values, together with its derivative (forward-mode
+differentiation), in float64 and then rounded to float32. At corners the derivative is PyTorch's, as
+in the operators' own gradients.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Source:
         self.found: dict[str, Curve | None] = {}
 
     def follow(self, name: str) -> Curve | None:
-        """What a tensor is for each int8 value; None where it does not follow from one."""
+        """A tensor's value for each int8 value; None if it is no function of one int8 value."""
         if name not in self.found:
             self.found[name] = self._follow(name)
         return self.found[name]

@@ -39,7 +39,7 @@ def live_nodes(graph: onnx.GraphProto, outputs: Iterable[str] | None = None) -> 
 
 
 def read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """The values that a node reads, also those that its subgraphs take from around it."""
+    """The values a node reads, including outer values read by its subgraphs."""
     yield from node.input
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs):

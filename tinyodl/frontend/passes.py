@@ -1,7 +1,7 @@
 """Passes over the imported graph: a function `Graph -> Graph` each, in the order of `simplify`.
 
-They remove copies, what a layer can absorb, and views that views follow. What must not be left over
-is a problem that `build` reports.
+They remove copies, nodes that a layer can absorb, and views followed by views. `build` reports
+nodes that must not be left over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Learns = Callable[[str], bool]  # whether the plan lets the layer of that name l
 
 
 def remove_identities(graph: Graph) -> Graph:
-    """Without Identity nodes: whoever reads the copy reads the original.
+    """The graph without Identity nodes: readers of the copy read the original.
 
     The first output keeps its name: there the original takes the name of the copy. If it is a copy
     of the input, it stays one.
@@ -52,11 +52,10 @@ def remove_identities(graph: Graph) -> Graph:
 
 
 def fold_into_layers(graph: Graph, learns: Learns) -> Graph:
-    """What a node does to each channel becomes part of the layer before it, where `fold` says how.
+    """A node that scales and shifts each channel becomes part of the layer before it; see `fold`.
 
-    Views may lie between. Nobody else may read what the layer makes, and nobody else may use the
-    constants that change. A node that is a layer by itself stays one when it learns. Computed in
-    float64.
+    Views may lie between. The layer's output and the changed constants must have no other readers.
+    A node that is a layer itself is not folded if it learns. Computed in float64.
     """
     fold = _Fold(graph)
     for node in graph.nodes:
@@ -70,7 +69,7 @@ def fold_into_layers(graph: Graph, learns: Learns) -> Graph:
 
 
 def merge_views(graph: Graph) -> Graph:
-    """Without views of views and views that change nothing; their readers see the first tensor."""
+    """The graph without views of views and views without effect: readers see the first tensor."""
     nodes = []
     first: dict[str, str] = {}
     for node in graph.nodes:
@@ -85,7 +84,7 @@ def merge_views(graph: Graph) -> Graph:
 
 
 def drop_unused(graph: Graph) -> Graph:
-    """Without nodes and tensors that no output depends on."""
+    """The graph without nodes and tensors on which no output depends."""
     needed = set(graph.outputs)
     kept = []
     for node in reversed(graph.nodes):
@@ -132,7 +131,7 @@ class _Fold:
         self.producer.update((made.outputs[0], made) for made in moved.values())
 
     def _layer_before(self, name: str) -> Node | None:
-        """The layer that makes `name`, through views, when nobody else reads what it makes."""
+        """The layer that makes `name`, through views, if its output has no other readers."""
         while (
             name in self.producer
             and name not in self.graph.outputs
@@ -149,7 +148,7 @@ class _Fold:
         return None
 
     def _per_channel(self, affine: Affine, layer: Node, source: str) -> bool:
-        """Whether what is folded has one value for each channel, seen through the views."""
+        """Whether the folded constants have one value for each channel, seen through the views."""
         made = self.tensors[layer.outputs[0]].shape
         (axis,) = (a for a in (_layer(layer).channel_axis,) if a is not None)
         axis %= len(made)
@@ -237,7 +236,7 @@ def _value(tensor: Tensor) -> Array:
 
 
 def with_hashed_layer(graph: Graph, name: str, seed: int) -> Graph:
-    """With the dense layer of that name as `HashedGemm`: its weights are the hash of the seed."""
+    """The graph with this dense layer as `HashedGemm`: its weights are the hash of the seed."""
     [layer] = [node for node in graph.nodes if node.name == name]
     x, w, b = layer.inputs
     outputs, inputs = graph.shape(w)

@@ -1,8 +1,8 @@
-"""From the user's ONNX file to the one that a project keeps, and its Graph.
+"""From the user's ONNX file to the project's model.onnx and its Graph.
 
-Options that change the network (--cut, --simplify, --precision, --head) are edits of the ONNX file,
-before it is imported. So the project's model.onnx is the network that runs, and `export` writes
-learned weights back into that.
+Options that change the network (--cut, --simplify, --precision, --head) edit the ONNX file before
+it is imported. So the project's model.onnx is the network that runs, and `export` writes learned
+weights back into this file.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ Precision = Literal["float32", "int8"]
 
 @dataclass(frozen=True)
 class Changes:
-    """What to do to the file before it is imported; see `docs/importing.md`."""
+    """The changes to the file before it is imported; see `docs/importing.md`."""
 
     output: str | None = None
     cut: str | None = None
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: Head | None = None
     seed: int = 0  # of the head's weights
-    start: Start | None = None  # what the head's last layer has learned from
+    start: Start | None = None  # samples from which the head's last layer begins
     simplify: bool = False
     precision: Precision = "float32"  # int8: quantise a float32 file
-    calibrate: Path | None = None  # the samples for that
-    check: bool = True  # that what is left computes the same as before
+    calibrate: Path | None = None  # the samples to quantise it with
+    check: bool = True  # compare the changed file's results with the original's
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,23 @@ class Prepared:
     head: tuple[str, ...] = ()
     calibration: CalibrationRecord | None = None
     hashed: str | None = None
-    standardized: str | None = None  # the BatchNormalization whose statistics follow the samples
-    seen: int = 0  # samples that those are of
-    labels: tuple[int, ...] = ()  # that the first outputs stand for, where they come as they like
+    standardized: str | None = None  # the BatchNormalization with learned statistics
+    seen: int = 0  # samples in these statistics
+    labels: tuple[int, ...] = ()  # of the first outputs, if outputs take labels as they come
     seed: int = 0
     errors: Array | None = None  # of --start: of an autoencoder's reconstructions
-    begun: Begun = field(default_factory=dict)  # of --start: what the rule keeps
+    begun: Begun = field(default_factory=dict)  # of --start: the rule's states
     shown: Seen | None = None  # the samples of --start
-    samples: tuple[Path, ...] = ()  # the files that it was calibrated with and begins from
+    samples: tuple[Path, ...] = ()  # the files of --calibrate and --start
     _built: list[tuple[Mapping[str, bool], Graph]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
     def under(self, plan: UpdatePlan) -> Graph:
-        """The graph in which layers absorb those behind them that the plan does not let learn.
+        """The graph after layers have absorbed the nodes behind them that are frozen in the plan.
 
-        It is built once for all plans that answer alike what the import asks of them: whether the
-        layers learn that others could absorb.
+        The import asks the plan whether each layer learns that another could absorb. Plans with the
+        same answers share one graph.
         """
         for answers, graph in self._built:
             if all(plan.learns(layer) == answer for layer, answer in answers.items()):
@@ -167,7 +167,7 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
 
 
 def _with_head(prepared: Prepared, headed: Headed, changes: Changes) -> Prepared:
-    """What is prepared, with what is special about its fresh head."""
+    """`prepared` with the facts about its fresh head."""
     made = replace(prepared, head=headed.layers, standardized=headed.standardized)
     if changes.start:
         source = str(made.path)
@@ -201,7 +201,7 @@ def _samples(changes: Changes) -> Path | None:
 
 
 def _classes(model: onnx.ModelProto, output: str | None, source: str) -> int:
-    """How many outputs a head has that has as many as the model. Raises UserError."""
+    """The number of outputs of the model, for a head with as many. Raises UserError."""
     value = chosen_output(model, source, output)
     shape = shape_of(model, value, source)
     if classifier_input(model, value) is None or prod(shape) != shape[-1]:

@@ -1,4 +1,4 @@
-"""What a model uses that tinyodl does not support: found node by node, reported all at once."""
+"""Unsupported parts of a model: found node by node, reported all at once."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def fuse_quantized(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a QuantizeLinear quantises to `y`: what `core` makes, clamped to `within`."""
+    """A QuantizeLinear that makes `y` from the output of `core`, clamped to `within`."""
 
     core: Node
     within: tuple[float, float]
@@ -88,7 +88,7 @@ class _Fusing:
         return merge_views(drop_unused(graph))
 
     def _fuse(self, node: Node) -> bool:
-        """Whether what ends with this QuantizeLinear is int8 now."""
+        """Whether the nodes that end with this QuantizeLinear could be fused to int8."""
         (x,), y = node.inputs, self.graph.tensor(node.outputs[0])
         root = self._without_views(x)
         if root in self.inputs:
@@ -124,7 +124,7 @@ class _Fusing:
         return name in self.graph.outputs
 
     def _is_only_quantized(self, name: str) -> bool:
-        """Whether everything that reads an input quantises it alike, views aside."""
+        """Whether all readers of an input quantise it alike, views aside."""
         readers, found = [name], set()
         if self.graph.tensor(name).dtype != "float32":
             return False

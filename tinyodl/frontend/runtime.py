@@ -29,5 +29,5 @@ def session(model: onnx.ModelProto, simplified: Path | None = None) -> onnxrunti
 
 
 def one_line(error: Exception) -> str:
-    """What onnxruntime or onnx said, in one line that is not endless."""
+    """The message of onnxruntime or onnx as one line of limited length."""
     return " ".join(str(error).split())[:300]

@@ -1,7 +1,7 @@
-"""--simplify, and the check that a changed ONNX file still computes what the original does.
+"""--simplify, and the check that a changed ONNX file still has the original's results.
 
 onnxruntime, which tinyodl needs anyway, does the simplification: its basic optimisations keep to
-standard ONNX operators, fold what is constant (an If among them), and remove what has no effect.
+standard ONNX operators, fold constants (also the condition of an If), and remove dead nodes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_same(original: onnx.ModelProto, changed: onnx.ModelProto, source: str)
     """
     first, second = bound(original, source), bound(changed, source)
     made = {name for node in first.graph.node for name in node.output}
-    shared = _float_values(second) & made  # what was cut away need not even be valid
+    shared = _float_values(second) & made  # nodes cut away may even be invalid
     inputs = _random_inputs(second)
     expected, found = _run(first, shared, inputs, source), _run(second, shared, inputs, source)
     for name, node in zip(node_names(second.graph), second.graph.node, strict=True):
@@ -107,7 +107,7 @@ def _run(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         for name in sorted(values)
     )
-    drop_unused(wanted.graph)  # what comes after a cut may be more than onnxruntime knows
+    drop_unused(wanted.graph)  # nodes after a cut may be unknown to onnxruntime
     if not values:
         return {}
     try:

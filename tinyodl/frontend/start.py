@@ -31,7 +31,7 @@ MOST_SEEN = 1 << 24
 
 @dataclass(frozen=True)
 class Layers:
-    """What begins: a Gemm, and the BatchNormalization in front of it; see `started`."""
+    """The layers to start: a Gemm, and the BatchNormalization before it; see `started`."""
 
     dense: str
     standardized: str | None = None
@@ -39,7 +39,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Start:
-    """The samples to begin from (.npz or .csv), what each counts, and how sure zero is without."""
+    """The samples to begin from (.npz or .csv), the weight of each, and the learner's settings."""
 
     samples: Path
     weight: float = 0.1
@@ -51,10 +51,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Started:
-    """The model with the layer's weights, what the rule keeps, and the samples as they count.
+    """The model with the layer's weights, the rule's states, and the samples.
 
-    `shown` is what the layer reads of them, `seen` how many they are.
-    `labels` are those that the first outputs stand for, where the outputs stand for any.
+    `shown` has the samples as the layer reads them, `seen` is their number as the model counts it.
+    `labels` are the labels of the first outputs, if outputs take labels as they come.
     """
 
     model: onnx.ModelProto

@@ -25,7 +25,7 @@ AXES_ARE_AN_INPUT = 18  # of ReduceMean, from this opset on
 
 
 class Tapped(NamedTuple):
-    """The network up to its taps, and the value that holds what they read."""
+    """The network up to its taps, and the name of the value with their features."""
 
     model: onnx.ModelProto
     value: str

@@ -1,6 +1,6 @@
 """Places in a network: where its frozen part ends, and its last layer.
 
-What features keep of a sample at the end of the frozen part stays true while the rest learns.
+Features may store a sample's values at the end of the frozen part: learning does not change them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from tinyodl.ops import looked_at
 def place_before(
     graph: Graph, forward: tuple[Node, ...], changing: Collection[Storage]
 ) -> tuple[str, list[Node]] | None:
-    """The tensor that is all the last nodes read, and those nodes, in their order.
+    """The tensor that separates the frozen part from the part that changes, and the nodes after it.
 
-    The first of them is the first that reads a tensor of `changing`, behind the DequantizeLinear of
-    that tensor's integers, where there is one. None where other tensors go past it.
+    It is the input of the first node that reads a tensor of a storage in `changing`; if a
+    DequantizeLinear makes this input and nothing else goes past, its integers instead. None if
+    other tensors go past it, too.
     """
     changed = changing_nodes(graph, forward, changing)
     x = changed[0].inputs[0]
@@ -34,7 +35,7 @@ def place_before(
 def changing_nodes(
     graph: Graph, forward: tuple[Node, ...], changing: Collection[Storage]
 ) -> list[Node]:
-    """The nodes that read a tensor of such a storage."""
+    """The nodes that read a tensor of a storage in `changing`."""
     return [
         node
         for node in forward
@@ -47,7 +48,7 @@ def _is_computed(graph: Graph, name: str) -> bool:
 
 
 def _integers(graph: Graph, name: str) -> str:
-    """What a tensor was dequantised from, views aside; else the tensor itself."""
+    """The integers a tensor was dequantised from, through views; else the tensor itself."""
     node = graph.producer.get(looked_at(name, graph))
     return node.inputs[0] if node and node.op == "DequantizeLinear" else name
 
@@ -63,9 +64,9 @@ def _behind(forward: tuple[Node, ...], name: str) -> list[Node]:
 
 
 def last_node(graph: Graph) -> Node | None:
-    """What the output comes from; None for the input.
+    """The node that makes the network's output; None if the output is the input.
 
-    Views are aside, and Softmax and Sigmoid, which leave the order of the classes as it is.
+    Views are skipped, and Softmax and Sigmoid: they keep the order of the classes.
     """
     node = graph.producer.get(looked_at(graph.outputs[0], graph))
     if node is not None and node.op in ("Softmax", "Sigmoid"):

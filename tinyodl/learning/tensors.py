@@ -1,4 +1,4 @@
-"""The names of what training adds to a graph."""
+"""Names of the tensors and nodes that training adds to a graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOSS = "<loss>"
 PENDING = "<pending>"
 ADAM_CORRECTION = "<bias correction>"
 
-# What each optimiser keeps beside a parameter, as suffixes of the state tensors' names.
+# The state tensors of each optimiser for a parameter, as suffixes of their names.
 STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}
 SUM = "sum"
 FRACTION = "fraction"  # of an int8 weight, between two integers
@@ -20,7 +20,7 @@ UPDATES = {"float32": "Update", "int8": "UpdateInt8", "int16": "UpdateInt16"}
 
 
 def state_name(parameter: str, state: str) -> str:
-    """The tensor that holds `state` ("velocity", "m", "v", "sum", "fraction") of a parameter."""
+    """The name of a parameter's state tensor ("velocity", "m", "v", "sum", "fraction")."""
     return f"<{parameter}.{state}>"
 
 

@@ -1,8 +1,8 @@
 """The walk from the loss backwards: reverse-mode automatic differentiation at compile time.
 
-It asks each operator for its gradient rule. Gradients that nobody needs are never made, and
-gradients that meet are added. Each parameter's gradient node follows the input gradient of the same
-layer, because a fused update changes the weight that the input gradient reads.
+It asks each operator for its gradient rule. It makes only gradients that are needed, and adds
+gradients that meet. Each parameter's gradient node follows the input gradient of the same layer,
+because a fused update changes the weight, and the input gradient must read the old one.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Walk:
         self.nodes.append(Node("AdamTick", "adam", (ADAM_CORRECTION,), (), phase=Phase.UPDATE))
 
     def backward(self) -> None:
-        """Visit the forward nodes in reverse order, the loss and what is counted left out."""
+        """Visit the forward nodes in reverse order, without the loss and nodes that only count."""
         end = next(i for i, node in enumerate(self.graph.nodes) if node.outputs == (LOSS,))
         for node in reversed(self.graph.nodes[:end]):
             if not self.needing.intersection(node.inputs):
@@ -117,9 +117,9 @@ class Walk:
             self._learn_from_sum(name)
 
     def result(self) -> Graph:
-        """The forward nodes, then what the walk made and updates of summed gradients.
+        """The forward nodes, then the nodes of the walk and the updates of summed gradients.
 
-        Constants that no gradient asked for are left out.
+        Constants that no gradient uses are left out.
         """
         held = [n for n, t in self.graph.tensors.items() if t.storage is Storage.PARAMETER]
         summed = [name for name in held if state_name(name, SUM) in self.tensors]
@@ -156,7 +156,7 @@ class Walk:
         return total
 
     def _learn_from_sum(self, name: str) -> None:
-        """Hand on what was added for a parameter, once no node is left that could add to it."""
+        """Hand a parameter's sum of gradients on, once no further node can add to it."""
         if self.graph.tensor(name).storage is Storage.PARAMETER:
             total = self._sum(name)
             self.contributions.pop(name, None)
@@ -178,7 +178,7 @@ class Walk:
         return fresh
 
     def _suffixes(self, parameter: str) -> tuple[str, ...]:
-        """What is kept beside a parameter: the rest of an int8 weight, the optimiser's moments."""
+        """The states kept for a parameter: the rest of an int8 weight, the optimiser's moments."""
         int8 = self.graph.tensor(parameter).dtype == "int8"
         fraction = (FRACTION,) if int8 and self.plan.master != "none" else ()
         return (*fraction, *STATES[self.plan.optimizer])

@@ -1,10 +1,10 @@
 """Lifetimes over forward, backward and update together -> offsets in one static arena.
 
-Tensors that share memory form a `Block`: a view and what it looks at, an in-place output with the
-input it takes over, and the inputs of a model that has several, side by side. A block takes as many
-bytes at a step as its tensors that are alive then, so it may shrink. Blocks that are alive at the
-same time must not overlap; `placement` finds their offsets. The lower bound is the peak of live
-bytes: no placement of these blocks can be smaller.
+Tensors that share memory form a `Block`: a view and its base tensor, an in-place output and the
+input it overwrites, and all inputs of a model with several, side by side. At each step a block
+takes the bytes of its live tensors, so it may shrink. Blocks alive at the same time must not
+overlap; `placement` finds their offsets. The lower bound is the peak of live bytes: no placement of
+these blocks can be smaller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
 
 ALIGNMENT = 8  # bytes; enough for any element type and for double-word loads
-UPLOAD = -1  # the step before the schedule, in which the sample arrives
+UPLOAD = -1  # the step before the schedule: the sample arrives
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Block:
 
     @property
     def last(self) -> int:
-        """The last step at which it is alive."""
+        """The block's last step alive."""
         return self.first + len(self.heights) - 1
 
     @property
     def nbytes(self) -> int:
-        """The most that it ever takes."""
+        """The block's bytes at its largest."""
         return max(self.heights)
 
 
@@ -57,9 +57,9 @@ class ArenaPlan:
 def plan_arena(graph: Graph) -> ArenaPlan:
     """Place every arena tensor of `graph`, whose nodes are in execution order.
 
-    Inputs are alive from the upload on; outputs stay alive to the end, so that they can be read
-    after the step. Where the lower bound is missed, outputs that have room beside their inputs are
-    also tried by themselves: smaller blocks are easier to place.
+    Inputs are alive from the upload on; outputs stay alive to the end, to be read after the step.
+    If the lower bound is missed, a second try gives in-place outputs blocks of their own where
+    there is room for input and output: smaller blocks are easier to place.
     """
     return graph.remember("<arena>", lambda: _planned(graph))
 
@@ -98,9 +98,9 @@ def _placed(
 
 
 def tensor_lifetimes(graph: Graph) -> dict[str, tuple[int, int]]:
-    """First and last step of each arena tensor, by itself: views count as uses of their own.
+    """First and last step of each arena tensor. A view has a lifetime of its own.
 
-    A node that works on the sample while it arrives runs in the step before the schedule.
+    A node that works on the arriving sample runs in the step before the schedule.
     """
     early = arriving(graph)
     first = dict.fromkeys((*graph.inputs, *(early.outputs if early else ())), UPLOAD)
@@ -129,11 +129,11 @@ def arena_blocks(
     lifetimes: Mapping[str, tuple[int, int]],
     room: Mapping[int, int] | None = None,
 ) -> tuple[tuple[Block, ...], Mapping[str, int]]:
-    """The blocks in the order of their first steps, and the offset of each tensor within its own.
+    """The blocks in the order of their first steps, and the offset of each tensor in its block.
 
-    Inputs lie side by side, each at a multiple of its element's size; views are merged with what
-    they look at, then in-place outputs with the input they take over: all that can, or where `room`
-    gives the bytes that are free at each step only those that do not fit there.
+    Inputs lie side by side, each at a multiple of its element's size. Views are merged with their
+    base tensors, then in-place outputs with the inputs they overwrite. Without `room`, every
+    possible output is merged. With `room` (free bytes per step), only outputs too large for it.
     """
     home: dict[str, str] = {name: name for name in lifetimes}
     members: dict[str, list[str]] = {name: [name] for name in lifetimes}
@@ -184,7 +184,7 @@ def _block(
     within: Mapping[str, int],
     lifetimes: Mapping[str, tuple[int, int]],
 ) -> Block:
-    """The block of tensors that share memory."""
+    """The block of these tensors, which share memory."""
     first = min(lifetimes[name][0] for name in names)
     last = max(lifetimes[name][1] for name in names)
     heights = [0] * (last - first + 1)

@@ -1,15 +1,15 @@
-"""Going back through wide maps by channels, so that their gradients are never there as a whole.
+"""The backward pass through wide maps, a few channels at a time.
 
-Between two pointwise convolutions a mobile network is wide (Sandler et al. 2018, MobileNetV2), and
-the float32 gradients of those maps are the largest tensors of the backward pass. One convolution
-makes each channel of such a gradient by itself, a depthwise layer in between works channel by
-channel, and the other convolution sums over the channels. So the nodes from the one to the other
-may become one node, ByChannels, which takes a few channels at a time through all of them: of the
-wide gradients it holds the planes of these channels alone. The sums keep their order, so the bits
-are the same.
+Between two pointwise convolutions a mobile network is wide (Sandler et al. 2018, MobileNetV2). The
+float32 gradients of these wide maps are the largest tensors of the backward pass. The first
+convolution makes each channel of such a gradient by itself, a depthwise layer in between works
+channel by channel, and the last convolution sums over the channels. So all these nodes can become
+one node, ByChannels. It takes a few channels at a time through all of them, and holds the wide
+gradients of these channels only. The sums keep their order, so the bits are the same.
 
-Where that is worth it is decided for the backward pass: as little memory as possible at its peak,
-then as few nodes as possible by channels, then as many channels at a time as cost no memory.
+`by_channels` chooses where to do this. It first makes the peak of the backward pass as low as
+possible, then uses as few regions as possible, then takes as many channels at a time as cost no
+memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tinyodl.memory.arena import arena_blocks, live_bytes, tensor_lifetimes
 from tinyodl.ops import in_place_of
 from tinyodl.ops.shared import by_channels_of
 
-_TOGETHER = 4  # channels at a time, for which the kernels are fastest
+_TOGETHER = 4  # channels at a time: the kernels are fastest with these
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Region:
 
     steps    where they stand in the graph
     planes   the gradients between them, all of as many channels
-    order    the constant that says which channel comes when, or ""
-    orders   for each node, that in which it counts the channels
+    order    the constant with the order of the channels, or "" for 0, 1, 2, ...
+    orders   for each node, the constant with the order in which it counts the channels, or ""
     """
 
     steps: tuple[int, ...]
@@ -46,13 +46,13 @@ class Region:
     orders: tuple[str, ...]
 
 
-Choice = Mapping[Region, int]  # regions that become nodes, and how many channels at a time
+Choice = Mapping[Region, int]  # regions to turn into nodes, and how many channels at a time
 
 
 def by_channels(graph: Graph, within: int = 0) -> Graph:
-    """The training graph `graph`, with ByChannels in its backward pass where that saves memory.
+    """The training graph `graph`, with ByChannels in its backward pass where this saves memory.
 
-    `within` are bytes of the arena that are needed in any case, which it is no use to go below.
+    The arena needs `within` bytes in any case: a lower peak is no gain.
     """
     tried = graph.remember("<by channels>", lambda: _Tried(graph))
     choice = tried.that_help
@@ -70,7 +70,7 @@ def by_channels(graph: Graph, within: int = 0) -> Graph:
 
 @dataclass
 class _Tried:
-    """Choices that were tried for a graph, and what came of them."""
+    """The choices tried for a graph, with their graphs and peaks."""
 
     graph: Graph
     _made: dict[frozenset[tuple[Region, int]], Graph] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class _Tried:
 
 
 def regions(graph: Graph) -> list[Region]:
-    """Regions that have no node in common; of those that would, the ones with the largest maps."""
+    """Regions without common nodes. Where regions overlap, the one with the larger maps stays."""
     chosen: list[Region] = []
     for region in sorted(possible_regions(graph), key=lambda region: -_largest(region, graph)):
         taken = {step for other in chosen for step in other.steps}
@@ -104,13 +104,13 @@ def regions(graph: Graph) -> list[Region]:
 
 
 def possible_regions(graph: Graph) -> list[Region]:
-    """Every region there is by itself, whatever else runs by channels."""
+    """Every possible region. Regions may overlap."""
     found = (_region(step, graph) for step in range(len(graph.nodes)))
     return [region for region in found if region]
 
 
 def _can_stand(graph: Graph, chosen: Iterable[Region]) -> bool:
-    """Whether no region would have to stand both before and behind a node."""
+    """Whether the regions can be scheduled: none must run both before and after a node."""
     try:
         _schedule(graph, chosen)
     except CycleError:
@@ -119,12 +119,12 @@ def _can_stand(graph: Graph, chosen: Iterable[Region]) -> bool:
 
 
 def _largest(region: Region, graph: Graph) -> int:
-    """Bytes of the largest gradient that is not there as a whole."""
+    """Bytes of the largest gradient inside the region."""
     return max(graph.tensor(name).nbytes for name in region.planes)
 
 
 def _that_help(graph: Graph) -> Choice:
-    """The regions each of which needs less memory than its nodes, one channel at a time."""
+    """The regions that need less memory than their nodes, when they take one channel at a time."""
     found = regions(graph)
     plain, made = _live(graph), with_regions(graph, dict.fromkeys(found, 1))
     live = {node.name: nbytes for node, nbytes in zip(made.nodes, _live(made), strict=True)}
@@ -136,13 +136,13 @@ def _that_help(graph: Graph) -> Choice:
 
 
 def most_together(region: Region, graph: Graph) -> int:
-    """How many channels at a time are fastest; one where the layers count them differently."""
+    """How many channels at a time are fastest; 1 where the layers count channels differently."""
     channels = graph.shape(region.planes[0])[1]
     return _TOGETHER if set(region.orders) == {region.order} and channels % _TOGETHER == 0 else 1
 
 
 def _live(graph: Graph) -> list[int]:
-    """Bytes of the arena that are alive at each node."""
+    """Live bytes of the arena at each node."""
     blocks, _ = arena_blocks(graph, tensor_lifetimes(graph))
     _, *steps, _ = (nbytes for _, nbytes in live_bytes(blocks, len(graph.nodes)))
     return steps
@@ -155,7 +155,7 @@ def _peak(graph: Graph) -> int:
 
 
 def _region(first: int, graph: Graph) -> Region | None:
-    """The nodes from `first` on that go through a wide map by channels; None where one cannot."""
+    """The region that begins with node `first`; None if one of its nodes cannot go by channels."""
     start = graph.nodes[first]
     rule = by_channels_of(start, graph)
     if rule is None or not rule.mixes or len(graph.shape(start.outputs[0])) != 4:
@@ -180,9 +180,9 @@ def _region(first: int, graph: Graph) -> Region | None:
 
 
 def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
-    """Whether what a node changes is read only by nodes that work on the same channels of it.
+    """Whether parameters that a node changes are read only by nodes with the same channels of them.
 
-    They stand before it, so they read what belongs to a channel before that changes.
+    These readers stand earlier, so they read the values of a channel before the values change.
     """
     body = [graph.nodes[step] for step in steps]
     return all(
@@ -194,16 +194,16 @@ def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
 
 
 def _changed(node: Node, graph: Graph) -> frozenset[str]:
-    """The parameters and states that a node may change: one without outputs is there for that."""
+    """The parameters and states that a node may change. Only nodes without outputs change any."""
     kept = (Storage.PARAMETER, Storage.STATE)
     names = () if node.outputs else node.inputs
     return frozenset(name for name in names if name and graph.tensor(name).storage in kept)
 
 
 def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
-    """The nodes outside the regions and the regions, each as early as the nodes' order allows.
+    """The regions and the nodes outside them, each as early as the order of the nodes allows.
 
-    Raises CycleError where a region would have to stand both before and behind a node.
+    Raises CycleError if a region would have to run both before and after a node.
     """
     at = {step: region for region in chosen for step in region.steps}
     place = [at[step].steps[0] if step in at else step for step in range(len(graph.nodes))]
@@ -214,7 +214,10 @@ def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
 
 
 def _behind(graph: Graph) -> list[set[int]]:
-    """For each step the earlier ones that write what it reads or writes, or read what it writes."""
+    """The earlier steps that each step must follow.
+
+    They write a tensor that the step reads or writes, or read a tensor that it writes.
+    """
     behind: list[set[int]] = []
     writer: dict[str, int] = {}
     readers: dict[str, set[int]] = {}
@@ -233,9 +236,9 @@ def _behind(graph: Graph) -> list[set[int]]:
 
 
 def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:
-    """The numbers in ascending order, but each behind those that it has to be behind of.
+    """The numbers in topological order; of several ready numbers the smallest comes first.
 
-    Raises CycleError.
+    `behind` has for each number the numbers that must come before it. Raises CycleError.
     """
     sorter = TopologicalSorter({own: before - {own} for own, before in behind.items()})
     sorter.prepare()
@@ -250,7 +253,7 @@ def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:
 
 
 def with_regions(graph: Graph, choice: Choice) -> Graph:
-    """The graph with these regions as nodes, of so many channels at a time each."""
+    """The graph with each region of `choice` as one node, with its number of channels at a time."""
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     for item in _schedule(graph, choice):
@@ -264,7 +267,7 @@ def with_regions(graph: Graph, choice: Choice) -> Graph:
 
 
 def _node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
-    """The node for a region, and the tensors that it adds: its tables, and its maps as planes."""
+    """The node for a region, and the tensors it adds: its tables, and its maps as planes."""
     body = _sharing_planes([graph.nodes[step] for step in region.steps], region, graph)
     made = dict.fromkeys(node.outputs[0] for node in body if node.outputs)
     planes = [graph.tensor(name) for name in made if name in region.planes]
@@ -288,13 +291,13 @@ def _node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]
 
 
 def _name(region: Region, graph: Graph) -> str:
-    """The layers from the first to the last."""
+    """The node's name: from the first layer to the last."""
     ends = (graph.nodes[region.steps[0]], graph.nodes[region.steps[-1]])
     return " to ".join(node.name.removesuffix(f".{node.op}") for node in ends)
 
 
 def _sharing_planes(nodes: Sequence[Node], region: Region, graph: Graph) -> tuple[Node, ...]:
-    """The nodes as they stand in a region: without outputs that only help, in place if they can."""
+    """The nodes as a region runs them: with their first output only, in place where possible."""
     shared: dict[str, str] = {}
     body = []
     for position, node in enumerate(nodes):
@@ -309,7 +312,7 @@ def _sharing_planes(nodes: Sequence[Node], region: Region, graph: Graph) -> tupl
 
 
 def _parts(region: Region, graph: Graph) -> tuple[tuple[str, ...], list[Tensor]]:
-    """For each node the table that says which of its channels come when, or ""; the new tables."""
+    """For each node its table with the order of its channels, or ""; and the new tables."""
     tables = {region.order: "", "": region.order}
     added = []
     for step, order in zip(region.steps, region.orders, strict=True):

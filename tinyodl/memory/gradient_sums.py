@@ -1,7 +1,7 @@
 """Gradients that meet behind a branch, added where one of them lies.
 
-Where a tensor has two readers, its gradient is a sum of two. An operator that can add its gradient
-to another one needs no node for that, and no memory for a gradient of its own.
+If a tensor has two readers, its gradient is a sum of two. An operator that can add its gradient to
+another one needs no extra node, and no memory for a gradient of its own.
 """
 
 from __future__ import annotations

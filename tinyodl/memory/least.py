@@ -21,22 +21,22 @@ from tinyodl.ops import in_place_of, looked_at
 
 
 def least_arena(graph: Graph) -> int:
-    """Bytes that no arena of `graph` is smaller than, by rows and by channels or not.
+    """A lower bound in bytes for every arena of `graph`, by rows and by channels or not.
 
     `graph` is a training graph with its sums in place. The proof, for the cut before step `cut`:
 
-    1. `by_channels` keeps all nodes before the cut in front of those behind it, if no region lies
-       on both sides. A node in front of the cut then waits for none behind it, and of all nodes
-       that can come next `by_channels` takes the earliest. In front of its regions, which go
-       backward, the order does not change at all.
+    1. `by_channels` keeps all nodes before the cut in front of the nodes behind it, if no region
+       lies on both sides. A node in front of the cut then waits for none behind it, and of all
+       ready nodes `by_channels` takes the earliest. Its regions go backward: in front of them the
+       order does not change at all.
     2. `by_rows` merges neighbours that go forward and can run by rows. So no run lies on both sides
        of a cut with a neighbour that cannot run, nor of the cut in front of the backward pass.
-    3. What crosses such a cut is then an input or output of the nodes that are left, hence whole.
-       An output takes over the memory of an input only where the one begins at the step at which
-       the other ends, so two tensors that cross the same cut do not share memory, unless one is a
-       view. Of a view and what it looks at, the larger one is counted.
-    4. Between two such cuts that are neighbours stands one node by itself, and what it reads and
-       makes is there at once. Its first output is left out where it may lie over an input.
+    3. A tensor that crosses such a cut is then an input or output of the remaining nodes, hence
+       whole. An output takes over the memory of an input only if it begins at the step at which
+       the input ends. So two tensors that cross the same cut do not share memory, unless one is a
+       view. Of a view and its base tensor, the larger one is counted.
+    4. Between two neighbouring cuts of this kind stands one node by itself, and its inputs and
+       outputs are there at once. Its first output is left out if it may lie over an input.
     """
     cuts = _kept_cuts(graph)
     steps = [cut for cut in cuts if cut + 1 in cuts]

@@ -1,14 +1,14 @@
-"""Where blocks of memory lie, so that none meets another in its lifetime, in as little as possible.
+"""Offsets of memory blocks: blocks alive together never overlap, in as little memory as possible.
 
-This is dynamic storage allocation, which is NP-hard, with blocks that may shrink during their life.
-First they are put down greedily, in several orders and by two fits. Where that misses the peak of
-live bytes, which no placement can beat, a repair and then a search follow. The search ends when
-there is nothing left to try: then its best is the optimum. Otherwise it ends after a number of
-steps, not of seconds, so that the same blocks always lie at the same offsets.
+This is dynamic storage allocation, an NP-hard problem, with blocks that may shrink during their
+life. First the blocks are placed greedily, in several orders and by two fits. No placement can beat
+the peak of live bytes. If the greedy ones miss it, a repair and then a search follow. If the search
+runs out of placements to try, its best is the optimum. Otherwise it ends after a number of steps,
+not of seconds, so that the same blocks always lie at the same offsets.
 
-The search builds placements from the ground up, in the order of their offsets: every placement can
-be let down until each block lies on the ground or on another, and then be built in this order, each
-block on the highest of those below it. (MiniMalloc, Moffitt 2023, works in this way.)
+The search builds placements from the ground up, in the order of their offsets. This loses nothing:
+in any placement the blocks can be let down until each lies on the ground or on another block, and
+the result can be built in this order. (MiniMalloc, Moffitt 2023, works in this way.)
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Heights = NDArray[np.int64]
 Offsets = list[int]
 
 _REPAIRS = 6_000  # rounds that move the highest block, divided by the number of blocks
-_STEPS = 4_000  # blocks that each search puts down, at most
-_MANY = 100  # blocks, of more than which a search puts down fewer: each takes longer
-_DEEPEST = 400  # blocks, more than which no search is tried: it goes one call deeper for each
+_STEPS = 4_000  # the most blocks that each search puts down
+_MANY = 100  # with more blocks than these a search puts down fewer: each takes longer
+_DEEPEST = 400  # with more blocks than these there is no search: it recurses once for each block
 _NEVER = np.iinfo(np.int64).max // 2
 
 
@@ -45,7 +45,7 @@ def place(heights: Heights) -> Offsets:
             break
     best, order = min(filled, key=lambda made: blocks.size(made[0]))
     best = _repair(blocks, best, order)
-    # Two short searches find more than a long one: what was decided first is hardly ever undone.
+    # Two short searches find more than a long one: a search hardly ever undoes its first choices.
     for preferred in (blocks.life, blocks.area):
         best = _search(blocks, best, preferred)
     return best
@@ -63,7 +63,7 @@ def _first_fit(taken: list[tuple[int, int]]) -> int:
 
 
 def _best_fit(taken: list[tuple[int, int]]) -> int:
-    """The gap that leaves the least room, the lowest of equals."""
+    """The lowest of the gaps that leave the least room."""
     offset, best, room = 0, -1, int(_NEVER)
     for start, stop in sorted(taken):
         if offset <= start and start - offset < room:
@@ -80,8 +80,8 @@ _FITS: tuple[_Fit, ...] = (_first_fit, _best_fit)
 class _Blocks:
     """Blocks, by number.
 
-    neighbours  for each block those that are alive together with it: (number, how far above this
-                block's offset that one must begin if it lies above it, and the other way round).
+    neighbours  for each block its neighbours in time, the blocks alive together with it: (number,
+                least distance of the offsets if the neighbour lies above, and if it lies below).
     bound       the peak of live bytes.
     """
 
@@ -131,9 +131,9 @@ class _Blocks:
     def fill(
         self, order: Sequence[int], fit: _Fit, before: Offsets | None = None, same: int = 0
     ) -> Offsets:
-        """Each block into a gap between those that were put down before it.
+        """The offsets when each block in turn goes into a gap between those already placed.
 
-        The first `same` blocks of the order lie where they lie in `before`.
+        The first `same` blocks of the order keep their offsets of `before`.
         """
         offsets = [-1] * len(order)
         taken: list[list[tuple[int, int]]] = [[] for _ in order]
@@ -148,7 +148,7 @@ class _Blocks:
 
 
 def _peaks(heights: Heights) -> Heights:
-    """Without the steps at which no block is higher than at the next one that is kept."""
+    """The heights without redundant steps: no block is higher there than at a kept neighbour."""
     kept: list[Heights] = []
     for step in heights.T:
         if kept and (step <= kept[-1]).all():
@@ -160,7 +160,7 @@ def _peaks(heights: Heights) -> Heights:
 
 
 def _repair(blocks: _Blocks, best: Offsets, order: list[int]) -> Offsets:
-    """Puts a block that reaches highest down earlier, over and over; the best on the way."""
+    """The best placement found by placing the highest-reaching block earlier, over and over."""
     order, offsets = list(order), best
     made = False  # whether the offsets are those of the first fit
     for _ in range(_REPAIRS // len(order)):
@@ -177,7 +177,7 @@ def _repair(blocks: _Blocks, best: Offsets, order: list[int]) -> Offsets:
 
 
 def _search(blocks: _Blocks, best: Offsets, preferred: Heights) -> Offsets:
-    """The best placement of those built from the ground up, or `best` where none is better."""
+    """The best placement built from the ground up, or `best` if none is better."""
     count = len(blocks.heights)
     if blocks.size(best) == blocks.bound or count > _DEEPEST:
         return best
@@ -190,11 +190,11 @@ def _search(blocks: _Blocks, best: Offsets, preferred: Heights) -> Offsets:
 
 @dataclass
 class _Search:
-    """A placement that is being built. Of blocks at one height, `preferred` says which come first.
+    """A placement under construction. Blocks at one height come in the order of `preferred`.
 
-    offsets  of the blocks that are put down
-    left     the others
-    steps    how many more may be put down
+    offsets  of the placed blocks
+    left     the blocks to place
+    steps    how many more blocks the search may place
     """
 
     blocks: _Blocks
@@ -205,10 +205,10 @@ class _Search:
     steps: int
 
     def build(self, sky: Heights, demand: Heights, ground: int) -> None:
-        """Try all that can follow.
+        """Try all ways to complete the placement.
 
-        At each step of the schedule it is built up to `sky`, and blocks of `demand` bytes are left,
-        none of which comes below `ground`.
+        At each step of the schedule it is built up to `sky`, and the blocks left take `demand`
+        bytes. None of them may lie below `ground`.
         """
         size = self.blocks.size(self.best)
         if not self.left.any():
@@ -225,16 +225,16 @@ class _Search:
             self.left[block] = True
 
     def _next(self, sky: Heights, demand: Heights, ground: int, size: int) -> list[tuple[int, int]]:
-        """The blocks that are worth trying, with their offsets, the most promising first."""
+        """The blocks worth trying, with their offsets, the most promising first."""
         left = np.flatnonzero(self.left)
         alive = self.blocks.heights[left] > 0
-        rest = (alive * sky).max(axis=1)  # what each would lie on
+        rest = (alive * sky).max(axis=1)  # the height each would lie on
         lowest = np.maximum(rest, ground)
         under = np.where(alive, lowest[:, None], _NEVER).min(axis=0)
         if np.where(demand > 0, under + demand, sky).max() >= size:
             return []
-        # A block that begins where another could end is left a gap that the other fits into. What
-        # lies below the ground has had its turn: it waits until something else lifts it.
+        # A block is not worth trying at or above the lowest possible end of another: the other fits
+        # below it first. Blocks below the ground have had their turn: they wait to be lifted.
         gap = (lowest + self.blocks.tops[left]).min()
         worth = (rest >= ground) & (lowest < gap)
         order = np.lexsort((left, -self.preferred[left], lowest))

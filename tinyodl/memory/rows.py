@@ -1,16 +1,16 @@
-"""Running layers row by row, one behind the other, so that the maps between them are never whole.
+"""Runs layers row by row, one after the other, so that the maps between them are never whole.
 
 The first layers of a network have the largest maps, and no other part of a training step needs as
-much memory. Where they are frozen nothing of these maps is kept, so a run of nodes may become one
-node, Rows, which makes the rows of its last map in turn, through all its layers: the maps between
-them are held as rings of the few rows that are still needed. Every row is made once and stays until
-the last node that reads it is done with it, so nothing is computed twice.
+much memory. If these layers are frozen, the backward pass does not need their maps. So a run of
+nodes can become one node, Rows. It makes the rows of its last map in turn, through all its layers,
+and holds the maps between them as rings of the few rows still needed. Every row is made once and
+stays until its last reader is done, so nothing is computed twice.
 
-A run that begins with the network may also work on the sample while it arrives, row by row: each
-turn comes as soon as the rows that it needs are there, and of the sample, too, only a ring is held.
+A run that begins with the network may also work on the sample while it arrives, row by row. Each
+turn comes as soon as its rows are there, and only a ring of the sample's rows is held.
 
-Which runs are worth it is decided for the whole training graph: as little memory as possible at the
-peak, then the sample as a whole, then as few nodes as possible in runs.
+`by_rows` chooses the runs for the whole training graph: the least memory at the peak comes first,
+then a sample held as a whole, then the fewest nodes in runs.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ def _by_rows_best(graph: Graph) -> Graph:
 def with_rows(graph: Graph, runs: Sequence[tuple[int, int]], arriving: bool = False) -> Graph:
     """`graph` with the nodes from `first` to `end` - 1 as one, for each (first, end), in order.
 
-    Each of them makes one map by rows, and of these only the last one is read by any other node.
-    `arriving` says that the first run, which begins with the network, works on the sample while it
-    arrives.
+    Each of these nodes makes one map by rows. Nodes outside the run read only the last map. With
+    `arriving`, the first run begins with the network and works on the sample while it arrives.
     """
     nodes: list[Node] = []
     tensors: list[Tensor] = []
@@ -63,9 +62,9 @@ def with_rows(graph: Graph, runs: Sequence[tuple[int, int]], arriving: bool = Fa
 
 
 def _rows(body: Sequence[Node], graph: Graph, sample: str) -> tuple[Node, list[Tensor]]:
-    """The node for a run, and the tensors that it adds: its tables, and its maps as rings.
+    """The node for a run, and the tensors it adds: its tables, and its maps as rings.
 
-    `sample` is what it works on while it arrives, or "".
+    `sample` is the sample it works on while it arrives, or "".
     """
     scratch = _scratch(body, graph)
     body = tuple(_sharing(node, scratch) for node in body)
@@ -105,14 +104,14 @@ def _table(name: str, rows: tuple[int, ...]) -> Tensor:
 
 
 def _scratch(body: Sequence[Node], graph: Graph) -> list[Tensor]:
-    """Memory for a moment that the nodes of a run use one after the other; [] if none needs any."""
+    """Temporary memory that the nodes of a run use in turn; [] if none needs any."""
     needed = [tensor for node in body for tensor in _for_a_moment(node, graph)]
     largest = max(needed, key=lambda tensor: tensor.nbytes, default=None)
     return [replace(largest, name=f"<{body[-1].name}.scratch>")] if largest else []
 
 
 def _for_a_moment(node: Node, graph: Graph) -> list[Tensor]:
-    """The outputs of a node that only help it: those after the first."""
+    """The outputs of a node after the first: scratch memory of the node."""
     return [graph.tensor(name) for name in node.outputs[1:] if name]
 
 
@@ -141,12 +140,12 @@ class _Run:
 
 
 def _best(runs: Sequence[_Run], lives: _Lives) -> tuple[_Run, ...]:
-    """Those with which the peak is lowest: with the sample as a whole, with the fewest nodes."""
+    """The runs with the lowest peak; of equals a whole sample, then the fewest nodes, is best."""
     ending: dict[int, list[_Run]] = {end: [] for end in range(lives.forward + 1)}
     for run in runs:
         ending[run.end].append(run)
 
-    peaks = [max(lives.floor, lives.upload)]  # that can be had up to each step
+    peaks = [max(lives.floor, lives.upload)]  # the lowest possible up to each step
     for end in range(1, lives.forward + 1):
         found = [max(peaks[end - 1], lives.steps[end - 1])]
         for run in ending[end]:
@@ -154,7 +153,7 @@ def _best(runs: Sequence[_Run], lives: _Lives) -> tuple[_Run, ...]:
         peaks.append(min(found))
     peak = peaks[-1]
 
-    best = [_Choice() if lives.upload <= peak else None]  # up to each step, with that peak
+    best = [_Choice() if lives.upload <= peak else None]  # choices up to each step within the peak
     for end in range(1, lives.forward + 1):
         options = [best[end - 1]] if lives.steps[end - 1] <= peak else []
         for run in ending[end]:
@@ -178,15 +177,15 @@ class _Choice:
         return _Choice((*self.runs, run), self.nodes + run.end - run.first, self.live + run.live)
 
     def cost(self) -> tuple[bool, int, int]:
-        """What makes one choice worse than another that has the same peak."""
+        """The order of choices with the same peak: the least is the best."""
         return (any(run.arriving for run in self.runs), self.nodes, self.live)
 
 
 @dataclass(frozen=True)
 class _Lives:
-    """What is alive at the upload and at each step.
+    """Live bytes at the upload and at each step.
 
-    carried   at each step, the bytes of what was made before it and is read at it or later
+    carried   at each step, the bytes made before it and read at it or later
     last_use  the last step of each tensor
     forward   the number of steps that go forward
     """
@@ -199,12 +198,12 @@ class _Lives:
 
     @property
     def floor(self) -> int:
-        """What is needed behind the steps that go forward, and so in any case."""
+        """The peak of the steps after the forward ones: no run can lower it."""
         return max(self.steps[self.forward :], default=0)
 
     @property
     def peak(self) -> int:
-        """What is needed where nothing runs by rows."""
+        """The peak when nothing runs by rows."""
         return max(self.upload, *self.steps)
 
     @classmethod
@@ -229,17 +228,17 @@ class _Lives:
 
 
 def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
-    """The runs that could lower the peak: they hold a step at which more than the floor is alive.
+    """The runs that could lower the peak: they contain a step with more live bytes than the floor.
 
-    A run that begins with the network is also one that works on the sample while it arrives, in the
-    place of the upload.
+    A run that begins with the network comes a second time as one that works on the arriving sample,
+    in place of the upload.
     """
     for end in range(1, lives.forward + 1):
         found = list(_starts(graph, lives, end))
         if not found:
             continue
-        # Which rows of a map are held depends on the nodes behind it alone, so what is seen of the
-        # longest run is true of the shorter ones.
+        # The rows held of a map depend only on the nodes behind it, so the rings of the longest run
+        # are also right for the shorter ones.
         done = turns(graph.nodes[found[-1].first : end], graph)
         for start in found:
             body = graph.nodes[start.first : end]
@@ -257,11 +256,11 @@ def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
 
 @dataclass(frozen=True)
 class _Start:
-    """Where a run could begin.
+    """A place where a run could begin.
 
-    sample  what it could work on while that arrives, or ""
+    sample  the sample, if the run could work on it while it arrives, or ""
     whole   the bytes of the sample, 0 without one
-    least   what is alive beside it, its last map included and the sample left out
+    least   the bytes alive beside the run, with its last map and without the sample
     high    whether a step in it needs more than the floor
     """
 
@@ -274,7 +273,7 @@ class _Start:
 
 def _starts(graph: Graph, lives: _Lives, end: int) -> Iterator[_Start]:
     """The starts of runs that end before `end` and could lower the peak, the shortest run first."""
-    if not graph.nodes[end - 1].outputs:  # what follows the samples
+    if not graph.nodes[end - 1].outputs:  # a node that follows the samples
         return
     result = graph.nodes[end - 1].outputs[0]
     for first in range(end - 1, -1, -1):

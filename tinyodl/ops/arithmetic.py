@@ -109,7 +109,7 @@ def _add_call(node: Node, graph: Graph) -> Call:
 
 
 def _as_output(backward: Backward, node: Node, operand: str) -> bool:
-    """Whether an operand has the shape of the output, so that nothing has to be added up."""
+    """Whether an operand has the shape of the output: then its gradient needs no sum."""
     return backward.graph.shape(operand) == backward.graph.shape(node.outputs[0])
 
 
@@ -162,9 +162,9 @@ def _extremum_gradient(backward: Backward, node: Node, gy: str) -> None:
 
 
 def _gradient(function: str) -> Callable[[Node, Graph], Call]:
-    """A gradient that is added up over gy, which has the shape of the output.
+    """A gradient summed over gy. gy has the shape of the output.
 
-    Inputs: gy, then what the formula reads; the other operand, where it does, comes last.
+    Inputs: gy, then the operands of the formula; if it reads the other operand, this comes last.
     """
 
     def call(node: Node, graph: Graph) -> Call:

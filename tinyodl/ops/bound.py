@@ -1,14 +1,13 @@
 """A bound on each step; see `tinyodl.bound` for the rule and `bound_f32.h` for the formulas.
 
-    StepReach       (x, before) -> reach (1), what is before it included
-    StepBound       (gy, reach) -> gy, smaller where the step would reach too far
-    StepSeen        (gy, reach, seen) -> gy, smaller where it is far larger than those before
+    StepReach       (x, before) -> reach (1), with `before` added
+    StepBound       (gy, reach) -> gy, smaller if the step would reach too far
+    StepSeen        (gy, reach, seen) -> gy, smaller if it is far larger than earlier ones
     StepNormalised  (gy, reach) -> gy / reach
 
-x, what a layer that learns reads, is "" where only biases learn; `before` is "" for the first of
+x is the input of a learning layer, or "" if only biases learn; `before` is "" for the first of
 several. `seen` (2) is kept between steps. Attributes of StepReach: ratio, ones, zero_point; of
-StepBound: most, far, to, and outputs, by which most and to are multiplied; of StepSeen: times,
-by_gradient.
+StepBound: most, far, to, and outputs, the factor of most and to; of StepSeen: times, by_gradient.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ In each turn of a loop every node of the part works on the same few channels, so
 the wide maps are held only as planes of these channels. Sums are made in the order of the channels,
 as the kernels make them elsewhere: the bits are the same. All of it counts as backward, the updates
 in it too.
-Attributes: body, the nodes; maps, the shapes of what the planes stand for; count, how many channels
-a turn works on; turns; parts, for each node the table that says which part it works on in each
-turn, or "" where it is the turn's own number.
-Inputs: what the nodes read from outside, then the tables, uint16 (turns).
-Outputs: what the nodes make for the outside, then the planes (1, count, H, W).
+Attributes: body, the nodes; maps, the whole shapes of the planes' maps; count, the number of
+channels in a turn; turns; parts, for each node the table with its part for each turn, or "" if the
+part is the turn's number.
+Inputs: the nodes' inputs from outside, then the tables, uint16 (turns).
+Outputs: the nodes' outputs for the outside, then the planes (1, count, H, W).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _call(inner: Node, graph: Graph, node: Node, table: str) -> Call:
 
 
 def _in_place(node: Node, graph: Graph) -> tuple[int, ...]:
-    """A sum for the outside may lie on what it is added to, unless that is read otherwise, too."""
+    """A sum for the outside may overwrite the tensor it is added to, if nothing else reads it."""
     body, maps = node.attrs["body"], node.attrs["maps"]
     read = [name for inner in body for name in inner.inputs]
     sums = [inner for inner in body if inner.outputs and inner.outputs[0] not in maps]

@@ -1,4 +1,4 @@
-"""Cast to float32 of what is float32 already: a copy that disappears.
+"""Cast of float32 values to float32: a copy that disappears.
 
 Casts of constants are folded, from and to any type.
 """

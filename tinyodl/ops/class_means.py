@@ -1,4 +1,4 @@
-"""NearestClassMean and StreamingLDA: dense layers that are made of the means of the classes.
+"""NearestClassMean and StreamingLDA: dense layers made of the means of the classes.
 
     NearestClassMean  W = 2 M, b_c = -|m_c|^2                       Mensink et al. 2013
     StreamingLDA      W = t (S + R)^-1 M, b_c = -W_c . m_c / 2      Hayes and Kanan 2020
@@ -9,11 +9,11 @@ and its label.
 
 NearestClassMean reads x (1, K); w (C, K); b (C); counts (C), the samples of each class.
 StreamingLDA reads x, w and b; P = (S + R)^-1, its upper triangle row by row (K (K + 1) / 2); means
-(C, K); counts (C); begun (3): the |x|^2 that the ridge is a share of, how many samples may still
-say it (up to 10), and t. Output: scratch (2, K).
+(C, K); counts (C); begun (3): the |x|^2 of which the ridge is a share, how many samples may still
+set it (up to 10), and t. Output: scratch (2, K).
 
-The bias of a class that no sample came of is NO_CLASS, so that it is never predicted. ZeroOne is
-the 0-1 loss: their outputs have a unit, and no loss of them would mean the same in another one.
+A class without samples has the bias NO_CLASS, so that it is never predicted. The loss of these
+layers is ZeroOne, the 0-1 loss: the outputs depend on the unit of x, and so would any other loss.
 """
 
 from __future__ import annotations

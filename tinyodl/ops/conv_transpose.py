@@ -1,10 +1,10 @@
-"""ConvTranspose: the transposed convolution, whose kernels are those of Conv in other roles.
+"""ConvTranspose: the transposed convolution, computed by Conv's kernels in other roles.
 
     y[m, p * stride + k * dilation - pad] = b[m] + sum over c, k of w[c, m, k] * x[c, p]
 
-It computes what a convolution from y's maps to x's, with this very weight, computes as the gradient
-of its input. So the gradient of x is that convolution of gy, and the gradient of w is that
-convolution's, with x in the place of its output gradient.
+Take the convolution from y's maps to x's with the same weight: y is its input gradient, for x as
+its output gradient. So the gradient of x is this convolution of gy. The gradient of w is its weight
+gradient, for gy as its input and x as its output gradient.
 
 Attributes: strides (2), pads (top, left, bottom, right) cropped from y, dilations (2), group, size
 (2): of y, which may reach beyond the last tap.
@@ -98,8 +98,8 @@ def _crop(
 ) -> tuple[Sequence[int], Sequence[int]]:
     """(elements cropped at the begin, elements left) of each axis.
 
-    `reach` is what all taps and output_padding make, `same` the sizes that auto_pad SAME asks for.
-    An output_shape or `same` larger than the reach crops nothing; only the former is then filled.
+    `reach` is the size made by all taps and output_padding, `same` the size for auto_pad SAME. An
+    output_shape or `same` larger than the reach crops nothing; only output_shape is then filled.
     """
     rank = len(reach)
     auto = node.attrs.get("auto_pad", "NOTSET")

@@ -5,10 +5,10 @@
     MeanSquaredError          loss = mean (y - t)^2                 gy = 2 (y - t) / n
     OneHotBinaryCrossEntropy
     and OneHotSquaredError    the same with t = onehot(label)
-    LabelBinaryCrossEntropy   that of a single z, with t = label: 0 or 1
+    LabelBinaryCrossEntropy   BinaryCrossEntropy of a single z, with t = label: 0 or 1
 
-With the attribute `in_use` only the outputs that have a label take part, the first of them; the
-gradient of the others is 0.
+With the attribute `in_use` only the outputs with a label take part. They come first; the gradient
+of the others is 0.
 
 The same values as PyTorch's cross_entropy, binary_cross_entropy_with_logits and mse_loss on a batch
 of one.

@@ -225,7 +225,7 @@ def _right_gradient(node: Node, a: ShapeTuple, b: ShapeTuple, y: ShapeTuple) -> 
 def _split(
     of: ShapeTuple, blocks: list[_Block], y: ShapeTuple
 ) -> tuple[list[_Block], list[_Block]]:
-    """The axes that an operand has, and those that its gradient is summed over."""
+    """The axes of an operand, and the broadcast axes its gradient is summed over."""
     padded = (1,) * (len(y) - len(of)) + of[:-2]
     own = [size > 1 for size, whole in zip(padded, y[:-2], strict=True) if whole > 1]
     kept = [block for block, has in zip(blocks, own, strict=True) if has]

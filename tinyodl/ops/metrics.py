@@ -1,18 +1,18 @@
-"""What the device counts of the errors of reconstructions, at every TRAIN and before it learns.
+"""Counts and statistics of reconstruction errors, made at every TRAIN before it learns.
 
 CountAnomaly      anomalies[label][flagged] += 1: label 0 normal, 1 an anomaly, 2 in the place of
                   -1, not known
-ErrorStatistics   mean and variance of the error of what is reconstructed, its histogram, and from
-                  these the threshold above which an error is flagged
+ErrorStatistics   mean, variance and histogram of the reconstruction errors, and from these the
+                  threshold above which an error is flagged
 
-The statistics are of samples that are not known to be anomalies, and without the attribute
-`flagged` not of those above the threshold that have no label either; but for percentile:Z those
-count at the threshold, or it would fall without end. With r = 1 / n, or 1 - forgetting
-where that is more, mean and variance go as in `Standardize`, and the counts of the histogram are
-multiplied by `forgetting` each time. The threshold, from `MINIMUM` samples on:
+The statistics leave out samples labelled as anomalies, and without the attribute `flagged` also
+unlabelled ones above the threshold; but for percentile:P these count at the threshold, or it would
+fall without end. With r = 1 / n, or 1 - forgetting if this is more, mean and variance follow the
+formulas of `Standardize`, and the counts of the histogram are multiplied by `forgetting` each time.
+The threshold, from `MINIMUM` samples on:
 
     gaussian:Z     mean + Z sqrt(variance)
-    percentile:P   below which P % of the histogram lie, on a straight line inside a bin
+    percentile:P   P % of the histogram lie below it, interpolated linearly inside a bin
     fixed:T        T, always
 
 The histogram has four bins an octave: bin i begins at 2^(FIRST + i / 4 rounded down) times

@@ -1,4 +1,4 @@
-"""Pad: more elements at the ends of axes, or fewer where a pad is negative.
+"""Pad: more elements at the ends of axes, or fewer for negative pads.
 
     y[i] = x[i - begin] where that exists, else value
     gx = the part of gy that came from x: Pad with the opposite pads and value 0
@@ -42,7 +42,7 @@ _REPEATING = ("reflect", "edge", "wrap")
     "more than 6 dimensions larger than 1",
 )
 def pad(node: OnnxNode, scope: Scope) -> None:
-    """Pad with constant pads, which are attributes of no opset that is supported."""
+    """Pad with constant pads. In all supported opsets the pads are inputs, not attributes."""
     x = scope.activation(node, 0)
     begins, ends = _pads(node, scope, len(x.shape))
     mode = node.attrs.get("mode", "constant")

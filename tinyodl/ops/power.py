@@ -73,7 +73,7 @@ def _exponents(given: Array) -> Array:
 
 
 def _parts(exponent: float) -> tuple[int, float]:
-    """The number of halves in an exponent, and what is left of it, with the same sign."""
+    """The number of halves in an exponent, and the remainder, with the same sign."""
     halves = int(2.0 * exponent)
     return halves, float(np.float32(exponent - halves / 2.0))
 
@@ -119,7 +119,7 @@ def _gradient(backward: Backward, node: Node, gy: str) -> None:
 
 
 def _gradient_call(node: Node, graph: Graph) -> Call:
-    """Of the base (gy, a, b) or the exponent (gy, y, a)."""
+    """The kernel call for the gradient of the base (gy, a, b) or the exponent (gy, y, a)."""
     (own,) = node.outputs
     gy, _, other = node.inputs
     of_base = node.op == "PowBaseGradient"

@@ -43,7 +43,7 @@ from tinyodl.ops.shared.rows import held_rows
 
 
 class _Inputs(NamedTuple):
-    """The names of the inputs, "" for those that are absent."""
+    """The names of the inputs, "" for absent ones."""
 
     x: str
     w: str
@@ -59,7 +59,7 @@ class _Inputs(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """The names of the outputs, "" for those that are absent."""
+    """The names of the outputs, "" for absent ones."""
 
     y: str
     mask: str
@@ -72,7 +72,7 @@ class _Outputs(NamedTuple):
 
 
 def channel_orders(node: Node, order: str) -> tuple[Ref, Ref]:
-    """The order of the output channels and that of the input channels."""
+    """The order of the output channels, and the order of the input channels."""
     split = node.attrs.get("split")
     return Ref(order if split == "outputs" else ""), Ref(order if split == "inputs" else "")
 
@@ -120,7 +120,7 @@ def _is_pointwise(node: Node, w: ShapeTuple) -> bool:
 
 
 def conv_macs(node: Node, graph: Graph, x: str, w: str, y: str) -> int:
-    """Of a convolution from maps like x to maps like y, and of the gradient of its input."""
+    """MACs of a convolution from maps like x to maps like y; its input gradient takes the same."""
     in_group: int = graph.shape(x)[1] // node.attrs["group"]
     return graph.tensor(y).size * in_group * prod(graph.shape(w)[2:])
 

@@ -1,7 +1,7 @@
-"""The gradients of QLinearConv; `tinyodl.ops.qlinear_conv` says what its tensors are.
+"""The gradients of QLinearConv; `tinyodl.ops.qlinear_conv` describes its tensors.
 
-QLinearConvInputGradient   of x, from the gradient of y that the mask lets pass
-QLinearConvWeightGradient  of the weights that learn, handed to their learner
+QLinearConvInputGradient   of x, from the gradient of y where the mask lets it pass
+QLinearConvWeightGradient  of the learning weights, handed to their learner
 QLinearConvBiasGradient    of delta, likewise
 """
 
@@ -60,7 +60,7 @@ def _input_gradient_by_channels(node: Node, graph: Graph) -> ByChannels | None:
 
 
 def _input_gradient_order(node: Node, planes: Collection[str]) -> str:
-    """That of the filters, whose gy comes as planes, or else of the columns."""
+    """The order of the filters if gy comes as planes, else the order of the columns."""
     by_filters, by_columns = channel_orders(node, node.inputs[4])
     return (by_filters if node.inputs[0] in planes else by_columns).tensor
 

@@ -2,7 +2,7 @@
 
     y = table[x + 128]                gx = gy * derivative[x + 128]
 
-Inputs: x, table int8 (256), derivative float32 (256): that of the real function at x, 0 where y is
+Inputs: x, table int8 (256), derivative float32 (256) of the real function at x, 0 where y is
 saturated. A node that no gradient passes through needs no derivative: it may be absent.
 """
 

@@ -4,10 +4,10 @@
     QLinearAveragePool  v = (sum over the window of x[c] - x_zero_point) * factor / divisor
                         y[c, p] = clamp(round(v) + zero_point, low, high)
 
-Attributes: those of MaxPool and AveragePool, whose windows these are; QLinearAveragePool: factor
+Attributes: those of MaxPool and AveragePool, with the same windows; QLinearAveragePool also factor
 (x's scale / y's), low, high, pass_low, pass_high (`Bounds`). The average over a whole map is one
-window. The gradient of an average, cut off where the mask says so, is AveragePool's; that of a
-maximum goes to the first one, which is looked for again in x.
+window. The gradient of an average is AveragePool's, cut off by the mask. The gradient of a maximum
+goes to the first maximum: it is found again in x.
 """
 
 from __future__ import annotations

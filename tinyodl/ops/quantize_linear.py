@@ -4,9 +4,9 @@
     DequantizeLinear  y = scale * (x - zero_point)
     MaskGradient      gx = gy where the mask has a 1, else 0
 
-Scale and zero point are those of the int8 tensor, which has one of each. The gradient of an int8
-tensor is that of the real values it stands for: rounding passes it on (the straight-through
-estimator), DequantizeLinear hands it on as it is.
+The int8 tensor has one scale and one zero point. Its gradient is with respect to its real values:
+rounding passes the gradient on (the straight-through estimator), DequantizeLinear leaves it
+unchanged.
 Attributes of QuantizeLinear: low, high, pass_low, pass_high (`Bounds`).
 """
 

@@ -81,7 +81,7 @@ def dequantize_linear(node: OnnxNode, scope: Scope) -> None:
 
 
 def through_real_numbers(node: OnnxNode, scope: Scope, function: ImportFunction) -> None:
-    """Import an operator that moves elements of int8 tensors, which all stand for the same."""
+    """Import an operator that moves elements of int8 tensors with one common quantisation."""
     tensors = [scope.tensors[name] for name in node.inputs if name in scope.tensors]
     quantized = {tensor.quantization for tensor in tensors}
     (quantization, *others) = quantized

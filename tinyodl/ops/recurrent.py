@@ -13,8 +13,8 @@ batch, hidden), the last state, for LSTM the last cells, and for GRU and LSTM th
 gates of one step. Attributes: layout (1: the batch comes first everywhere), reverse (the only
 direction is the reverse one), linear_before_reset of GRU, relu of RNN (else tanh).
 
-The gradient computes the gates again from the states instead of keeping those of all steps: frozen
-layers need no memory for them, and those that learn need it only then.
+The gradient computes the gates again from the states, instead of keeping the gates of all steps.
+Frozen layers need no memory for gates, and learning layers need it only in the backward pass.
 """
 
 from __future__ import annotations

@@ -4,26 +4,26 @@ With x~, the layer's input and a 1 for its bias, its error e = t - y, and P:
 
     g = P x~      d = forgetting + x~ . g      w += e g' / d      P = (P - g g' / d) / forgetting
 
-Inputs: the gradient of the loss, `factor` times which is e; x (1, K); w (N, K); b (N) or absent;
+Inputs: the gradient of the loss, e is `factor` times it; x (1, K); w (N, K); b (N) or absent;
 P, its upper triangle row by row (M (M + 1) / 2), M = K + 1 with a bias; power (2). Output: g (M),
 scratch.
 
 P begins with the first sample whose x is not 0, as a diagonal matrix: 1 / (ridge |x|^2) for the
-inputs and 1 / (ridge K) for the bias, so that the units of the inputs play no part. `power`
-holds that |x|^2 and how many samples came, up to 10; among those, one that is 1000 times as large
-or as small begins anew, weights and all.
+inputs and 1 / (ridge K) for the bias, so that the units of the inputs play no part. `power` holds
+this |x|^2 and the number of samples so far, up to 10. If one of these samples is 1000 times as
+large or as small, everything begins anew, weights included.
 
 After n samples the layer is, but for rounding, the ridge regression over all of them. Plackett:
 Some theorems in least squares, 1950; as the learner behind a neural network's features: Liang et
 al., OS-ELM, 2006.
 
 With `forgetting` below 1, P would grow without bound in directions that bring nothing new
-(covariance wind-up). After each sample P therefore takes another one, along the axis of which
-least is known: e_i sqrt(c), c = (1 - forgetting) M times the ridge of that axis, with the target
-that the weights have for it, so that they stay. That is regularised forgetting, as of
+(covariance wind-up). After each sample P therefore takes an artificial one, along the least known
+axis: e_i sqrt(c), c = (1 - forgetting) M times the ridge of this axis. Its target is the current
+output of the weights, so the weights do not change. This is regularised forgetting, as of
 Levenberg-Marquardt RLS (Gunnarsson: Combining tracking and regularization in recursive least
-squares identification, 1996). Where the trace of P would still be beyond where it began, in units
-of that, P is not divided.
+squares identification, 1996). If the trace of P, in units of its beginning, would still be beyond
+where it began, P is not divided.
 """
 
 from __future__ import annotations

@@ -116,14 +116,14 @@ def _geometry(node: Node, x: ShapeTuple) -> Struct:
 
 
 def _divisor(node: Node, x: ShapeTuple) -> tuple[float, ...]:
-    """What a sum is divided by, an argument of the kernels of ReduceSum and ReduceMean alone."""
+    """The divisor of a sum, an argument of the kernels of ReduceSum and ReduceMean only."""
     op = node.op.removesuffix("Gradient")
     if op == "ReduceMean":
         return (float(prod(x[axis] for axis in node.attrs["axes"])),)
     return (1.0,) if op == "ReduceSum" else ()
 
 
-# The kernel of each operator, that of its gradient, and which of x and y the latter reads.
+# The kernels of each operator and of its gradient, and the gradient's inputs among x and y.
 _KERNELS = {
     "ReduceSum": ("reduce_sum_f32", "reduce_sum_gradient_f32", ""),
     "ReduceMean": ("reduce_sum_f32", "reduce_sum_gradient_f32", ""),

@@ -3,12 +3,12 @@
 In each turn of a loop every node of the part makes the next rows of its output, or none: as many as
 the nodes behind it can use. So their maps are held only as rings of a few rows. A row is made once,
 by the kernel that makes the whole map elsewhere, from the same operands: the bits are the same.
-Attributes: body, the nodes; maps, the shapes of what the rings stand for; made, for each node the
-table that says how many rows of its output there are before each turn; turns. Where the part works
-on the sample while it arrives, during the upload: sample, its name, and needed, the table that says
-how many rows of it have to be there for each turn; elsewhere both are "".
-Inputs: what the nodes read from outside (the sample as a ring, if it has to be there only so), then
-the tables, uint16 (turns + 1), of which needed is (turns).
+Attributes: body, the nodes; maps, the whole shapes of the rings' maps; made, for each node the
+table with the rows of its output made before each turn; turns. If the part works on the sample
+during the upload: sample, its name, and needed, the table with the rows of it needed for each turn;
+else both are "".
+Inputs: the nodes' inputs from outside (the sample as a ring if no more of it is needed), then the
+tables, uint16 (turns + 1), but needed is (turns).
 Outputs: the last node's output, as a whole, then the rings (1, C, rows, W).
 """
 

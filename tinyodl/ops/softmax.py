@@ -50,7 +50,7 @@ def softmax(node: OnnxNode, scope: Scope) -> None:
 
 
 def _call(function: str) -> Callable[[Node, Graph], Call]:
-    """Of a forward (x, y) or gradient (gy, y, gx) kernel."""
+    """The call of a forward (x, y) or gradient (gy, y, gx) kernel."""
 
     def call(node: Node, graph: Graph) -> Call:
         shape, axis = graph.shape(node.outputs[0]), node.attrs["axis"]

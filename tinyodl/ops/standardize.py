@@ -2,13 +2,13 @@
 
     y = (x - mean) / sqrt(variance + epsilon) * scale + bias
 
-Inputs: x (1, K); scale and bias (K), absent where they are 1 and 0; mean and variance (K), which
-the device keeps. Output: (1, K). A plan says "statistics" of the layer. The gradient takes them for
-constants, as in inference.
+Inputs: x (1, K); scale and bias (K), absent where they are 1 and 0; mean and variance (K), kept by
+the device. Output: (1, K). The plan has "statistics" for the layer. The gradient takes mean and
+variance for constants, as in inference.
 
 StandardizeUpdate (x, mean, variance, count) has no output and runs at every TRAIN before the node
-itself, so that what is standardised is in its own statistics: no element of n samples is then
-further than sqrt(n - 1) from 0. With r = 1 / n, or 1 - forgetting where that is more:
+itself, so that the statistics include the sample they standardise: no element of n samples is then
+further than sqrt(n - 1) from 0. With r = 1 / n, or 1 - forgetting if this is more:
 
     d = x - mean      mean += r d      variance = (1 - r) (variance + r d^2)
 
@@ -80,7 +80,7 @@ def _unless(constant: str, value: float, graph: Graph) -> str:
 
 
 def with_updates(graph: Graph, forgetting: float, seen: int) -> Graph:
-    """With a `StandardizeUpdate` before each `Standardize`, which has seen so many samples."""
+    """Puts a `StandardizeUpdate` before each `Standardize`; it has seen so many samples."""
     nodes: list[Node] = []
     counts: list[Tensor] = []
     for node in graph.nodes:

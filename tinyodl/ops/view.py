@@ -1,6 +1,6 @@
 """Reshape: the same bytes seen with another shape. It costs nothing and calls no kernel.
 
-The output's shape is that of its tensor; the frontend works it out.
+The output has the shape of its tensor; the frontend works it out.
 Flatten, Squeeze, Unsqueeze and Reshape of ONNX all become this.
 Attributes: shape (the whole output shape).
 """

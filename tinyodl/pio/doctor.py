@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and how to get it."""
+"""Lists the installed and the missing tools, and how to get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build came to: bytes of flash and RAM, read from its ELF file."""
+"""The size of a build: bytes of flash and RAM, read from its ELF file."""
 
 from __future__ import annotations
 

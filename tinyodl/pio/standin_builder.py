@@ -23,7 +23,7 @@ compiler = os.environ.get("TINYODL_ARM_GCC", "arm-none-eabi-gcc")
 
 
 def write_bin(target, source, env):  # type: ignore[no-untyped-def]
-    """What is in flash, from its lowest address on, as raw bytes."""
+    """The content of flash, from its lowest address on, as raw bytes."""
     pieces = {}
     with Path(str(source[0])).open("rb") as file:
         for segment in ELFFile(file).iter_segments("PT_LOAD"):

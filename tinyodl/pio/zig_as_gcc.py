@@ -33,7 +33,7 @@ _REPLACED = {"-O2": "-Os", "-O3": "-Os", "-Wl,--gc-sections,--relax": "-Wl,--gc-
 
 
 def arguments(given: list[str]) -> list[str]:
-    """The options for `zig cc` that mean what these mean to arm-none-eabi-gcc."""
+    """The options for `zig cc` with the same meaning as these for arm-none-eabi-gcc."""
     kept = [
         _REPLACED.get(option, option)
         for option in given
@@ -52,7 +52,7 @@ def target(given: list[str]) -> list[str]:
 
 
 def _value(prefix: str, given: list[str]) -> str:
-    """Of the last option that begins so; "" where there is none."""
+    """The value of the last option with this prefix; "" if there is none."""
     return next((o.removeprefix(prefix) for o in reversed(given) if o.startswith(prefix)), "")
 
 

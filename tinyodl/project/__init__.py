@@ -1,1 +1,1 @@
-"""What a project is, as data: the options of its compilation, and its plan."""
+"""A project as data: the options of its compilation, and its plan."""

@@ -1,4 +1,4 @@
-"""What a plan says of one layer."""
+"""A plan's entry for one layer."""
 
 from __future__ import annotations
 

@@ -17,23 +17,23 @@ class Size(int):
 
 @dataclass(frozen=True)
 class Option:
-    """An option. Its type and default are those of the field of the plan that it fills, if any.
+    """An option. If it fills a field of the plan, it has the field's type and default.
 
     name     the keyword of `tinyodl.compile`, and the key in tinyodl.toml.
-    help     what it does; the help on the command line tells the default behind it.
-    kind     the type of its value, where it fills no field of that type: str, bool, int, float,
-             Path, Size or a Literal.
-    words    those that its value may be, where no Literal names them; they are asked for late, as
-             modules of learners take a while to load.
-    group    the heading that the help has it under; those that most people need are under one of
-             their own, in the order of `often`.
-    flag     on the command line; `--name` where nothing is said, "" where it is not there.
-    gives    the value that a flag stands for which takes none, such as False for `--no-check`.
-    default  what holds where nothing is given; `note` follows it, such as "transfer: 64".
-    example  a value for `tinyodl init`, where the default is none that people would write.
+    help     its effect; the help on the command line adds the default.
+    kind     the type of its value, if it fills no field of this type: str, bool, int, float, Path,
+             Size or a Literal.
+    words    the possible values, if no Literal names them; a function, because modules of learners
+             take a while to load.
+    group    its heading in the help; the options most people need have a heading of their own, in
+             the order of `often`.
+    flag     its flag on the command line; by default `--name`, "" for none.
+    gives    the value of a flag without argument, such as False for `--no-check`.
+    default  the value if none is given; `note` follows it, such as "transfer: 64".
+    example  a value for `tinyodl init`, if people would not write the default.
     several  the value is a list, and the flag may be repeated.
     is_path  whether a text is a path, which tinyodl.toml has relative to itself.
-    section  of the plan: "rule", or a feature's; `field` is the one that it fills.
+    section  its section of the plan: "rule", or a feature's; it fills `field` there.
     switch   it turns its section on, and the section's other options need it.
     fills    makes the section's fields of its value, or None where the value turns the section
              off. Raises ValueError for a value of no known form.

@@ -54,7 +54,7 @@ def choices_of(option: Option) -> tuple[str, ...]:
 
 
 def default_of(option: Option) -> object:
-    """What holds where the option is not given; None where that depends, or is nothing."""
+    """The value if the option is not given; None if it depends, or there is none."""
     field = field_of(option)
     return field.default if option.default is None and field else option.default
 
@@ -68,7 +68,7 @@ def default_text(option: Option) -> str:
 
 
 def help_of(option: Option) -> str:
-    """What an option does; where its flag stands for another value than true, what that does."""
+    """The effect of an option, or of the value of its flag if this is not true."""
     if option.gives is None or option.gives is True:
         return option.help
     return f"{str(option.gives).lower()}: {option.help}"
@@ -131,5 +131,5 @@ _WANTED = {
 
 
 def fills_the_plan(name: str) -> bool:
-    """Whether an option is of the training rule, or of what runs beside it."""
+    """Whether an option belongs to the training rule, or to a feature beside it."""
     return bool(OPTIONS[name].section)

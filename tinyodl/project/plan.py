@@ -1,4 +1,4 @@
-"""`UpdatePlan`: what learns and how, as data that a user can read, edit and pass back."""
+"""`UpdatePlan`: which layers learn and how, as data for a user to read, edit and pass back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Master = Literal["none", "int16", "float32"]
 Bound = Literal["on", "normalised", "off"]
 Outliers = Literal["skip", "keep"]
 
-LEAST_Z = 2.0  # standard deviations that leave the mean of what is below them about where it is
+LEAST_Z = 2.0  # standard deviations: the mean of the errors below this is about the mean of all
 RIDGE = 0.01  # of the mean |x|^2
 
 _each: dict[str, Any] = {name: (section | None, None) for name, section in sections().items()}
@@ -50,15 +50,15 @@ _Sections = create_model("_Sections", __config__=ConfigDict(extra="forbid"), **_
 
 
 def _fields(section: object) -> object:
-    """A section as what it is validated from."""
+    """The fields of a section, to validate it again; anything else as it is."""
     return section.model_dump() if isinstance(section, Section) else section
 
 
 def in_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an `UpdatePlan` from those, from options, or from a plan file's sections.
+    """The fields of an `UpdatePlan`, from its own fields, options, or a plan file's sections.
 
-    Raises pydantic's ValidationError, whose place is the option's name, for an option of a section
-    that its form does not fit, or whose section is not there.
+    Raises pydantic's ValidationError, located at the option's name, if an option of a section has
+    a wrong form, and ValueError if its section is off.
     """
     fields = dict(given)
     rule = fields.pop("rule", {})
@@ -74,7 +74,7 @@ def in_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filled(section: type[Section], options: Mapping[str, Any], there: object) -> object:
-    """The fields of a section with those that the options fill; None where it is off."""
+    """The fields of a section, completed from the options; None if the section is off."""
     made = dict(there) if isinstance(there, Mapping) else there
     for option in section.OPTIONS:
         value = options.get(option.name)
@@ -106,47 +106,47 @@ class UpdatePlan(BaseModel):
 
     "weights" updates a layer's weight and bias, "bias" its bias alone, a `ChannelUpdate` its bias
     and the weights of some channels. "statistics" lets the mean and the variance of a
-    BatchNormalization of one row follow the samples, of which it has seen `seen` already, and
-    forget by the factor `forgetting` a sample. `seed` seeds whatever the device draws by itself.
-    `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults, and its update
-    rules.
+    BatchNormalization of one row follow the samples. It has seen `seen` samples already, and
+    forgets by the factor `forgetting` a sample. `seed` seeds all random numbers of the device.
+    `momentum`, `beta1`, `beta2` and `epsilon` are PyTorch's, with the same defaults and the same
+    update rules.
 
-    Losses: "cross-entropy" of a class label by softmax; "binary-cross-entropy", the mean of that of
-    each output of a final Sigmoid against the label as a vector of one 1; "one-hot", the mean
-    squared error against that vector; and "mse", that against a target which is sent with the
-    sample.
+    Losses: "cross-entropy" is the softmax cross-entropy of a class label. "binary-cross-entropy" is
+    for a final Sigmoid: the mean over its outputs, against the label as a one-hot vector.
+    "one-hot" is the mean squared error against this vector, "mse" the mean squared error against a
+    target sent with the sample.
 
     "rls" is recursive least squares, for one dense layer at the end of the network and a squared
-    loss: it has no rate. It begins as sure of zero weights as `ridge` samples would make it, of the
-    size of the first one, and forgets by the factor `forgetting` a sample (1: never).
+    loss. It has no rate. `ridge` says how sure it is of its zero weights at the beginning: as sure
+    as after `ridge` samples of the size of the first one. It forgets by the factor `forgetting` a
+    sample (1: never).
 
     With `unlabelled` the label -1 may be sent: such a sample is predicted and counts in statistics,
-    and the weights learn nothing. `labels` are those that the first outputs stand for; the others
-    are free, and a label that has none takes the next of them when the device is to learn it.
-    Without `labels` the outputs stand for the labels 0, 1, 2, ...
+    and the weights learn nothing. `labels` are the labels of the first outputs. The other outputs
+    are free: a new label takes the next free one when the device first learns it. Without `labels`
+    the outputs stand for the labels 0, 1, 2, ...
 
-    "reconstruction" is the mean squared error against the sample itself, of an autoencoder, and
-    "reconstruction-cross-entropy" the binary cross-entropy of one that ends in Sigmoid, for samples
-    from 0 to 1: what is above a `threshold` is an anomaly, and what is labelled 1, an anomaly, is
-    not learned. Nor is what is above the threshold and has no label, unless `learn_flagged`.
-    "gaussian:Z" is the mean of the errors and Z standard deviations, "percentile:P" what P % of
-    them are below, "fixed:T" is T.
-    `weight_decay` is PyTorch's: that much of each parameter is added to its gradient.
+    An autoencoder has the loss "reconstruction", the mean squared error against the sample itself,
+    or, for samples from 0 to 1 and a final Sigmoid, "reconstruction-cross-entropy", the binary
+    cross-entropy. A sample with an error above `threshold` counts as an anomaly. Samples labelled 1
+    (anomaly) are not learned, nor are unlabelled ones above the threshold unless `learn_flagged`.
+    "gaussian:Z" is the mean of the errors plus Z standard deviations, "percentile:P" the P-th
+    percentile of the errors, "fixed:T" is T.
+    `weight_decay` is PyTorch's: this share of each parameter is added to its gradient.
 
-    `batch` is how many samples an update takes that the device makes by itself.
+    `batch` is the number of samples for one update, when the device updates by itself.
 
-    For int8 layers: `master` is what is kept beside each int8 weight that learns, so that small
-    steps add up: nothing, 8 bits below the integer ("int16": the two together), or a float32.
-    `scaling` is quantisation-aware scaling (Lin et al. 2022): steps are those of the real weights.
+    For int8 layers: `master` is kept with each int8 weight that learns, so that small steps add up:
+    nothing, 8 bits below the integer ("int16": the two together), or a float32. `scaling` is
+    quantisation-aware scaling (Lin et al. 2022): steps are as large as for the real weights.
 
-    `bound` "on" makes a step of gradient descent smaller that reaches too far for its sample, and
-    leaves all others as they are; "normalised" divides every step by its reach (`tinyodl.bound`).
+    `bound` "on" shortens a step of gradient descent if it reaches too far for its sample, and
+    leaves all others unchanged; "normalised" divides every step by its reach (`tinyodl.bound`).
 
-    What runs beside learning has a section each in `beside`, by name, where it is on
-    (`tinyodl.learning.beside`).
+    `beside` has a section for each feature that is on, by name (`tinyodl.learning.beside`).
 
-    `outliers` "skip": a sample far outside those before is predicted and not learned; "keep" learns
-    from every sample. See `tinyodl.outliers`.
+    `outliers` "skip": a sample far outside all earlier ones is predicted and not learned; "keep"
+    learns from every sample. See `tinyodl.outliers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -193,7 +193,7 @@ class UpdatePlan(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _in_sections(cls, given: Any) -> Any:
-        """What is given as options, or as the sections of a plan file, goes into fields."""
+        """Puts options, or the sections of a plan file, into fields."""
         return in_fields(given) if isinstance(given, Mapping) else given
 
     @field_validator("beside", mode="before")
@@ -244,7 +244,7 @@ class UpdatePlan(BaseModel):
 
     @property
     def threshold_rule(self) -> tuple[str, float]:
-        """The kind of threshold and its number, which is negative where there is none."""
+        """The kind of threshold and its number; the number is negative if none is given."""
         kind, _, number = self.threshold.partition(":")
         try:
             return kind, float(number)
@@ -270,7 +270,7 @@ class UpdatePlan(BaseModel):
 
     @property
     def samples_a_step(self) -> int:
-        """How many samples the update of one step takes, of those that came and those kept."""
+        """The number of samples in the update of one step: the new one and those from the cache."""
         return max((section.samples_a_step for section in self.beside.values()), default=1)
 
     @property

@@ -43,9 +43,9 @@ def load_plan(path: Path) -> UpdatePlan:
 
 
 def plan_of(layers: Mapping[str, Any], options: Mapping[str, Any]) -> UpdatePlan:
-    """The plan for these layers under those of the options that fill a plan.
+    """The plan for these layers, with the options that belong to a plan.
 
-    Raises UserError, which names the option at fault as it was given.
+    Raises UserError that names the option at fault as it was given.
     """
     names = set(UpdatePlan.model_fields) | {o.name for s in sections().values() for o in s.OPTIONS}
     filling = {name: value for name, value in options.items() if name in names}
@@ -68,7 +68,7 @@ def _option_at(place: tuple[int | str, ...]) -> str:
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """Of the first fault in a plan's values: what is wrong, or what is wanted in its place."""
+    """The first fault in a plan's values, or the values wanted instead."""
     return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
 
 

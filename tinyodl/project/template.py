@@ -1,4 +1,4 @@
-"""What is written from the options: a `tinyodl.toml` with comments, and its JSON schema."""
+"""Texts made from the options: a `tinyodl.toml` with comments, and its JSON schema."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _labelled(run: Run) -> list[Step]:
 
 
 def _judged(run: Run) -> list[Step]:
-    """The steps that have a loss, be it none that is a number."""
+    """The steps that have a loss, also if it is not a number."""
     return [step for step in run.steps if not step.unlabelled]
 
 
@@ -125,7 +125,7 @@ def draw(title: str, curves: Sequence[Curve], top: float | None = None) -> str:
 
 
 def frame(kind: str, title: str, marks: Sequence[tuple[float, float]], along: str) -> list[str]:
-    """What is around a drawing: its opening, the title, and the name of its horizontal axis.
+    """The frame of a drawing: its opening, the title, and the name of its horizontal axis.
 
     `kind` are its classes in the style sheet; `marks` are the grid's values and where they lie.
     """

@@ -1,4 +1,4 @@
-"""Experiments among runs: in which settings they differ, means over shuffles, and what is none."""
+"""Experiments among runs: differing settings, means over shuffles, invalid comparisons."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Spread:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What the runs differ in, beside the shuffle seed: a column by name, with a cell for each run.
+    """The differences of the runs, beside the shuffle seed: named columns with a cell for each run.
 
-    Data is told apart by its content, not by its name. The firmware is a column only where runs
-    that are alike in all else differ in it.
+    Data is told apart by its content, not by its name. The firmware is a column only if runs differ
+    in it and in nothing else.
     """
     told = [_facts(run) for run in runs]
     for name in ("data", "tested on"):
@@ -109,15 +109,15 @@ def _what_learns(manifest: Manifest) -> str:
 
 
 def _briefly(layer: LayerRecord) -> str:
-    """A layer, and what of it learns where that is not all."""
+    """A layer, and the part of it that learns if not all does."""
     whole = layer.updates == "weights" and layer.channels is None
     return layer.name if whole else f"{layer.name}: {learns(layer)}"
 
 
 def _experiments(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Shuffled runs that ended, by what tells their experiment from the others, which names it.
+    """Finished shuffled runs by experiment; its differing settings are the experiment's name.
 
-    Runs that ended harmed count: to leave them out would flatter the mean.
+    Runs that ended harmed count, too: without them the mean would look better than it is.
     """
     shuffled = [r for r in runs if r.record.shuffle is not None and r.record.status in _ENDED]
     columns = differences(shuffled)
@@ -156,7 +156,7 @@ def spread_sentences(runs: Sequence[Run]) -> list[str]:
 
 
 def block_sentences(runs: Sequence[Run]) -> list[str]:
-    """For each run whose labels come in blocks: what is no evidence there, and what is shown."""
+    """For each run with labels in blocks: the figure that is no evidence, and the one shown."""
     found = []
     for run, name in zip(runs, names(runs), strict=True):
         summary = run.summary

@@ -69,7 +69,7 @@ def shape(dimensions: tuple[int, ...]) -> str:
 
 
 def learns(layer: LayerRecord) -> str:
-    """What a layer updates, as "frozen", "weights and bias" or "12 of 48 inputs, bias"."""
+    """The learning part of a layer, as "frozen", "weights and bias" or "12 of 48 inputs, bias"."""
     if layer.channels is not None:
         chosen = layer.channels
         bias = ", bias" if "bias" in layer.parts else ""

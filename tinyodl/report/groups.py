@@ -1,4 +1,4 @@
-"""What several runs have in common: names, and what a step takes."""
+"""Facts about several runs together: names, and the costs of a step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PhaseCost:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes in one run, or in several runs of the same firmware on the same board."""
+    """The costs of a step in one run, or in several runs of one firmware on the same board."""
 
     name: str
     phases: tuple[PhaseCost, ...]
@@ -44,7 +44,7 @@ class StepCost:
 
     @property
     def instructions(self) -> float | None:
-        """Of the whole step; None where the board cannot count them."""
+        """Instructions of the whole step; None if the board cannot count them."""
         counts = [phase.instructions for phase in self.phases]
         return None if None in counts else sum(count for count in counts if count is not None)
 

@@ -1,7 +1,7 @@
 """The arena as a drawing: time to the right, addresses upwards, one rectangle a tensor.
 
-A rectangle spans the steps a tensor is alive and the bytes it occupies, so rectangles never
-overlap, and what lies above another shows which memory was used again.
+A rectangle spans a tensor's steps alive and its bytes. So rectangles never overlap, and rectangles
+at the same height show reused memory.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _matrices(runs: Sequence[Run], names: Sequence[str]) -> list[Matrix]:
 
 @dataclass(frozen=True)
 class Counted:
-    """A matrix that a device has counted, and what follows from it."""
+    """A device's confusion matrix, and the figures computed from it."""
 
     matrix: Matrix
     metrics: ClassMetrics
@@ -191,7 +191,7 @@ def _counted(runs: Sequence[Run], names: Sequence[str]) -> list[Counted]:
 
 @dataclass(frozen=True)
 class ErrorView:
-    """What a device has counted of its reconstructions; `drawing` is "" where there were none."""
+    """A device's counts of its reconstructions; `drawing` is "" if there were none."""
 
     name: str
     metrics: ErrorMetrics

@@ -1,4 +1,4 @@
-"""What `plan` and `compile` print: layers, what learns and how, RAM and flash."""
+"""The output of `plan` and `compile`: layers, how they learn, RAM and flash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tinyodl.text import line
 def print_plan(
     console: Console, manifest: Manifest, ram: int | None = None, flash: int | None = None
 ) -> None:
-    """Layers and what learns, then RAM and flash against what there is, in bytes."""
+    """Layers and how they learn, then RAM and flash with the board's totals, in bytes."""
     board = described_board(manifest)
     layers = table_of("layer", "operator", "output", "parameters#", "MACs#", "learns",
                     title=f"{line(manifest.model.source)} on {board.title}")  # fmt: skip
@@ -67,7 +67,7 @@ def print_plan(
 
 
 def _of_features(manifest: Manifest) -> str:
-    """What is computed beside the learning."""
+    """The features computed beside learning."""
     plan = manifest.plan
     there = [words()[feature.name] for feature in wanted(plan) if feature.name in words()]
     outliers = "learns from outliers too" if plan.outliers == "keep" else ""
@@ -79,7 +79,7 @@ def _of_features(manifest: Manifest) -> str:
 
 
 def _of_parts(manifest: Manifest) -> str:
-    """What is computed in turn with what it is made from: maps that are never there as a whole."""
+    """The maps that are never there as a whole: computed in turns together with their inputs."""
     lines = []
     if manifest.model.input_by_rows:
         lines.append(
@@ -111,7 +111,7 @@ def _of_int8(manifest: Manifest) -> str:
 
 
 def _calibration(calibration: CalibrationRecord, classes: bool) -> str:
-    """What quantising cost."""
+    """The losses by quantisation."""
     steps = "" if calibration.steps is None else f" ({significant(calibration.steps)} steps)"
     same = percent(calibration.agreement) if classes and calibration.agreement is not None else ""
     real = ", ".join(calibration.real_operators)

@@ -1,4 +1,4 @@
-"""What people are told of saves, of resuming, and of what could tell whether a run did harm."""
+"""Messages for people on saves, on resuming, and on the evidence for harm done by a run."""
 
 from __future__ import annotations
 

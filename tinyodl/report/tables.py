@@ -41,7 +41,7 @@ _WIDTH = 130  # at least: a narrower terminal shows all of it, on more lines
 
 
 def print_profile(console: Console, profile: Profile) -> None:
-    """What each node of a step took, by phase; what is in the body of a node stands below it."""
+    """The costs of each node of a step, by phase; nodes in the body of a node stand below it."""
     model, board = profile.manifest.model, described_board(profile.manifest)
     what = "A step" if profile.manifest.parameters else "An evaluation"
     table = table_of("node", "operator", "MACs#", "instructions#", "cycles#", "ins/MAC#",
@@ -114,7 +114,7 @@ def print_flashed(console: Console, flashed: Flashed) -> None:
 
 
 def print_boards(console: Console, boards: Iterable[Board]) -> None:
-    """What can be given as --board."""
+    """The possible values of --board."""
     table = table_of("board", "", "clock#", "RAM#", "flash#", "emulated by")
     for board in boards:
         emulators = board.virtual or (("host",) if board.on_host else ())
@@ -125,7 +125,7 @@ def print_boards(console: Console, boards: Iterable[Board]) -> None:
 
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
-    """What is installed, and how to get what is not."""
+    """The installed tools, and how to get the missing ones."""
     table = table_of("", "tool", "found", "to get it")
     for check in checks:
         mark = Text("ok", "green") if check.found else Text("missing", "red")
@@ -291,7 +291,7 @@ def _print_confusion(
 
 
 def _print_metrics(console: Console, metrics: Metrics) -> None:
-    """What the device has counted."""
+    """The device's counts."""
     if isinstance(metrics, ClassMetrics):
         console.print(
             f"Counted by the device, before learning from each: {count(metrics.samples)} samples, "

@@ -16,7 +16,7 @@ class Terminal(Console):
     """rich's console for text from anywhere. Colours come from `rich.text.Text`, not from markup.
 
     All text passes `tinyodl.text.printable`: strings before they are measured, so that tables stay
-    straight, and what else is shown (a `Text`, say) at the very end.
+    straight; everything else (a `Text`, say) at the very end.
     """
 
     def __init__(self, **options: Any) -> None:

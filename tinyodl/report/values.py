@@ -1,4 +1,4 @@
-"""What `--json` prints, as plain values."""
+"""The output of `--json`, as plain values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plan_values(
 
 
 def flashed_values(flashed: Flashed) -> dict[str, Any]:
-    """A board that answered, and what was predicted beside what was linked, in bytes."""
+    """A board that answered, and its predicted and linked sizes in bytes."""
     return {
         "board": flashed.manifest.board,
         "port": flashed.port,
@@ -79,9 +79,9 @@ def flashed_values(flashed: Flashed) -> dict[str, Any]:
 def profile_values(profile: Profile) -> dict[str, Any]:
     """A profile: counts of a step and of each phase, then node by node in the order of execution.
 
-    A node's `within` is the index in `nodes` of the one whose body it is in. `share` is of the
-    step's cycles, what is between nodes belongs to none. Cycles are 0, and shares those of
-    instructions, where the virtual board has no model of its processor's cycles.
+    A node's `within` is the index in `nodes` of the node with this one in its body. `share` is its
+    share of the step's cycles; cycles between nodes belong to none. If the virtual board has no
+    model of its processor's cycles, cycles are 0, and shares are of instructions.
     """
     index = {id(cost.node): at for at, cost in enumerate(profile.nodes)}
     return {

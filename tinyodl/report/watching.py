@@ -1,4 +1,4 @@
-"""What a run tells about labels on request, drift, the guard, outliers and bounded steps."""
+"""A run's messages about labels on request, drift, the guard, outliers and bounded steps."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NOISE = 0.01  # a share of bounded steps that needs no word
 
 
 def sentences(runs: Sequence[Run]) -> list[str]:
-    """Of all runs, those that have something to tell; each begins with the name of its run.
+    """The messages of all runs that have some; each begins with the name of its run.
 
-    What is to be said of their data comes first, once.
+    Messages on their common data come first, once.
     """
     remarks = [remark for run in runs for remark in run.record.remarks]
     found = [f"{remark}." for remark in dict.fromkeys(remarks)]

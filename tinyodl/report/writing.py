@@ -1,4 +1,4 @@
-"""What a report leaves on disk: whole, or not at all."""
+"""Writes a report's files: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tinyodl.whole_files import write_whole
 
 
 def write_output(path: Path, text: str, what: str) -> None:
-    """Write a file and the folders above it. Raises TinyodlError, which says what it was to be."""
+    """Write a file and the folders above it. Raises TinyodlError that names the file's purpose."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)

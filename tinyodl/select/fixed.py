@@ -11,12 +11,12 @@ SCHEMES = ("last", "bias", "full", "none")
 
 
 def choose(graph: Graph, scheme: str) -> dict[str, Updates]:
-    """What each layer updates under one of `SCHEMES`, in the order of execution.
+    """The learning part of each layer under one of `SCHEMES`, in the order of execution.
 
-    "last" is the weights and biases of the last layer, leaving out those that the layer before can
-    absorb (BatchNormalization), "bias" all biases and nothing else, "full" everything. A value that
-    several layers share learns if any of them learns it. Raises ModelError when the model has
-    nothing of the kind.
+    "last" is the weights and biases of the last layer (not counting a BatchNormalization that the
+    layer before can absorb), "bias" all biases and nothing else, "full" everything. A value shared
+    by several layers learns if any of them learns it. Raises ModelError when the model has nothing
+    of the kind.
     """
     layers = layers_of(graph)
     chosen: dict[str, Updates] = {node.name: "none" for node in layers}

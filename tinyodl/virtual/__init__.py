@@ -30,9 +30,10 @@ STORE_FILE = "flash.bin"
 def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoard:
     """The virtual board with the project's firmware, powered on and waiting for the host.
 
-    Its weight store lives in the project's flash.bin. Memory that the chip's model gives a file
-    (an nRF52840's UICR: uicr.bin) holds what is in it, if there is such a file. With `profiling`
-    the store is empty, and forgotten, and the board counts by the places of the network's nodes.
+    Its weight store lives in the project's flash.bin. Memory with a file in the chip's model (an
+    nRF52840's UICR: uicr.bin) begins with the file's content, if the file exists. With `profiling`
+    the store begins empty and is not kept, and the board counts by the places of the network's
+    nodes.
     Raises UserError when the board has no virtual one or the firmware was not built here from these
     sources, ToolError when unicorn, capstone or a host compiler is missing, BoardError when the
     firmware faults.
@@ -54,7 +55,7 @@ def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoar
 
 
 def _found(project: Path, memory: MemoryMap) -> dict[int, bytes]:
-    """What files of the project say that is in the chip's memory, by address."""
+    """The contents of the chip's memory from files of the project, by address."""
     found = {}
     for area in memory.constants:
         file = project / area.file

@@ -15,7 +15,7 @@ NO_PRIORITY = 256  # of thread mode: everything interrupts it
 
 
 class Nvic:
-    """Which interrupts are pending, enabled and active, and which comes next."""
+    """The pending, enabled and active interrupts, and the next one to come."""
 
     name = "NVIC"
 

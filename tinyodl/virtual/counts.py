@@ -1,4 +1,4 @@
-"""What a board has executed."""
+"""Counts of a board's execution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Count:
     cycles: int = 0
 
     def share_of(self, whole: Count) -> float:
-        """Of the cycles; without a model of them, of the instructions."""
+        """The share of the cycles; without a model of them, of the instructions."""
         if whole.cycles:
             return self.cycles / whole.cycles
         return self.instructions / whole.instructions

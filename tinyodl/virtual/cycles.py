@@ -1,4 +1,4 @@
-"""What each instruction costs on a Cortex-M4F: a table per half-word of the image's code.
+"""The cycles of each instruction on a Cortex-M4F: a table per half-word of the image's code.
 
 The costs are those of Arm's Cortex-M4 technical reference manual (DDI 0439, sections 3.3.1 and
 7.2.3), for code and data without wait states. Costs that depend on data take the middle (SDIV and
@@ -40,7 +40,7 @@ class CodeTable:
 
 
 def tabulate(section: CodeSection, model: str) -> CodeTable:
-    """One pass over a section's instructions, which cost what the model of their processor says.
+    """One pass over a section's instructions, with costs from the processor's model.
 
     Without a model, "", each counts one: cycles are then instructions.
     """
@@ -74,7 +74,7 @@ class _Instruction:
     name: str  # mnemonic without condition and width, such as "ldr" or "vmul"
     operands: str
     reads: frozenset[str]
-    results: frozenset[str]  # registers written, without the base that a transfer moves on
+    results: frozenset[str]  # registers written, without a transfer's updated base
     addresses: frozenset[str]  # registers that make up a memory address
     indexed: bool  # a register is the offset
     registers: int  # in the register list of a multiple transfer
@@ -202,7 +202,7 @@ def _one(it: _Instruction, before: _Instruction | None) -> int:
     return 1
 
 
-# By the name that a family's data gives: what an instruction costs behind the one before it, and
+# By the model's name in a family's data: the cost of an instruction after the one before it, and
 # which bits of its end count.
 _MODELS: Mapping[str, tuple[Callable[[_Instruction, _Instruction | None], int], int]] = {
     "cortex-m4": (_cycles, 0xFF),
@@ -211,9 +211,9 @@ _MODELS: Mapping[str, tuple[Callable[[_Instruction, _Instruction | None], int], 
 
 
 def exception_cycles(model: str) -> tuple[int, int]:
-    """Of the entry into a handler, and of the return.
+    """The cycles of the entry into a handler, and of the return.
 
-    Raises UserError where there is no such model.
+    Raises UserError if there is no such model.
     """
     if model not in _EXCEPTIONS:
         known = ", ".join(name for name in _EXCEPTIONS if name)

@@ -46,7 +46,7 @@ _JUMPS = {
 
 
 class Fault(Exception):  # noqa: N818  it becomes a BoardError
-    """What the firmware did that it must not do; completes "the firmware ..."."""
+    """A forbidden act of the firmware; the message completes "the firmware ..."."""
 
     def __init__(self, what: str, pc: int) -> None:
         super().__init__(what)
@@ -64,7 +64,7 @@ class Stop(enum.Enum):
 
 
 class Bus(Protocol):
-    """Where accesses go that are not to RAM. All of them may raise Misuse."""
+    """The receiver of all accesses outside RAM. Each of them may raise Misuse."""
 
     def load(self, address: int, size: int) -> int: ...
 
@@ -115,7 +115,7 @@ class Engine:
         view = (ctypes.c_char * size).from_buffer(memory, offset)
         self._views.append(view)
         self.uc.mem_map_ptr(address, size, rights, ctypes.addressof(view))
-        # Only this marks memory as read-only, so that unicorn drops what is stored to it.
+        # Only this call marks memory as read-only, so that unicorn drops stores to it.
         self.uc.mem_protect(address, size, rights)
 
     def map_peripherals(self, window: range) -> None:

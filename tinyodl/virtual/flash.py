@@ -1,7 +1,7 @@
-"""Flash memory: the image, and the regions that the firmware writes, which may live in a file.
+"""Flash memory: the image, and the regions the firmware writes; these may live in a file.
 
-The file is the flash: what the firmware programs is in it at once, so a process that is killed
-leaves what a chip would have at that moment.
+The file is the flash: the firmware's writes are in it at once. So a killed process leaves the same
+flash as a chip would have at this moment.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Meter:
 
     @property
     def address(self) -> int:
-        """Of the state, for the native hooks."""
+        """The address of the state, for the native hooks."""
         return ctypes.addressof(self.state)
 
     def touch_now(self, engine: unicorn.Uc) -> None:

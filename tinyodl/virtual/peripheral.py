@@ -1,4 +1,4 @@
-"""What a modelled peripheral is, and what it sees of its chip."""
+"""The interfaces of a modelled peripheral and of the chip as it sees it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from tinyodl.boards import Board
 
 
 class Misuse(Exception):  # noqa: N818  it becomes a BoardError once the pc is known
-    """The firmware used a peripheral in a way that is not modelled, or that would not work on
-    silicon. The message completes "the firmware ...", as in "reads register 0x40 of PPI"."""
+    """The firmware used a peripheral in a way not modelled, or one that fails on silicon.
+
+    The message completes "the firmware ...", as in "reads register 0x40 of PPI"."""
 
 
 class Peripheral(Protocol):
@@ -26,7 +27,7 @@ class Peripheral(Protocol):
 
 
 class Machine(Protocol):
-    """What peripherals may do to the board around them."""
+    """The interface of peripherals to the board around them."""
 
     @property
     def board(self) -> Board: ...

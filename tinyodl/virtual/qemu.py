@@ -81,11 +81,11 @@ class QemuBoard:
         self._to = self._process.stdin
         self._from = self._process.stdout
         os.set_blocking(self._to.fileno(), False)
-        self._answers = bytearray()  # that came while we wrote
+        self._answers = bytearray()  # bytes that came during a write
         self._end = weakref.finalize(self, _end, self._process)
 
     def write(self, data: bytes) -> None:
-        """Also reads meanwhile: QEMU stops taking bytes while nobody takes its own."""
+        """Writes, and reads meanwhile: QEMU takes no bytes while nobody takes its own."""
         left = memoryview(data)
         while left:
             self._require_open()
@@ -142,7 +142,7 @@ class QemuBoard:
 
 
 def _unnamed_file(content: bytes) -> int:
-    """An open file that only those have who inherit it."""
+    """An open file without a name: only child processes that inherit it can reach it."""
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()

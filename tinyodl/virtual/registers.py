@@ -31,7 +31,7 @@ class RegisterBatch:
 
 
 def reset_registers(uc: Uc, stack: int) -> None:
-    """As after a reset of the core, with the stack pointer that the vector table gives."""
+    """Sets the registers as after a reset of the core, with the vector table's stack pointer."""
     for register in (*range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 13), arm.UC_ARM_REG_FPSCR):
         uc.reg_write(register, 0)
     for register, value in (

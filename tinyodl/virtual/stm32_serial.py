@@ -1,4 +1,4 @@
-"""What the USARTs of STM32 families have in common: bytes that arrive, and their interrupts."""
+"""The common part of the STM32 families' USARTs: arriving bytes, and their interrupts."""
 
 from __future__ import annotations
 

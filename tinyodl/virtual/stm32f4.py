@@ -21,7 +21,7 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class _Model:
-    """What differs between the chips; frequencies in Hz."""
+    """The differences between the chips; frequencies in Hz."""
 
     memory: MemoryMap
     limit: int  # of the core's clock

@@ -1,7 +1,7 @@
 """Clocks of the STM32F4: RCC, the part of PWR that belongs to it, and clock gates.
 
-The model checks what silicon punishes with a silent hang: limits of the clock tree, flash wait
-states, and peripherals that are used while their clock is off (RM0090, sections 3.5.1, 5.1, 7.3).
+The model checks the mistakes that hang silicon silently: limits of the clock tree, flash wait
+states, and use of peripherals while their clock is off (RM0090, sections 3.5.1, 5.1, 7.3).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HZ_PER_WAIT_STATE = 30_000_000  # at 2.7 to 3.6 V
 
 @dataclass(frozen=True)
 class ClockTree:
-    """What the board offers and the chip allows, in Hz."""
+    """The board's clocks and the chip's limits, in Hz."""
 
     board_hz: int  # of the core, as the board's description says
     crystal_hz: int  # 0: none

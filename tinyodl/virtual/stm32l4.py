@@ -22,7 +22,7 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class _Chip:
-    """What differs between the chips; frequencies in Hz, sizes in bytes."""
+    """The differences between the chips; frequencies in Hz, sizes in bytes."""
 
     memory: MemoryMap
     page: int

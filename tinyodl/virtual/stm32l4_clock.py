@@ -16,7 +16,7 @@ HSI_HZ, MSI_HZ = 16_000_000, 4_000_000
 
 @dataclass(frozen=True)
 class ClockTree:
-    """What the board says and the chip allows, in Hz. A wait state serves `hz_per_wait_state`."""
+    """The board's clocks and the chip's limits, in Hz. A wait state serves `hz_per_wait_state`."""
 
     board_hz: int
     limit_hz: int
@@ -92,7 +92,7 @@ class Rcc:
         return self._system_hz() >> (shifts[prescaler & 7] if prescaler & 8 else 0)
 
     def bus_hz(self) -> int:
-        """Of APB1, which is not divided here."""
+        """The clock of APB1: it is not divided here."""
         return self.core_hz()
 
     def _system_hz(self) -> int:

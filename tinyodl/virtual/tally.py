@@ -1,4 +1,4 @@
-"""What a virtual board has executed, by the phase of its marker pins and by place."""
+"""A virtual board's counts of execution, by the phase of its marker pins and by place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tinyodl.virtual.meter import MeterState
 
 
 class Tally:
-    """Divides what the meter counts among phases and places, in which it is executed."""
+    """Divides the meter's counts among the phases and places of execution."""
 
     def __init__(self, state: MeterState, has_cycles: bool) -> None:
         """Without a model of cycles there are 0."""
@@ -25,7 +25,7 @@ class Tally:
             self._phase = phase
 
     def reach(self, place: str) -> None:
-        """What comes is at this place."""
+        """Execution is at this place from now on."""
         self._charge()
         self._place = place
 
@@ -45,7 +45,7 @@ class Tally:
         }
 
     def _charge(self) -> None:
-        """What was executed since the last time goes to the phase and place that it was in."""
+        """Charges the counts since the last call to the current phase and place."""
         now = (self._state.instructions_now, self._state.cycles_now)
         counts = self._counts.setdefault((self._phase, self._place), [0, 0])
         counts[0] += now[0] - self._charged[0]

@@ -38,12 +38,11 @@ class UnicornBoard:
     ) -> None:
         """Powers the board on; the firmware runs until it waits for the first byte.
 
-        `store` is the file that holds the weight store's flash, created when missing; None keeps
-        it in memory. `places`, names by address, are for `counters_by_place`. `image` is what
-        `elf` holds, where that was read already. `found` is what was in memory before, by
-        address: a boot loader's flash, UICR. Raises UserError for an image that is not this
-        board's, BoardError when it faults or hangs, ToolError when the native counter cannot be
-        built.
+        `store` is the file for the weight store's flash, created when missing; None keeps it in
+        memory. `places`, names by address, are for `counters_by_place`. `image` is the content of
+        `elf`, if already read. `found` is earlier content of memory, by address: a boot loader's
+        flash, UICR. Raises UserError for an image of another board, BoardError when it faults or
+        hangs, ToolError when the native counter cannot be built.
         """
         self.board = board
         self.name = f"virtual {board.title}"

@@ -1,6 +1,6 @@
 """Features: what a board computes beside learning, each in a folder of its own.
 
-Their order is that of their settings in the protocol.
+They are in the order of their settings in the protocol.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ NAMES = (
 
 @cache
 def sections() -> dict[str, type[Section]]:
-    """The section of the plan that each feature has, by the feature's name."""
+    """The class of each feature's section of the plan, by the feature's name."""
     return {name: import_module(f"{__name__}.{name}.section").SECTION for name in NAMES}
 
 
 @cache
 def features() -> tuple[Feature, ...]:
-    """All features, whose operators are then in the table too."""
+    """All features. Loading them also adds their operators to the table."""
     modules = (import_module(f"{__name__}.{name}.feature") for name in NAMES)
     return tuple(module.FEATURE for module in modules)
 
 
 def wanted(plan: UpdatePlan) -> tuple[Feature, ...]:
-    """The features that a plan has."""
+    """The features of a plan."""
     return tuple(feature for feature in features() if feature.name in plan.beside)
 
 
 @cache
 def words() -> dict[str, Words]:
-    """What people are told of each feature that has something to tell."""
+    """The lines for people from each feature that has some."""
     there = [name for name in NAMES if (FOLDER / name / "words.py").exists()]
     return {name: import_module(f"{__name__}.{name}.words").WORDS for name in there}

@@ -1,4 +1,4 @@
-"""A training graph with the features that its plan has."""
+"""Adds the features of a plan to a training graph."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tinyodl.project.plan import UpdatePlan
 
 
 def with_features(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> Graph:
-    """A training graph with what the plan wants computed beside the learning.
+    """The training graph with the nodes of the plan's features.
 
-    With `seen`, the board begins as if these samples had come to it, labelled. Raises UserError
-    where a feature does not fit the network.
+    With `seen`, the board begins as if it had received these samples with their labels. Raises
+    UserError if a feature does not fit the network.
     """
     there = wanted(plan)
     if not there:
@@ -38,7 +38,7 @@ def with_features(graph: Graph, plan: UpdatePlan, seen: Seen | None = None) -> G
 
 
 def _in_order(features: tuple[Feature, ...]) -> Iterator[Feature]:
-    """Each behind those whose tensors it reads, else as they are."""
+    """The features in their order, but each after the features whose tensors it reads."""
     left = list(features)
     while left:
         names = {feature.name for feature in left}
@@ -50,7 +50,7 @@ def _in_order(features: tuple[Feature, ...]) -> Iterator[Feature]:
 def settings_of(plan: UpdatePlan, graph: Graph | None = None) -> tuple[Setting, ...]:
     """The settings of a plan's features, in the order of the protocol.
 
-    `graph` is the training graph, which says whether the board gates outliers.
+    `graph` is the training graph: it shows whether the board gates outliers.
     """
     found = [setting for feature in wanted(plan) for setting in feature.settings(plan)]
     if graph and REACH in graph.tensors:

@@ -28,9 +28,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Region:
-    """What a feature keeps in flash beside the program.
+    """A feature's region of flash beside the program.
 
-    `name` is the region in flash.h, `size_macro` says its bytes in net.h, `holds` what is in it.
+    `name` is the region in flash.h, `size_macro` the macro of its size in net.h, `holds` a
+    description of its content.
     """
 
     name: str
@@ -106,11 +107,11 @@ def node(
 
 @dataclass(frozen=True)
 class Words:
-    """What people are told of a feature; `words.py` of its folder has them as WORDS.
+    """A feature's words for people; `words.py` of its folder has them as WORDS.
 
-    clause     of a plan that has it, behind "The board", for `plan`; "" where `line` says it.
-    line       of a project that has it, for `plan`: a sentence and a line break, or "".
-    sentences  of a run, for the report; none where it did nothing.
+    clause     `plan`'s words on a plan with it, after "The board"; "" if `line` says it.
+    line       `plan`'s words on a project with it: a sentence and a line break, or "".
+    sentences  the report's sentences on a run; none if the feature did nothing.
     """
 
     clause: Callable[[UpdatePlan], str] = lambda plan: ""
@@ -140,23 +141,23 @@ def _no_bytes(graph: Graph) -> int:
 
 @dataclass(frozen=True)
 class Feature:
-    """What a board computes beside learning. Its folder and its section of a plan have its name.
+    """A computation beside learning. Its folder and its section of a plan have its name.
 
-    add        adds its nodes and tensors to a step. Raises UserError where they do not fit.
+    add        adds its nodes and tensors to a step. Raises UserError if they do not fit.
     needs_learning  whether there must be layers that learn.
-    after      features whose nodes come before its own, where both are there.
-    settings   those of a plan, in the order of the protocol.
-    keeps      the state tensors that survive a step and that no return to other parameters changes.
-    ram_part   the row of the RAM table that these count in.
-    flash      bytes of flash beside the program; `region` says where.
-    one_way    what of it makes going back in time no question, where it is in flash: a comment.
-    context    what its templates are rendered with, under its name: from the training graph, the
-               plan, and the tensors' C names. Every template `c/SLOT.j2` of the folder fills a slot
-               of net.c or net.h; kernels lie beside them.
+    after      features whose nodes come before its own, if both are on.
+    settings   its settings for a plan, in the order of the protocol.
+    keeps      the state tensors that survive a step, unchanged by a return to other parameters.
+    ram_part   the row of the RAM table for these tensors.
+    flash      bytes of flash beside the program, in `region`.
+    one_way    a comment for a feature in flash: why going back in time does not concern it.
+    context    the variables of its templates, under its name: from the training graph, the plan,
+               and the tensors' C names. Every template `c/SLOT.j2` of the folder fills a slot of
+               net.c or net.h; kernels lie beside them.
     facts      numbers of a training graph for the manifest, under the feature's name. `step_macs`
-               are the multiply-accumulates that a step may take beside its own.
-    advice     what of it would fit where so many bytes of RAM or flash are too much, from these
-               facts; "" where nothing would.
+               is the most multiply-accumulates it adds to a step.
+    advice     a smaller form of it that would fit, if so many bytes of RAM or flash are too much,
+               from these facts; "" if none would.
     """
 
     name: str

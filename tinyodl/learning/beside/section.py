@@ -1,4 +1,4 @@
-"""`Section`: what a plan says of a feature that runs beside learning."""
+"""`Section`: a plan's settings for a feature that runs beside learning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """A feature's section of a plan. A plan has it where the feature is on.
+    """A feature's section of a plan. A plan has it if the feature is on.
 
     `CALLED` and `PURPOSE` begin the sentence that refuses a rule: "drift", "is for class labels".
     """
@@ -38,7 +38,7 @@ class Section(BaseModel):
 
     @classmethod
     def on(cls, plan: UpdatePlan) -> Self:
-        """The section of a plan in which the feature is on."""
+        """The section of a plan that has the feature."""
         found = cls.of(plan)
         assert found is not None, cls.NAME
         return found
@@ -50,12 +50,12 @@ class Section(BaseModel):
 
     @property
     def not_stored(self) -> str:
-        """What a save of the board has no copy of, so that no run resumes; "" if nothing."""
+        """State that a save does not contain, so that no run can resume; "" if there is none."""
         return ""
 
     @property
     def not_undone(self) -> str:
-        """What of a run stays on the board when it begins again from the start; "" if nothing."""
+        """State of a run that stays on the board when the run starts over; "" if there is none."""
         return ""
 
     def check(self, plan: UpdatePlan) -> None:

@@ -1,4 +1,4 @@
-"""Learners, and the rules by which their plans learn: a module each, found from `WORDS`.
+"""Learners and the rules by which their plans learn: one module each, listed in `WORDS`.
 
 `docs/adding-a-learner.md` says how to add one.
 """
@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # they read plans, and plans are checked by them
     from tinyodl.learning.learners.learner import Learner, Rule
     from tinyodl.project.plan import UpdatePlan
 
-# Modules of this folder, in the order in which people are told of them, and what they are told.
+# The modules of this folder in the order of `--help`, each with its words there.
 WORDS = {
-    "gradients": "",  # what is done without --learner
+    "gradients": "",  # the learner used without --learner
     "online": "gradients behind a running standardisation",
     "rls": "recursive least squares",
     "elm": "the same behind a hidden layer of hashed weights",
@@ -29,17 +29,17 @@ WORDS = {
 
 @cache
 def learners() -> tuple[Learner, ...]:
-    """All learners; that of `gradients` is the one without a name."""
+    """All learners; the learner of `gradients` has no name."""
     return tuple(import_module(f"{__name__}.{name}").LEARNER for name in WORDS)
 
 
 def names() -> tuple[str, ...]:
-    """What `--learner` may be; no module is loaded for it."""
+    """The values of `--learner`; this loads no module."""
     return tuple(WORDS)[1:]
 
 
 def told() -> str:
-    """What each is, for the help of `--learner`."""
+    """A description of each learner, for the help of `--learner`."""
     return "; ".join(f"{name}, {words}" for name, words in WORDS.items() if words)
 
 
@@ -52,13 +52,13 @@ def learner_named(name: str | None) -> Learner:
 
 
 def optimizers() -> tuple[str, ...]:
-    """What a plan may name as its optimizer."""
+    """The names that a plan's `optimizer` may have."""
     rules = dict.fromkeys(each.rule.optimizers for each in learners())
     return tuple(name for optimizers in rules for name in optimizers)
 
 
 def rule_named(optimizer: str) -> Rule:
-    """The rule that plans name so. Raises UserError."""
+    """The rule of a plan with that `optimizer`. Raises UserError if there is none."""
     for each in learners():
         if optimizer in each.rule.optimizers:
             return each.rule

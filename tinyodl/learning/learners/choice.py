@@ -1,4 +1,4 @@
-"""The options of a compilation with those that its `--learner` stands for."""
+"""Completes a compilation's options with the options its `--learner` stands for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def as_learner(options: Options) -> Options:
-    """The options with those that the learner stands for. Raises UserError where they clash."""
+    """The options completed with the learner's own. Raises UserError if they clash."""
     reconstructs = options.get("loss") in RECONSTRUCTIONS
     for name in ("threshold", "learn_flagged"):
         if options.get(name) and not reconstructs:
@@ -40,12 +40,12 @@ def _flag(name: str) -> str:
 
 
 def _of_learners() -> tuple[str, ...]:
-    """The options that belong to some learners, and not to all."""
+    """The options of some learners, but not of all."""
     return tuple(dict.fromkeys(name for each in learners() for name in each.takes))
 
 
 def _check_whose(options: Options, learner: Learner) -> None:
-    """Raises UserError where an option is given that belongs to other learners."""
+    """Raises UserError if an option is given that belongs to other learners only."""
     rule = rule_named(options["optimizer"]) if "optimizer" in options else learner.rule
     for name in _of_learners():
         there = name in learner.takes and learner.needs.get(name, name) in options

@@ -1,4 +1,4 @@
-"""What learners share that put a fresh last layer into the network."""
+"""Code shared by the learners that put a fresh last layer into the network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def outputs_of(options: Options) -> str:
 
 
 def with_fresh_layer(options: Options) -> Options:
-    """With a fresh last layer, and labels as they come where its outputs are free."""
+    """The options with a fresh last layer, and labels as they come if its outputs are free."""
     learner = options["learner"]
     if options.get("update", "last") != "last":
         raise UserError(f"--learner {learner} learns its own layer; leave --update away")
@@ -38,7 +38,7 @@ def with_fresh_layer(options: Options) -> Options:
 
 
 def fitted_layer(graph: Graph, optimizer: str, learner: str) -> Node:
-    """The dense layer that learns: the only one, and at the end. Raises UserError."""
+    """The only layer that learns, a dense layer at the end. Raises UserError if there is none."""
     learning = [
         node
         for node in graph.nodes
@@ -65,7 +65,7 @@ def _is_parameter(graph: Graph, name: str) -> bool:
 
 
 def _last(graph: Graph) -> Node | None:
-    """The dense layer of one row whose output is the network's, views aside."""
+    """The dense layer of one row that makes the network's output, through views at most."""
     node = graph.producer.get(looked_at(graph.outputs[0], graph))
     if node is None or node.op != "Gemm":
         return None

@@ -1,7 +1,7 @@
 """`Learner` and `Rule`: a way to learn, and how its plan turns samples into other weights.
 
-A learner is what `--learner` names: options that belong together. A rule is what the plan names as
-its `optimizer`. Several learners may share one rule, as rls and elm do.
+`--learner` names a learner: options that belong together. The plan's `optimizer` names a rule.
+Several learners may share one rule, as rls and elm do.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from tinyodl.graph import Array, Graph, Node
 
-if TYPE_CHECKING:  # which load the learners themselves
+if TYPE_CHECKING:  # these modules load the learners themselves
     from tinyodl.frontend import Head
     from tinyodl.project.keyword_types import Options
     from tinyodl.project.plan import UpdatePlan
 
-Begun = Mapping[str, Array]  # what the state of a rule begins with, by the suffix of its name
+Begun = Mapping[str, Array]  # initial values of a rule's states, by the suffix of the state's name
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Shown:
     """Labelled samples to start from, as the layer reads them.
 
     features  (N, F) float64; `standardized` to mean 0 and variance 1, or as they are
-    of        (N,) the output that is right for each
-    outputs   of the layer; of free ones the first `in_use` have a label
-    weight    what each counts, in samples of the stream
-    ridge     what was given for it, if anything
+    of        (N,) the right output of each sample
+    outputs   the number of the layer's outputs; only the first `in_use` have a label
+    weight    how many samples of the stream each sample counts for
+    ridge     the option's value, if given
     """
 
     features: Array
@@ -59,23 +59,23 @@ Fit = Callable[[Shown], Fitted]
 
 @dataclass(frozen=True)
 class Rule:
-    """How a plan learns, which names it as its `optimizer`.
+    """How a plan learns. The plan names its rule as `optimizer`.
 
-    optimizers  the names; several are variants that share everything here.
-    called      what it is, in words: "recursive least squares".
-    losses      those of the plan that it can learn by; `wants` says so where another is given.
-    whole_loss  the loss is of all outputs, also of those that stand for no label yet.
+    optimizers  the rule's names; several names are variants that share everything here.
+    called      the rule in words: "recursive least squares".
+    losses      the losses it can learn by; `wants` is the error's text for any other loss.
+    whole_loss  the loss takes all outputs, also those without a label yet.
     by_itself   each sample is learned by itself, without gradients: no batch, no decay.
     refuses     features that may not run beside it, and why.
-    fields      of the plan, which are the rule's own.
+    fields      the plan's fields that only this rule uses.
     variants    further ones, of one of its optimizers.
     says        the rule in words, for `tinyodl plan` and the report.
-    smaller     what to do where it does not fit into RAM; "" where general advice will do.
+    smaller     advice for a plan that does not fit into RAM; "" if general advice will do.
     zero        a fresh layer begins with zero weights, and with biases of `bias`.
-    replaces    (forward graph that ends with the loss, plan, loss, begun) -> the training graph, in
-                the place of the walk along gradients. None: it is that walk. Raises UserError.
-    anew        the state whose second number becomes 0 where the rule shall begin anew after a
-                drift, by its suffix; "" where it cannot.
+    replaces    (forward graph up to the loss, plan, loss, begun) -> the training graph, instead of
+                the walk along gradients. None: the rule uses that walk. Raises UserError.
+    anew        suffix of the state whose second number becomes 0 to begin anew after a drift; "" if
+                the rule cannot.
     """
 
     optimizers: tuple[str, ...]
@@ -95,7 +95,7 @@ class Rule:
     anew: str = ""
 
     def misfit(self, plan: UpdatePlan) -> str:
-        """What in the plan does not go with the rule, in a sentence; "" where all does."""
+        """A sentence on the part of the plan that does not fit the rule; "" if all fits."""
         if plan.loss not in self.losses:
             return self.wants
         if self.by_itself and plan.batch != 1:
@@ -120,15 +120,15 @@ def _fresh(head: Head, options: Options) -> Head:
 class Learner:
     """A way to learn as a whole: a module of this folder, which `__init__` lists.
 
-    name    what `--learner` calls it; "" is what is done without `--learner`.
-    rule    how its plan learns, where the options name no other.
-    takes   options that belong to some learners, and to this one.
-    needs   of those, which need another option beside them.
-    brings  options that it settles by itself, and that may not be given.
-    makes   the options with those that it stands for. Raises UserError where they clash.
+    name    its name for `--learner`; "" is the learner used without `--learner`.
+    rule    how its plan learns, if the options name no other rule.
+    takes   options of some learners only, this one included.
+    needs   for some of these options, another option they need.
+    brings  options that it sets itself; the user may not give them.
+    makes   adds the options it stands for to the given ones. Raises UserError if they clash.
     layer   the fresh head as this learner begins it.
     reconstructs  an autoencoder may learn with it, by layers of its own.
-    start   how its layer begins as if it had learned from samples; None where it cannot.
+    start   makes the layer begin as if it had learned from samples; None if it cannot.
     """
 
     name: str

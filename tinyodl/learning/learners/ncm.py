@@ -25,9 +25,9 @@ _NO_CONFIDENCE = (
 
 
 def mean_layer(graph: Graph, optimizer: str, begun: Begun) -> tuple[Node, str, str, str]:
-    """The layer that is made of class means: the node, and its input, weights and biases.
+    """The node of the layer made of class means, and its input, weights and biases.
 
-    Raises UserError where it has no bias, or weights of another origin.
+    Raises UserError if the layer has no bias, or weights of another origin.
     """
     layer = fitted_layer(graph, optimizer, optimizer)
     x, w, b = layer.inputs
@@ -74,7 +74,7 @@ def _starts(options: Options) -> Fit:
 
 
 def makes_of_means(options: Options) -> Options:
-    """A fresh layer that is made of class means, and learns nothing from a sample's loss."""
+    """A fresh layer made of class means. It learns nothing from a sample's loss."""
     made = with_fresh_layer(options)
     made["optimizer"] = cast("Any", options["learner"])  # whose rule is named like it
     made.setdefault("loss", "zero-one")

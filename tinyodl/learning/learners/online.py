@@ -78,8 +78,8 @@ def cross_entropy_fit(
 ) -> Array:
     """The weights (inputs + 1, outputs) that make cross-entropy and ridge / 2 |w|^2 least.
 
-    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is that of the bias.
-    The cross-entropy of a sample is that of a softmax, or the mean of those of all sigmoids. 300
+    `x` (samples, inputs + 1) and `targets` (samples, outputs); the last input is the bias's.
+    A sample's cross-entropy is the softmax's, or the mean over all sigmoids. The method is 300
     steps of Nesterov's gradient method from zero, at the rate 1 / L.
     """
     count, outputs = targets.shape

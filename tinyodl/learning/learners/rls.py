@@ -23,10 +23,10 @@ GAIN = "<gain>"
 
 
 def replaces(graph: Graph, plan: UpdatePlan, loss: Node, begun: Begun) -> Graph:
-    """The graph with the loss's gradient and, behind it, the layer's update.
+    """The graph with the gradient of the loss and, after it, the layer's update.
 
-    The gradient is that of the mean squared error with respect to the network's output. `begun` has
-    P, symmetric, of the layer's inputs and its bias, and the mean of the inputs' |x|^2.
+    The gradient is the mean squared error's with respect to the network's output. `begun` has the
+    symmetric P of the layer's inputs and its bias, and the mean of the inputs' |x|^2.
     """
     layer = fitted_layer(graph, "rls", "rls")
     x, w, b = layer.inputs
@@ -80,7 +80,7 @@ def least_squares(shown: Shown) -> Fitted:
 
 
 def starts(options: Options) -> Fit:
-    """As if the board had learned from the samples."""
+    """The fit that makes the layer begin as if the board had learned from the samples."""
     return least_squares
 
 

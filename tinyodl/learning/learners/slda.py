@@ -49,8 +49,8 @@ def _replaces(graph: Graph, plan: UpdatePlan, loss: Node, begun: Begun) -> Graph
 def _discriminants(shown: Shown) -> Fitted:
     """In float64, where the board adds in float32: the published equations over all samples.
 
-    Each counts `weight` times, and the ridge is a share of the mean |x|^2, where the board knows
-    that of its first sample only.
+    Each sample counts `weight` times. The ridge is a share of the mean |x|^2; the board would know
+    only the |x|^2 of its first sample.
     """
     means, counts = means_of(shown)
     around = shown.features - means[shown.of]

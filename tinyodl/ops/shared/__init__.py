@@ -1,4 +1,4 @@
-"""What the operator families share: the tables, and the words to write importers and rules in."""
+"""Shared by the operator families: the tables, and the words to write importers and rules in."""
 
 from tinyodl.ops.shared.calls import Argument, Call, Element, Learner, Loop, Ref, Struct, Symbol
 from tinyodl.ops.shared.importer import (

@@ -15,7 +15,7 @@ from tinyodl.ops.shared.operator import (
 
 
 def in_full(node: Node, graph: Graph) -> Graph:
-    """The graph in which the maps inside this node have the shapes that they would have whole."""
+    """The graph with the full shapes of the maps inside this node."""
     maps = node.attrs["maps"]
     return graph.with_tensors(replace(graph.tensor(name), shape=maps[name]) for name in maps)
 

@@ -62,7 +62,7 @@ class Call:
 class Loop:
     """Calls that generated C repeats, for `index` from 0 to `count` - 1.
 
-    `nodes` are those that the calls are from, one for each: the body of the loop's own node.
+    `nodes` has the node of each call: the body of the loop's own node.
     """
 
     index: str

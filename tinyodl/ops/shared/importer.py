@@ -17,7 +17,7 @@ ImportFunction = Callable[["OnnxNode", "Scope"], None]
 
 
 class Unsupported(Exception):  # noqa: N818  a finding about one node; it never leaves the frontend
-    """This node cannot be imported: what it uses, and what would be supported ("" for nothing)."""
+    """This node cannot be imported: the unsupported use, and what is supported ("": nothing)."""
 
     def __init__(self, what: str, supported: str = "") -> None:
         super().__init__(what)
@@ -33,7 +33,7 @@ class UnknownInput(Exception):  # noqa: N818
 class OnnxNode:
     """An ONNX node with its unique name and its attributes as Python values.
 
-    Where it stands for a node with other inputs, `slots` says in which slots of that its own are.
+    If it stands for a node with other inputs, `slots` maps its own inputs to slots of this node.
     """
 
     name: str
@@ -85,12 +85,12 @@ class OnnxNode:
 
 @dataclass(frozen=True)
 class Importer:
-    """How an ONNX operator is imported, and what `docs/operators.md` says of it.
+    """How an ONNX operator is imported, and its description in `docs/operators.md`.
 
-    becomes   the IR operators that it may become; gradient and kernel are theirs.
-    covers    the attributes and forms that are covered, in words.
-    limits    what is refused, in words; "" when nothing is.
-    domains   the operator sets that have it; "" is ONNX's own.
+    becomes   the IR operators it may become; they have the gradient and the kernel.
+    covers    the supported attributes and forms, in words.
+    limits    the refused forms, in words; "" if there are none.
+    domains   the operator sets that contain it; "" is ONNX's own.
     """
 
     onnx: str

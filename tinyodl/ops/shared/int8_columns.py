@@ -1,9 +1,8 @@
-"""What the kernels of int8 convolutions lay out before they multiply: how much memory it takes.
+"""The scratch memory that kernels of int8 convolutions fill before they multiply.
 
-Two columns of inputs, and the windows that they are made of; one column where there is one output
-for each filter; or for a depthwise layer a strip of
-widened rows, with its weights and sums (`templates/kernels/qlinear_conv_i8.h`,
-`qlinear_depthwise_i8.h`).
+It holds two columns of inputs and the windows they are made from; one column if there is one output
+for each filter; or for a depthwise layer a strip of widened rows, with its weights and sums
+(`templates/kernels/qlinear_conv_i8.h`, `qlinear_depthwise_i8.h`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tinyodl.ops.shared.operator import (
     ShapeTuple,
 )
 
-_STRIP = 80  # outputs that a depthwise layer makes at a time, at least, so that calls do not count
+_STRIP = 80  # the least outputs of a depthwise layer at a time: then the cost of calls is small
 
 
 def scratch_size(attrs: Mapping[str, Any], x: ShapeTuple, w: ShapeTuple, y: ShapeTuple) -> int:

@@ -1,6 +1,6 @@
-"""How int8 nodes learn, and what they keep for a gradient that passes through them.
+"""How int8 nodes learn, and what they save for a gradient that passes through them.
 
-A gradient is with respect to real values. What a learner gets is in steps of the integers:
+A gradient is with respect to real values. The learner gets it in steps of the integers:
 
     weight   s_x * sum of gy * (x - z_x), times 1 / s_w with quantisation-aware scaling, else s_w
     bias     sum of gy, times 1 / s_y with it, else s_x * s_w * (s_x * s_w / s_y)
@@ -33,9 +33,9 @@ DEAD = 1 / 64  # of the median scale of a layer's channels
 def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite:
     """A QLinearConv whose weights, or those of some channels, and bias are parameters.
 
-    The channels that learn come first: w holds theirs, `rest` what stays in flash, and `order` says
-    which channel each of them is. The bias itself stays in flash, beside its change `delta`.
-    Raises UserError for channels that the layer has not.
+    The learning channels come first: w holds their weights, `rest` the weights that stay in flash,
+    and `order` the channel at each position. The bias itself stays in flash, beside its change
+    `delta`. Raises UserError for channels that the layer does not have.
     """
     tensors = []
     x, w, b, *_ = node.inputs

@@ -1,7 +1,7 @@
-"""What tinyodl has to know of an operator of the IR, and the table of all of them.
+"""The record of an operator of the IR, and the table of all operators.
 
-Forward and gradient operators alike give the shape rule, the cost and the kernel they call; a
-forward operator also gives its gradient rule: a few lines that append nodes.
+Forward and gradient operators alike have a shape rule, a cost and a kernel to call; a forward
+operator also has a gradient rule: a few lines that append nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ShapeTuple = tuple[int, ...]
 
 
 class Backward(Protocol):
-    """What a gradient rule may do; `tinyodl.training` implements it."""
+    """The interface for a gradient rule; `tinyodl.training` implements it."""
 
     @property
     def graph(self) -> Graph:
@@ -75,8 +75,8 @@ class Backward(Protocol):
     ) -> None:
         """Append a node that computes the gradient of `parameter` and hands it to the learner.
 
-        The node's inputs are `inputs`, then the parameter, then its optimiser state. `in_parts`
-        says that the kernel hands an element on in several parts, which the learner then sums.
+        The node's inputs are `inputs`, then the parameter, then its optimiser state. With
+        `in_parts` the kernel hands an element on in several parts, and the learner sums them.
         """
         ...
 
@@ -93,11 +93,11 @@ def no_macs(node: Node, graph: Graph) -> int:
 
 @dataclass(frozen=True)
 class Layer:
-    """The input slots that hold parameters, where the inputs are constants.
+    """The input slots that hold parameters, if the inputs are constants.
 
-    A plan that says "weights" trains all of them, "bias" those of `biases`. Where `channel_axis`
-    is given, axis 0 of the first weight and of the first bias are the channels on that axis of the
-    output, and y = factor * y + offset for each channel may be folded into them.
+    "weights" in a plan trains all of them, "bias" only `biases`. If `channel_axis` is given, axis 0
+    of the first weight and of the first bias are the channels on this axis of the output, and
+    y = factor * y + offset for each channel may be folded into them.
     """
 
     weights: tuple[int, ...]
@@ -107,10 +107,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Affine:
-    """What a node does to its first input when its other operands are constant.
+    """A node with constant operands as a map of its first input.
 
     y = factor * x + offset; both broadcast to x and have as many dimensions. `factor` None stands
-    for 1. `origin` is that of the offset, when the offset can be the bias of a layer by itself.
+    for 1. `origin` is the offset's, if the offset alone can be the bias of a layer.
     """
 
     factor: Array | None
@@ -146,16 +146,16 @@ class ByRows:
 class ByChannels:
     """How a gradient operator works on a few channels of a wide map at a time.
 
-    Its first input, and its first output if there is one, are gradients of maps. `planes` are those
-    of which only these channels are there: both of them, or one, while the other is whole.
+    Its first input, and its first output if there is one, are gradients of maps. `planes` names the
+    gradients in memory with these channels only: both, or one while the other is whole.
 
-    mixes  whether every channel of the output depends on all channels of the input; otherwise on
-           the same channel alone.
+    mixes  whether every channel of the output depends on all channels of the input; otherwise it
+           depends on the same channel alone.
     call   (node, graph, planes, part, count) -> the kernel call for `count` channels, from channel
-           part * count on. An output that is whole while the input is not is a sum over the parts,
-           which come in order.
-    order  (node, planes) -> the constant that says which channel each one is that `call` counts, or
-           "" where they are 0, 1, 2, ...
+           part * count on. If the output is whole and the input is not, the output is the sum over
+           the parts, which come in order.
+    order  (node, planes) -> the constant that maps a position counted by `call` to its channel, or
+           "" if they are equal.
     """
 
     mixes: bool
@@ -167,33 +167,33 @@ class ByChannels:
 class Operator:
     """One operator of the IR.
 
-    call      the kernel call, or several; None for a view, which costs nothing.
+    call      the kernel call, or several; None for a view: it costs nothing.
     kernel    the file in `templates/kernels/`.
     shape     output shape from the node and the shapes of its inputs (absent ones are `()`), or a
-              tuple of shapes where there are several outputs; None for gradient and update nodes,
-              whose shapes are those of what they belong to.
+              tuple of shapes for several outputs; None for gradient and update nodes: their shapes
+              follow from the forward tensors.
     macs      multiply-accumulates, given the node and its graph.
     gradient  appends the nodes for the gradient with respect to the inputs, given the names of the
               gradients of the outputs; None where there is no gradient.
-    in_place  inputs whose memory the first output may take over when they are not needed any more;
-              a rule where that depends on the node.
-    onto      a rule for gradient nodes: the slot in which the node may be given what its first
-              output shall be added to; None where it cannot add.
+    in_place  inputs no longer needed, whose memory the first output may take over; a rule if this
+              depends on the node.
+    onto      a rule for gradient nodes: the input slot for a gradient to which the node adds its
+              first output; None if it cannot add.
     layer     has parameters that an update plan can name.
-    fold      the node as a map of each channel, which the layer before it may absorb; None where
-              it is none.
-    leftover  asked after all passes: why a node that is still there cannot be compiled, or None.
-    by_rows   how to make a part of the output; None where that cannot be.
-    by_channels  a rule that says how a gradient node works on a few channels at a time; None, like
-              what the rule returns, where it cannot.
-    learns    a layer as it learns under what a plan says of it: the node, and the tensors to add or
-              replace, those that learn as parameters; None where its constants simply learn.
-    recover   the call that finds again, at every start, what the node keeps in flash.
-    go_back   the call that tells whether flash still holds what the node's state says is there.
-    saves     a forward node as it is when a gradient passes through it, with what it keeps for
-              that; called after `learns`.
-    part      the function of net.c that calls the node, where that does not follow from its place
-              before or behind the loss.
+    fold      the node as a scale and offset of each channel, for the layer before it to absorb;
+              None if the node is no such map.
+    leftover  asked after all passes: why a remaining node cannot be compiled, or None.
+    by_rows   how to make a part of the output; None if this is impossible.
+    by_channels  a rule for how a gradient node works on a few channels at a time; None if it
+              cannot, as for the rule's result.
+    learns    a layer changed to learn as the plan says: the node, and the tensors to add or
+              replace, with learning ones as parameters; None if its constants learn as they are.
+    recover   the call that finds the node's data in flash again, at every start.
+    go_back   the call that checks whether flash still holds the data named by the node's state.
+    saves     a forward node changed to save values for a gradient that passes through it; called
+              after `learns`.
+    part      the function of net.c that calls the node, unless this follows from its place before
+              or behind the loss.
     """
 
     name: str
@@ -230,7 +230,7 @@ def register(operator: Operator) -> Operator:
 
 
 def same_shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
-    """The shape rule of elementwise operators: that of the first input."""
+    """The shape rule of elementwise operators: the shape of the first input."""
     return shapes[0]
 
 
@@ -250,7 +250,7 @@ def single_calls(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 
 def kernels_of(node: Node) -> set[str]:
-    """The files in `templates/kernels/` that a node needs, and those of the nodes inside it."""
+    """The files in `templates/kernels/` for a node and the nodes inside it."""
     own = OPERATORS[node.op].kernel
     inner: set[str] = set().union(*(kernels_of(each) for each in node.attrs.get("body", ())))
     return inner | {own} if own else inner
@@ -306,7 +306,7 @@ def _constants(node: Node, graph: Graph, slots: tuple[int, ...]) -> tuple[str, .
 
 
 def looked_at(name: str, graph: Graph) -> str:
-    """The tensor whose memory this one shows: what views look at, else the tensor itself."""
+    """The tensor whose memory this one shows: a view's base tensor, else the tensor itself."""
     while (node := graph.producer.get(name)) and OPERATORS[node.op].call is None:
         name = node.inputs[0]
     return name

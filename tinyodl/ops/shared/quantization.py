@@ -91,7 +91,7 @@ def with_mask(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
 
 
 def through_mask(backward: Backward, node: Node, gy: str) -> str:
-    """The gradient of v, given that of the output: zero where the mask says so."""
+    """The gradient of v, given the output's gradient: zero where the mask has 0."""
     if node.outputs[1:2] in ((), ("",)):
         return gy
     y, mask = node.outputs[:2]
@@ -116,6 +116,6 @@ def _quantization(name: str, graph: Graph) -> Quantization:
 
 
 def multipliers(x: Quantization, w: Quantization, y: Quantization, channels: int) -> np.ndarray:
-    """What turns sums of products into steps of the output: s_x * s_w / s_y, float32 (M)."""
+    """The factors from sums of products to steps of the output: s_x * s_w / s_y, float32 (M)."""
     wide = np.float64(x.scale[0]) * w.scales(channels).astype(np.float64) / np.float64(y.scale[0])
     return wide.astype(np.float32)

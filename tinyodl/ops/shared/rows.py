@@ -50,7 +50,7 @@ def all_rows(call: RowsCall) -> Callable[[Node, Graph], Call]:
 
 
 def row_for_row(call: RowsCall) -> ByRows:
-    """Of operators whose output rows are made from the same rows of their inputs."""
+    """The rule of operators that make each output row from the same row of their inputs."""
     return ByRows(needs=_same_rows, frees=_same_rows, call=call)
 
 

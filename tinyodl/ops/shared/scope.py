@@ -1,4 +1,4 @@
-"""What is known while the nodes of an ONNX file are imported one after the other."""
+"""The state of an import, while the nodes of an ONNX file are imported one after the other."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_ELEMENTS = 1 << 26  # of one tensor; no microcontroller comes near
 
 @dataclass(frozen=True)
 class Integers:
-    """What a constant was dequantised from.
+    """The integers a constant was dequantised from.
 
-    name    the value of the file that holds the integers.
+    name    the value of the file with the integers.
     scale   one, or one for each index of an axis, float32.
     int8    whether they are int8 around 0, or uint8 around 128.
     """
@@ -32,7 +32,7 @@ class Integers:
     int8: bool
 
     def quantization(self, data: Array) -> Quantization | None:
-        """That of a constant made of the dequantised numbers; None where it is not exactly int8."""
+        """The quantisation of a constant made of these numbers; None if not exactly int8."""
         if not self.int8 or self.scale.size not in (1, *data.shape[:1]):
             return None
         scale = self.scale.reshape(-1, *(1,) * (data.ndim - 1))
@@ -55,7 +55,7 @@ class Scope:
     nodes: list[Node] = field(default_factory=list)
     tied: dict[tuple[object, ...], str] = field(default_factory=dict)  # constants by use
     dequantized: dict[str, Integers] = field(default_factory=dict)  # constants made of integers
-    reals: dict[tuple[str, ...], str] = field(default_factory=dict)  # what stands for integers
+    reals: dict[tuple[str, ...], str] = field(default_factory=dict)  # real values of integers
     unsigned: set[str] = field(default_factory=set)  # int8 tensors that are uint8 in the file
 
     def operand(self, node: OnnxNode, slot: int) -> Tensor:
@@ -229,7 +229,7 @@ class Scope:
         return self.integers(node, 1) if node.input(1) else None
 
     def uses_output(self, node: OnnxNode, slot: int) -> bool:
-        """Whether anything reads that output of the node, or those behind it."""
+        """Whether anything reads this output of the node, or a later one."""
         return any(name in self.read for name in node.outputs[slot:] if name)
 
     def add(self, tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""What calls in a step of net.c may name beside tensors: flags, settings, C text of its own."""
+"""Arguments of calls in net.c's step beside tensors: flags, settings, C text of its own."""
 
 from __future__ import annotations
 

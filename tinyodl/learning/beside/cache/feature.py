@@ -1,9 +1,9 @@
-"""A cache of features between the frozen layers and those that learn.
+"""A cache of features between the frozen layers and the learning ones.
 
-The frozen layers run once for a sample; what they make of it is kept in int8, and the layers behind
-learn from it as often as is wished, on the device by itself. In RAM all of it is state of the
-network, so it is saved, restored and read like what an optimiser keeps. In flash each sample is
-written once, and what the RAM has to know of it is found there at every start.
+The frozen layers run once for a sample, and their output, the features, is kept in int8. The layers
+after them learn from the features as often as wished, on the device alone. A cache in RAM is state
+of the network: it is saved, restored and read like an optimiser's moments. In flash each sample is
+written once, and the cache's books in RAM are rebuilt from the flash at every start.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SEEN, HELD, RANDOM, DRAWN, CLASSES = range(5)
 
 
 def _add(step: Step) -> None:
-    """Features are recalled ahead of the layers behind them, and kept behind the loss.
+    """Add the recall of features before the learning layers, and their storing after the loss.
 
-    Then it is known that the sample is one to learn from. Raises UserError where what learns does
-    not begin behind one tensor.
+    After the loss it is known whether the sample is one to learn from. Raises UserError if the
+    learning layers depend on more than one tensor.
     """
     graph, plan = step.graph, step.plan
     x, behind = _boundary(graph, step.ahead)
@@ -80,14 +80,14 @@ def _add(step: Step) -> None:
 
 
 def first_random(seed: int) -> int:
-    """Where xorshift32 begins for a seed: 32 bits that are not 0, as an int32."""
+    """The first state of xorshift32 for a seed: 32 bits, not all 0, as an int32."""
     mixed = (seed * 0x9E3779B9 + 0x85EBCA6B) & 0xFFFFFFFF
     mixed ^= mixed >> 16
     return int(np.array(mixed * 0x21F0AAAD & 0xFFFFFFFF or 1, np.uint32).astype(np.int32))
 
 
 def _boundary(graph: Graph, forward: tuple[Node, ...]) -> tuple[str, list[Node]]:
-    """The tensor behind which everything learns, and the forward nodes behind it."""
+    """The input of the first layer that learns, and the forward nodes after it."""
     learning = {Storage.PARAMETER}
     found = place_before(graph, forward, learning)
     if found is not None:
@@ -112,9 +112,9 @@ def _flash(graph: Graph) -> int:
 
 
 def _facts(graph: Graph) -> dict[str, int]:
-    """Samples, features of each, bytes, and what learning from one of them again takes.
+    """The cache's samples, features per sample, bytes, and the cost of one replayed sample.
 
-    `macs` are of the layers behind the cache, there and back, without updates.
+    `macs` counts the layers after the cache, forward and backward, without updates.
     """
     keep = _keep(graph)
     at = next(i for i, node in enumerate(graph.nodes) if OPERATORS[node.op].part == "recall")
@@ -130,7 +130,7 @@ def _facts(graph: Graph) -> dict[str, int]:
 
 
 def _advice(facts: Mapping[str, int], memory: MemoryKind, too_much: int) -> str:
-    """A cache that would fit, where so many bytes are too much."""
+    """A smaller cache that would fit, if the plan takes so many bytes too much."""
     taken, slots = facts["ram" if memory == "RAM" else "flash"], facts["slots"]
     if not taken:
         return ""

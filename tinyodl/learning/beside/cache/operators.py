@@ -1,7 +1,7 @@
-"""The cache of features: what the frozen layers made of samples, to learn from it again.
+"""The cache of features: outputs of the frozen layers, kept so that the rest can train on them.
 
-    CacheFeatures        keep x under `label`, where `policy` gives it room
-    RecallFeatures       x = what is kept in `slot`
+    CacheFeatures        keep x under `label`, if `policy` gives it room
+    RecallFeatures       x = the features in `slot`
     FlashFeatures        the same two with the features in flash
     FlashRecallFeatures
 
@@ -29,13 +29,13 @@ _MODEL_ID = Symbol("net_model_id")
 
 
 def record_bytes(node: Node, graph: Graph) -> int:
-    """What a sample takes in flash: its label, for float32 features a scale, and the features."""
+    """Bytes of a sample in flash: its label, for float32 features a scale, and the features."""
     x = graph.tensor(node.inputs[0])
     return (4 if x.dtype == "int8" else 8) + -(-x.size // 4) * 4
 
 
 def flash_bytes(node: Node, graph: Graph) -> int:
-    """What a cache in flash takes there; of FlashFeatures."""
+    """Bytes of flash that the cache of a FlashFeatures node takes."""
     return FLASH_HEADER + int(node.attrs["slots"]) * record_bytes(node, graph)
 
 

@@ -25,12 +25,12 @@ def _of_samples(number: object) -> Mapping[str, object] | None:
 
 
 class Cache(Section):
-    """Of `samples` samples the features are kept that the layers which learn read.
+    """The features of `samples` samples are kept, so that the learning layers train on them again.
 
-    `policy` says which of them make room when it is full. A training step learns from `replay`
-    samples at once: the one that came, and others drawn from the cache, every class as often;
-    with 0 it only keeps it. In `memory` "flash" each sample is written once, and stays there
-    without power.
+    `policy` says which samples make room when the cache is full. A training step learns from
+    `replay` samples at once: the new one, and others drawn from the cache, every class as often;
+    with 0 it only keeps the new one. With `memory` "flash" each sample is written once, and
+    survives a loss of power.
     """
 
     samples: int = Field(ge=1, le=32767)

@@ -1,4 +1,4 @@
-"""What people are told of the cache."""
+"""The words for people on the cache."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Counts: what the board predicts, by label, and how often right."""
+"""Counts: the board's predictions by label, and how often they are right."""

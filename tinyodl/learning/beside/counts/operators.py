@@ -1,7 +1,7 @@
 """CountConfusion: predictions by label, at every TRAIN and before it learns.
 
-confusion[label][predicted] += 1; and of the latest predictions, each of which counts `fading` times
-less with every one that follows, those that were right and all.
+confusion[label][predicted] += 1. Two sums count the latest predictions, the right ones and all:
+each next prediction multiplies the sums so far by `fading`.
 
 Prequential accuracy with a fading factor: Gama, Sebastiao, Rodrigues: On evaluating stream learning
 algorithms, 2013.

@@ -22,7 +22,7 @@ def _wanted(value: object) -> Mapping[str, object] | None:
 class Counts(Section):
     """The board counts its predictions of classes by label, and the share of right ones.
 
-    In that share each prediction counts `fading` times less with the next.
+    In this share each prediction counts `fading` times as much after the next one.
     """
 
     fading: float = Field(default=0.99, gt=0, le=1)

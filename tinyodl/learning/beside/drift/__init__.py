@@ -1,1 +1,1 @@
-"""Drift: whether the samples have moved away from those that were learned."""
+"""Drift: whether new samples have moved away from the learned ones."""

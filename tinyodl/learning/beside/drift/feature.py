@@ -1,4 +1,4 @@
-"""Whether samples have moved away from those that were learned: nodes, settings and words."""
+"""Drift, samples moving away from the learned ones: nodes, settings and words."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def _tensors(size: int, classes: int, seen: Seen | None) -> Iterator[Tensor]:
 
 
 def reference(seen: Seen, classes: int) -> dict[str, Array]:
-    """What is kept after samples that were learned, in their order.
+    """The feature's state after it has learned these samples, in their order.
 
-    The distances are those that a second pass over them would find.
+    The distances are those of a second pass over the samples.
     """
     x, labels = seen.features.astype(np.float64), seen.labels
     there = [x[labels == c] for c in range(classes)]

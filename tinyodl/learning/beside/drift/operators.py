@@ -1,8 +1,8 @@
-"""DriftLook and DriftLearn: whether samples have moved away from those that were learned.
+"""DriftLook and DriftLearn: whether samples have moved away from the learned ones.
 
-    DriftLook   every sample of a step that may learn -> (drift or not, distance)
-    DriftLearn  every labelled one
-    DriftRetrain  before that: recursive least squares begins anew after a drift
+    DriftLook     for every sample of a step that may learn -> (drift or not, distance)
+    DriftLearn    for every labelled sample
+    DriftRetrain  before DriftLearn: recursive least squares begins anew after a drift
 
 The first two read: y (1, N), the network's output; x, the features of the last layer (F); then
 what is kept: centroids of labelled samples (N, F), of recent ones (N, F), counts (2, N) and the

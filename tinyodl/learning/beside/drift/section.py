@@ -16,7 +16,7 @@ def _wanted(value: object) -> Mapping[str, object] | None:
 
 
 class Drift(Section):
-    """The board watches for samples that are other than those learned. It has no fields."""
+    """The board watches for samples unlike the learned ones. This section has no fields."""
 
     NAME: ClassVar = "drift"
     CALLED: ClassVar = "drift"

@@ -1,4 +1,4 @@
-"""What people are told of drift."""
+"""The words for people on drift."""
 
 from __future__ import annotations
 

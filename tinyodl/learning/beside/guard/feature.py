@@ -1,4 +1,4 @@
-"""Samples that are held back, and the way back to the best parameters: nodes, memory, words."""
+"""The guard's held-back samples, and its return to the best parameters: nodes, memory, words."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def _add(step: Step) -> None:
 
 
 def guarded(graph: Graph) -> list[Tensor]:
-    """What learns, and what its optimiser keeps: what the guard keeps a second copy of.
+    """The parameters and optimiser states of which the guard keeps a second copy.
 
-    Where features are recalled, no sum of gradients outlives its step.
+    If features are recalled from a cache, no sum of gradients outlives its step.
     """
     learned = [t for t in graph.tensors.values() if t.storage is Storage.PARAMETER]
     stays = {LABELS, REACH}.union(*(feature.keeps for feature in features()))
@@ -77,9 +77,9 @@ def _alone_in_change(graph: Graph, forward: tuple[Node, ...]) -> Node | None:
 
 
 def _add_retest(step: Step) -> str:
-    """The tensor that the guard holds back, whose return to its place this adds to the step.
+    """Add the node that puts held-back features in place of the sample's; the tensor it writes.
 
-    Raises UserError where what changes does not begin behind one tensor.
+    Raises UserError if the part that changes depends on more than one tensor.
     """
     graph = step.graph
     forward = tuple(each for each in step.ahead if not _recalls(each))
@@ -103,7 +103,7 @@ def _recalls(node: Node) -> bool:
 
 
 def _scales_of(graph: Graph, x: str) -> str:
-    """The tensor of the scales of features that are held back; "" where they are int8."""
+    """The tensor with the scales of held-back features; "" if the features are int8."""
     return "" if graph.tensor(x).dtype == "int8" else MEMORY_SCALES
 
 
@@ -130,14 +130,14 @@ def _places(graph: Graph) -> tuple[dict[str, int], int]:
 
 
 def flash_bytes(graph: Graph) -> int:
-    """The bytes of flash that the guard keeps the best parameters in; 0 where that is RAM."""
+    """Bytes of flash for the guard's best parameters; 0 if it keeps them in RAM."""
     if MEMORY not in graph.tensors or BEST in graph.tensors:
         return 0
     return FLASH_HEADER + 4 * _places(graph)[1]
 
 
 def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, Any]:
-    """What the guard's functions in net.c are written with."""
+    """The values that the templates of the guard's functions in net.c need."""
     classes, slots, size = graph.shape(MEMORY)
     at, words = _places(graph)
     flash = flash_bytes(graph)
@@ -176,7 +176,7 @@ def _context(graph: Graph, plan: UpdatePlan, c: Mapping[str, str]) -> dict[str, 
 
 
 def _facts(graph: Graph) -> dict[str, int]:
-    """The test of all that is held back, with three sets of parameters, at most."""
+    """The test of all held-back samples, with at most three sets of parameters."""
     at = [i for i, each in enumerate(graph.nodes) if each.op == "Retest"]
     if not at:
         return {}

@@ -1,12 +1,12 @@
-"""Every so many labelled samples one is held back, to test parameters on, and not learned.
+"""The guard holds back one in so many labelled samples to test parameters on: none is learned.
 
-    GuardHold  -> 1 where this sample is held back, else 0 (int32)
-    Retest     x = what is held at `place`
+    GuardHold  -> 1 if this sample is held back, else 0 (int32)
+    Retest     x = the features held at `place`
 
-GuardHold reads x, the features of the first layer that changes (F); then what is kept: features
-(N, slots, F) int8, counts of the samples of each class (N, int32), of those since the last, and of
-returns since parameters were the best (2, int32), and scales (N, slots), or "" where x is int8
-itself. Retest reads x, which it writes in its place, the features and their scales or "".
+GuardHold reads x, the features of the first layer that changes (F); then its states: features
+(N, slots, F) int8, counts of the samples of each class (N, int32), counts of samples since the last
+one and of returns since parameters were the best (2, int32), and scales (N, slots), or "" if x is
+int8 itself. Retest reads x, and writes to it, the features and their scales or "".
 """
 
 from __future__ import annotations

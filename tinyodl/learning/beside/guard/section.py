@@ -28,8 +28,8 @@ def _written(text: object) -> Mapping[str, object]:
 class Guard(Section):
     """Every `every`-th labelled sample is held back, and no weight learns from it.
 
-    What makes the network worse on those by more than `margin`, a share of them, is undone from
-    the best parameters so far, which are kept in `memory`.
+    The guard keeps the best parameters so far in `memory`. It goes back to them when the network
+    has become worse on the held-back samples by more than `margin`, a share of them.
     """
 
     every: int = Field(le=65536)

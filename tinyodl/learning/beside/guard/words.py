@@ -1,4 +1,4 @@
-"""What people are told of the guard."""
+"""The words for people on the guard."""
 
 from __future__ import annotations
 

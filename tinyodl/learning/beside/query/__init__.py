@@ -1,1 +1,1 @@
-"""Queries: the board says which labels are worth asking for."""
+"""Queries: the board says for which samples it wants a label."""

@@ -16,7 +16,7 @@ from tinyodl.project.plan import UpdatePlan
 
 MARGIN, SURE_FROM = "<query.margin>", "<query.threshold>"
 GRID, RECORD, ASKED = "<query.thresholds>", "<query.record>", "<query.counts>"
-DRIFT = "<drift.seen>"  # that of the feature drift, where it is there
+DRIFT = "<drift.seen>"  # a tensor of the feature drift, if this is on
 
 EXPLORE = 16.0  # of so many samples that are no question, one is asked
 CONFIDENCE = 1.645  # standard normal quantile: 95 % on one side

@@ -26,9 +26,9 @@ def _written(text: object) -> Mapping[str, object]:
 class Query(Section):
     """When the board asks for a label.
 
-    `ask` "always": for each sample; "margin": where the two best scores differ by less than
-    `margin`; "auto": as often as it takes for at most the share `error_budget` of the answers that
-    nobody checks to be wrong.
+    `ask` "always": for each sample. "margin": if the two best scores differ by less than `margin`.
+    "auto": as often as needed to keep wrong answers at or below the share `error_budget` of the
+    unchecked ones.
     """
 
     ask: Literal["auto", "always", "margin"]

@@ -1,4 +1,4 @@
-"""What people are told of labels on request."""
+"""The words for people on labels on request."""
 
 from __future__ import annotations
 
