@@ -21,7 +21,7 @@ from tinyodl.graph import Graph
 from tinyodl.learning.tensors import LOSS
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
-from tinyodl.report import watching
+from tinyodl.report import remarks
 from tinyodl.resources import EXAMPLES
 from tinyodl.runlog import read
 from tinyodl.training import differentiate
@@ -261,7 +261,7 @@ def test_a_rate_a_thousand_times_too_high_is_bounded_and_said(tmp_path):
         given = (x[:300].reshape(-1, 64), y[:300])
         summary = session.train(*given, eval=test, run=tmp_path / "run")
     assert summary.accuracy_after > 0.8 and summary.bounded > 250
-    told = " ".join(watching.sentences([read(tmp_path / "run")]))
+    told = " ".join(remarks.sentences([read(tmp_path / "run")]))
     assert f"{summary.bounded} of 300 steps were bounded: the rate is too high" in told
 
 
@@ -274,7 +274,7 @@ def test_new_persons_of_the_watch_are_never_bounded(tmp_path, options):
             session.client.reset()
             summary = session.train(*person(number, "learn"), run=tmp_path / f"run{number}")
         assert summary.bounded == 0
-        assert "bounded" not in " ".join(watching.sentences([read(tmp_path / f"run{number}")]))
+        assert "bounded" not in " ".join(remarks.sentences([read(tmp_path / f"run{number}")]))
 
 
 def test_plans_keep_it_and_say_when_it_is_off(tmp_path):

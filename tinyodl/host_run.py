@@ -208,7 +208,7 @@ class HostNetwork(HostState):
     def ask_all(self, x: Sample, labels: ArrayLike) -> Steps:
         """Learns from the samples, of N, for which the network asks for the label.
 
-        The flags are the answers to the questions; a sample has a loss if the network learned from
+        `flags` are those of the answers to `ask`. A sample has a loss if the network learned from
         it. The plan must have `query`.
         """
         return self._stream("host_ask", x, labels, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node
-from tinyodl.ops import looked_at
+from tinyodl.ops import behind_views
 
 
 def softmax_logits(graph: Graph) -> str:
@@ -42,7 +42,7 @@ def sigmoid_logits(graph: Graph, loss: str) -> str:
 
 def _end(graph: Graph) -> Node | None:
     """The node that makes the output, views and the rounding to integers aside."""
-    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    node = graph.producer.get(behind_views(graph.outputs[0], graph))
     while node and node.op in ("QuantizeLinear", "DequantizeLinear"):
-        node = graph.producer.get(looked_at(node.inputs[0], graph))
+        node = graph.producer.get(behind_views(node.inputs[0], graph))
     return node

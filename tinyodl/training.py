@@ -55,7 +55,7 @@ def differentiate(
     graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
     _check_decay(graph, plan)
     rule = rule_of(plan)
-    predicted = _looked_at(graph, plan)
+    predicted = _loss_input(graph, plan)
     target: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}
     kind = _LOSSES[plan.loss]
@@ -101,7 +101,7 @@ def _check_decay(graph: Graph, plan: UpdatePlan) -> None:
             )
 
 
-def _looked_at(graph: Graph, plan: UpdatePlan) -> str:
+def _loss_input(graph: Graph, plan: UpdatePlan) -> str:
     """The tensor that the loss is of. Raises UserError where a Sigmoid is wanted and none there."""
     if plan.loss == "cross-entropy":
         return softmax_logits(graph)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage
-from tinyodl.ops import looked_at
+from tinyodl.ops import behind_views
 
 
 def place_before(
@@ -49,7 +49,7 @@ def _is_computed(graph: Graph, name: str) -> bool:
 
 def _integers(graph: Graph, name: str) -> str:
     """The integers a tensor was dequantised from, through views; else the tensor itself."""
-    node = graph.producer.get(looked_at(name, graph))
+    node = graph.producer.get(behind_views(name, graph))
     return node.inputs[0] if node and node.op == "DequantizeLinear" else name
 
 
@@ -68,9 +68,9 @@ def last_node(graph: Graph) -> Node | None:
 
     Views are skipped, and Softmax and Sigmoid: they keep the order of the classes.
     """
-    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    node = graph.producer.get(behind_views(graph.outputs[0], graph))
     if node is not None and node.op in ("Softmax", "Sigmoid"):
-        node = graph.producer.get(looked_at(node.inputs[0], graph))
+        node = graph.producer.get(behind_views(node.inputs[0], graph))
     return node
 
 

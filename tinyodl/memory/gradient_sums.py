@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinyodl.graph import Graph, Node, Phase
-from tinyodl.ops import OPERATORS, looked_at
+from tinyodl.ops import OPERATORS, behind_views
 
 
 def sums_in_place(graph: Graph) -> Graph:
@@ -30,8 +30,8 @@ def _without(add: Node, graph: Graph) -> Graph:
     alone = graph.consumers[later] == (add,) and later == node.outputs[0] and earlier != later
     if slot is None or slot < len(node.inputs) or not alone:
         return graph
-    read = {looked_at(name, graph) for name in node.inputs}
-    if graph.shape(earlier) != graph.shape(later) or looked_at(earlier, graph) in read:
+    read = {behind_views(name, graph) for name in node.inputs}
+    if graph.shape(earlier) != graph.shape(later) or behind_views(earlier, graph) in read:
         return graph
     adding = replace(node, inputs=(*node.inputs, earlier), outputs=add.outputs)
     return graph.with_nodes(adding if n is node else n for n in graph.nodes if n is not add)

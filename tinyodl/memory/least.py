@@ -17,7 +17,7 @@ from tinyodl.learning.tensors import sample_inputs
 from tinyodl.memory.arena import ALIGNMENT, tensor_lifetimes
 from tinyodl.memory.by_channels import possible_regions
 from tinyodl.memory.rows import can_run
-from tinyodl.ops import in_place_of, looked_at
+from tinyodl.ops import behind_views, in_place_of
 
 
 def least_arena(graph: Graph) -> int:
@@ -70,7 +70,9 @@ def _live(spans: Mapping[str, tuple[int, int]], graph: Graph) -> NDArray[np.int6
     """
     largest: dict[str, NDArray[np.int64]] = {}
     for name, (first, last) in spans.items():
-        live = largest.setdefault(looked_at(name, graph), np.zeros(len(graph.nodes) + 1, np.int64))
+        live = largest.setdefault(
+            behind_views(name, graph), np.zeros(len(graph.nodes) + 1, np.int64)
+        )
         part = live[max(first, 0) : last + 1]
         np.maximum(part, graph.tensor(name).nbytes, out=part)
     nothing = np.zeros(len(graph.nodes) + 1, np.int64)

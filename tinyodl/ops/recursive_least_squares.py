@@ -22,8 +22,8 @@ With `forgetting` below 1, P would grow without bound in directions that bring n
 axis: e_i sqrt(c), c = (1 - forgetting) M times the ridge of this axis. Its target is the current
 output of the weights, so the weights do not change. This is regularised forgetting, as of
 Levenberg-Marquardt RLS (Gunnarsson: Combining tracking and regularization in recursive least
-squares identification, 1996). If the trace of P, in units of its beginning, would still be beyond
-where it began, P is not divided.
+squares identification, 1996). If the trace of P, relative to the initial P, would still exceed the
+initial trace, P is not divided by the forgetting factor.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tinyodl.boards import Board, board_names
 from tinyodl.manifest import Manifest, MemoryRecord, described_board
 from tinyodl.metrics import ClassMetrics, ErrorMetrics
 from tinyodl.radio import comparison
-from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, watching
+from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, remarks
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
 from tinyodl.run_record import PHASES, Evaluation
@@ -117,7 +117,7 @@ def _render(title: str, runs: Sequence[Run], projects: list[ProjectView]) -> str
         differences=experiments.differences(runs),
         averages=experiments.spread_sentences(runs),
         blocks=experiments.block_sentences(runs),
-        sentences=watching.sentences(runs),
+        sentences=remarks.sentences(runs),
         curves=[Markup(svg) for svg in _curves(runs, names) if svg],
         matrices=_matrices(runs, names),
         counted=_counted(runs, names),

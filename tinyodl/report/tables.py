@@ -13,7 +13,7 @@ from tinyodl.energy import no_cycles
 from tinyodl.manifest import described_board
 from tinyodl.metrics import ClassMetrics, Metrics
 from tinyodl.radio import comparison
-from tinyodl.report import experiments, groups, saves, watching
+from tinyodl.report import experiments, groups, remarks, saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
     count,
@@ -173,7 +173,7 @@ def print_runs(console: Console, runs: Sequence[Run], *, radio: bool = True) -> 
     _print_differences(console, runs)
     for sentence in experiments.spread_sentences(runs):
         console.print(Text(sentence))
-    for sentence in watching.sentences(runs):
+    for sentence in remarks.sentences(runs):
         console.print(sentence)
     _print_steps(console, runs)
     _print_replays(console, runs)

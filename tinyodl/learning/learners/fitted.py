@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Storage
-from tinyodl.ops import looked_at
+from tinyodl.ops import behind_views
 
 if TYPE_CHECKING:
     from tinyodl.project.keyword_types import Options
@@ -66,7 +66,7 @@ def _is_parameter(graph: Graph, name: str) -> bool:
 
 def _last(graph: Graph) -> Node | None:
     """The dense layer of one row that makes the network's output, through views at most."""
-    node = graph.producer.get(looked_at(graph.outputs[0], graph))
+    node = graph.producer.get(behind_views(graph.outputs[0], graph))
     if node is None or node.op != "Gemm":
         return None
     return node if graph.shape(node.outputs[0])[:-1] in ((), (1,)) else None

@@ -305,7 +305,7 @@ def _constants(node: Node, graph: Graph, slots: tuple[int, ...]) -> tuple[str, .
     return tuple(name for name in names if name and graph.tensor(name).data is not None)
 
 
-def looked_at(name: str, graph: Graph) -> str:
+def behind_views(name: str, graph: Graph) -> str:
     """The tensor whose memory this one shows: a view's base tensor, else the tensor itself."""
     while (node := graph.producer.get(name)) and OPERATORS[node.op].call is None:
         name = node.inputs[0]
