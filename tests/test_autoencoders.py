@@ -8,7 +8,7 @@ import pytest
 
 import tinyodl
 from tests.conftest import require_tool
-from tests.frontend.models import model, node, saved, weights
+from tests.frontend.models import model, node, saved
 from tests.test_learners import flashed, outputs
 from tinyodl import runlog
 from tinyodl.errors import DataError, UserError
@@ -24,7 +24,9 @@ def autoencoder(folder, opset=17, *, sigmoid=False):
     nodes = [onnx.helper.make_node("Gemm", [x, w, b], [f"{w}.y"], name=name, transB=1)
              for x, w, b, name in layers]  # fmt: skip
     nodes.insert(1, node("Relu", ["u.y"], "r"))
-    constants = {"u": weights(4, 8), "a": weights(4), "v": weights(8, 4), "c": weights(8)}
+    rng = np.random.default_rng(0)  # the same network, whichever tests ran before
+    shapes = {"u": (4, 8), "a": (4,), "v": (8, 4), "c": (8,)}
+    constants = {name: rng.normal(0, 0.5, size).astype(np.float32) for name, size in shapes.items()}
     if sigmoid:
         nodes.append(node("Sigmoid", ["v.y"], "p"))
     output = "p" if sigmoid else "v.y"
