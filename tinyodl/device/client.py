@@ -38,9 +38,8 @@ class Client:
         sequence: int | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """`sequence` is the first sequence number, by default a random one.
+        """`sequence` is the first sequence number, by default random: no old reply fits then.
 
-        Random, so that a reply left over from an earlier session is not taken for one of this.
         `patience` is how long the client goes on without any answer, in seconds, beyond the time
         that the board may need for it.
         """

@@ -1,4 +1,4 @@
-"""Options that say what is compiled, for which board, and with what before and behind it."""
+"""Options of the network, its board and budgets: inputs, changes to the model, calibration."""
 
 from __future__ import annotations
 

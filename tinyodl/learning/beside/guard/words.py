@@ -30,7 +30,7 @@ def _sentences(run: Run) -> list[str]:
 
 def _clause(plan: UpdatePlan) -> str:
     guard = Guard.on(plan)
-    return f"guard, every {guard.every} samples, margin {guard.margin:g}"
+    return f"holds back one of {guard.every} labelled samples to guard, margin {guard.margin:g}"
 
 
 WORDS = Words(_clause, sentences=_sentences)
