@@ -9,7 +9,7 @@ shuffled with one sample of -9999 in the middle, with one feature of it -9999; a
 1,000 times the rate. Printed is the accuracy after, and how many steps were changed.
 
     off     plain SGD
-    on      the rule of tinyodl.bound
+    on      the rule of tinyodl.learning.bound
     0.3     rate 0.3 / reach at each step, whatever the rate
     norm    the gradient of all layers is clipped to length 1
     agc     that of each layer to a tenth of its weights' length (Brock et al. 2021, 0.1)
@@ -40,9 +40,9 @@ sys.path.insert(0, str(ROOT))
 import tinyodl  # noqa: E402
 from benchmarks.learners import SHARED, Samples, har, watch  # noqa: E402
 from tests.onnx_torch import TorchModel  # noqa: E402
-from tinyodl import runlog  # noqa: E402
 from tinyodl.errors import UserError  # noqa: E402
 from tinyodl.graph import Array  # noqa: E402
+from tinyodl.runs import log as runlog  # noqa: E402
 
 LIMIT, MOST, MOVED = 4.0, 16.0, 8.0
 FAR = -9999.0

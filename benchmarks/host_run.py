@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT.parent / "shared" / "models"

@@ -41,14 +41,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' PyTorch read
 
 from benchmarks import transfers
 from tests.onnx_torch import TorchModel
-from tinyodl.boards import load_board
 from tinyodl.compiler import Compilation, compilation
 from tinyodl.frontend import Changes, prepare
 from tinyodl.graph import Array
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
 from tinyodl.project.layer_update import ChannelUpdate
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
+from tinyodl.targets.boards import load_board
 
 MODELS = Path(__file__).parent.parent.parent / "shared" / "models"
 SEEDS = range(5)

@@ -24,7 +24,6 @@ import numpy as np
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DoesNotFitError
@@ -33,6 +32,7 @@ from tinyodl.ops import layers_of
 from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT.parent / "shared" / "models"

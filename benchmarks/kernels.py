@@ -30,16 +30,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
-from tinyodl.firmware import C_FLAGS
 from tinyodl.frontend import import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.ops import OPERATORS, layers_of
 from tinyodl.pio import find_arm_compiler
-from tinyodl.profiling import NodeCost, Profile
 from tinyodl.project.layer_update import LayerUpdate
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
+from tinyodl.session.profiling import NodeCost, Profile
+from tinyodl.targets.boards import load_board
+from tinyodl.targets.firmware import C_FLAGS
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "models"

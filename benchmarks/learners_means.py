@@ -29,9 +29,9 @@ from learners import Samples, Task, har, watch
 from learners_online import SHARED, digits_of, mnist
 
 import tinyodl
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
+from tinyodl.targets.boards import load_board
 
 LEARNERS: tuple[dict[str, Any], ...] = ({"learner": "rls"}, {"learner": "slda"}, {"learner": "ncm"})
 

@@ -45,12 +45,12 @@ import numpy as np
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.errors import UserError
 from tinyodl.graph import Array
 from tinyodl.learning.learners import learner_named
-from tinyodl.run_record import Evaluation
-from tinyodl.run_summary import RunSummary
+from tinyodl.runs.record import Evaluation
+from tinyodl.runs.summary import RunSummary
+from tinyodl.targets.boards import load_board
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 WATCH = Path(__file__).parent.parent / "examples" / "watch"

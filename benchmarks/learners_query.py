@@ -30,11 +30,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
 from tinyodl.graph import Array
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -29,8 +29,8 @@ import numpy as np
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.graph import Array
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 WATCH = ROOT / "examples" / "watch"

@@ -12,7 +12,7 @@ import numpy as np
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
+from tinyodl.targets.boards import load_board
 
 WATCH = Path(__file__).parent.parent / "examples" / "watch"
 SEEDS = range(5)

@@ -21,14 +21,14 @@ import pytest
 import tinyodl
 from tests.device import bench
 from tests.device.lines import KINDS, RATES, Faults, PacedLine, keep_time
-from tinyodl import manifest as manifest_file
-from tinyodl.data import encoded
 from tinyodl.device import Client
 from tinyodl.device.codes import Buffer, Command
 from tinyodl.device.framing import decode
 from tinyodl.device.link import Link
 from tinyodl.device.protocol import label_body, write_body
 from tinyodl.graph import Array
+from tinyodl.project import manifest as manifest_file
+from tinyodl.samples.data import encoded
 from tinyodl.virtual.host import PROGRAM, HostTransport
 
 ROOT = Path(__file__).parent.parent

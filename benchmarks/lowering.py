@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinyodl.boards import load_board
 from tinyodl.frontend import Changes, prepare
-from tinyodl.lowering import lower, lower_bound
+from tinyodl.planner.lowering import lower, lower_bound
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT.parent / "shared" / "models"

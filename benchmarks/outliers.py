@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/outliers.py
 
 For each stream, the largest peak of a sample as a multiple of the reach when it came (see
-`tinyodl.outliers`); from 32 on it would be a false alarm. "recorded": in the order of the file.
+`tinyodl.learning.outliers`); from 32 on it would be a false alarm. "recorded": in the file's order.
 "new": each person, speaker, class or condition after each other one alone. "shuffled": the largest
 of 100 orders. In these the host looked at the first 16 samples, as `stream-train` does. "alone":
 the 100 orders on a board whose first sample is its reach, as a caller of lib/net has it. "-9999":
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyodl.graph import Array
-from tinyodl.outliers import FACTOR, GROWTH, first_reach, peaks
+from tinyodl.learning.outliers import FACTOR, GROWTH, first_reach, peaks
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 WINDOW, STEP = 100, 50  # of the watch

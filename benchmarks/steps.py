@@ -10,10 +10,10 @@ import numpy as np
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DoesNotFitError
+from tinyodl.targets.boards import load_board
 
 ROOT = Path(__file__).parent.parent
 MODELS = [

@@ -7,9 +7,9 @@ from typing import Any
 
 from tests.hostnet import HostNet
 from tests.quick_c import flags_of
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
+from tinyodl.targets.boards import load_board
 
 
 class CompiledNet(HostNet):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyodl import manifest as mf
 from tinyodl.graph import Phase, Storage
+from tinyodl.project import manifest as mf
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.run_record import RunRecord, Step
+from tinyodl.runs.record import RunRecord, Step
 
 
 def manifest(

@@ -8,11 +8,11 @@ import numpy as np
 
 from tests.quick_c import flags_of
 from tinyodl.graph import Graph
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
 from tinyodl.learning.beside.adding import with_features
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 
 class HostNet(HostNetwork):

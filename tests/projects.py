@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.errors import ToolError
+from tinyodl.targets.boards import load_board
 
 WATCH = Path(__file__).parent.parent / "examples" / "watch"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 
-from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph
+from tinyodl.targets.firmware import C_FLAGS
 
 QUICK = (
     *("-O0" if flag == "-O2" else flag for flag in C_FLAGS),

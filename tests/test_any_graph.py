@@ -10,13 +10,13 @@ from onnx import helper, numpy_helper
 
 from tests.hostnet import HostNet
 from tests.memory.test_arena import assert_sound
-from tinyodl import data
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.errors import DataError
 from tinyodl.frontend import import_model
+from tinyodl.learning.training import differentiate
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
+from tinyodl.samples import data
+from tinyodl.targets.boards import load_board
 
 RNG = np.random.default_rng(3)
 

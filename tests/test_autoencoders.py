@@ -10,13 +10,13 @@ import tinyodl
 from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved
 from tests.test_learners import flashed, outputs
-from tinyodl import runlog
 from tinyodl.errors import DataError, UserError
-from tinyodl.kept import bin_edges
-from tinyodl.manifest import load
+from tinyodl.learning.state_names import bin_edges
+from tinyodl.project.manifest import load
 from tinyodl.project.plan import RECONSTRUCTIONS
 from tinyodl.report import report_html
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
 
 
 def autoencoder(folder, opset=17, *, sigmoid=False):
@@ -228,7 +228,7 @@ class TestAutoencoder:
         folder = tmp_path / "ae"
         tinyodl.compile(autoencoder(tmp_path), "host", folder, loss="reconstruction")
         np.savetxt(tmp_path / "x.csv", normal(5), delimiter=",")
-        samples = tinyodl.data.load(tmp_path / "x.csv", load(folder))
+        samples = tinyodl.samples.data.load(tmp_path / "x.csv", load(folder))
         assert samples.y.tolist() == [-1] * 5 and samples.x.shape == (5, 8)
 
 

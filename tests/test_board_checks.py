@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 import tinyodl
 from tests.models import SHIPPED
-from tinyodl import boards, chips
-from tinyodl.board_checks import mistakes
-from tinyodl.boards import Board, BootLoader, Store, load_board, read_board
-from tinyodl.chips import FAMILIES, Chip, Region, all_chips, load_family
 from tinyodl.cli.main import tinyodl as commands
 from tinyodl.errors import ToolError, UserError
 from tinyodl.pio.uploaders import standin_upload
 from tinyodl.resources import BOARDS, TEMPLATES
+from tinyodl.targets import boards, chips
+from tinyodl.targets.board_checks import mistakes
+from tinyodl.targets.boards import Board, BootLoader, Store, load_board, read_board
+from tinyodl.targets.chips import FAMILIES, Chip, Region, all_chips, load_family
 from tinyodl.virtual.models import model_of
 
 FEATHER = Path(__file__).with_name("boards") / "feather_nrf52840.toml"

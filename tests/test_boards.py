@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tinyodl.boards import Board, board_names, load_board, read_board
-from tinyodl.chips import Region
 from tinyodl.errors import UserError
 from tinyodl.resources import BOARDS, TEMPLATES
+from tinyodl.targets.boards import Board, board_names, load_board, read_board
+from tinyodl.targets.chips import Region
 
 EMBEDDED = [name for name in board_names() if name != "host"]
 

@@ -14,17 +14,17 @@ from tests.hostnet import HostNet
 from tests.onnx_torch import TorchModel
 from tests.projects import two_layers
 from tests.watching.board import person
-from tinyodl.bound import REACH, SEEN, bounded
 from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
+from tinyodl.learning.bound import REACH, SEEN, bounded
 from tinyodl.learning.tensors import LOSS
+from tinyodl.learning.training import differentiate
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import remarks
 from tinyodl.resources import EXAMPLES
-from tinyodl.runlog import read
-from tinyodl.training import differentiate
+from tinyodl.runs.log import read
 
 HERE = Path(__file__).parent
 DIGITS = HERE / "models" / "digits_mlp_64_32_10.onnx"

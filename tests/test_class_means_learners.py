@@ -10,11 +10,11 @@ from tests.models import WATCH
 from tests.test_learners import compiled, outputs, person
 from tinyodl.errors import UserError
 from tinyodl.learning.learners import learners, names
-from tinyodl.manifest import load
 from tinyodl.ops.class_means import NO_CLASS
+from tinyodl.project.manifest import load
 from tinyodl.report import report_html
-from tinyodl.runlog import read
-from tinyodl.stream import Session
+from tinyodl.runs.log import read
+from tinyodl.session.session import Session
 
 BOTH = pytest.mark.parametrize("learner", ["slda", "ncm"])
 HELD_OUT = {"slda": 0.90, "ncm": 0.88}  # of person 8's second half; rls has 0.917

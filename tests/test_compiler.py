@@ -15,10 +15,10 @@ from tests.conftest import require_tool
 from tests.models import LARGE, ROOT, SHIPPED, WATCH, name, shared_only
 from tests.projects import flat_model
 from tinyodl import pio
-from tinyodl.boards import board_names, load_board
 from tinyodl.errors import DoesNotFitError, ModelError, UserError
-from tinyodl.manifest import load
+from tinyodl.project.manifest import load
 from tinyodl.project.plan_file import dump_plan, load_plan
+from tinyodl.targets.boards import board_names, load_board
 
 DIGITS = SHIPPED[0]
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import manifest
-from tinyodl import data
-from tinyodl import manifest as mf
 from tinyodl.errors import DataError
+from tinyodl.project import manifest as mf
+from tinyodl.samples import data
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 Y = np.array([0, 1, 2, 0, 1, 2])

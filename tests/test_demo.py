@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.projects import require_arm_compiler
-from tinyodl import data, demo, runlog
+from tinyodl import demo
 from tinyodl.cli.main import tinyodl
-from tinyodl.data import Samples
+from tinyodl.runs import log as runlog
+from tinyodl.samples import data
+from tinyodl.samples.data import Samples
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tinyodl.boards import load_board
-from tinyodl.energy import link_of, meter
+from tinyodl.session.energy import link_of, meter
+from tinyodl.targets.boards import load_board
 
 NRF = load_board("nrf52840_dk")
 

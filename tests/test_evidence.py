@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tinyodl.evidence import evidence
+from tinyodl.samples.evidence import evidence
 
 
 @dataclass(frozen=True)

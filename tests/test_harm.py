@@ -14,13 +14,14 @@ from click.testing import CliRunner
 from tests.fakes import manifest, step
 from tests.projects import WATCH, built, two_layers
 from tests.torture.kills import samples
-from tinyodl import harm, naming, runlog
 from tinyodl.cli.main import tinyodl
-from tinyodl.data import Samples
 from tinyodl.device.codes import State
-from tinyodl.evaluating import Outcomes
-from tinyodl.run_record import Evaluation
-from tinyodl.stream import Session
+from tinyodl.runs import bad_loss, harm
+from tinyodl.runs import log as runlog
+from tinyodl.runs.evaluating import Outcomes
+from tinyodl.runs.record import Evaluation
+from tinyodl.samples.data import Samples
+from tinyodl.session.session import Session
 
 
 def outcomes(right: list[float], losses: list[float] | None = None) -> Outcomes:
@@ -212,7 +213,7 @@ def test_streams_in_recorded_order_do_not_trip_the_rule(watch_host: Path, tmp_pa
 def named(values: list[float], losses: list[float | None]) -> str:
     x = np.array(values, np.float32)[:, None].repeat(2, axis=1)
     steps = [step(n, sample=n, loss=loss) for n, loss in enumerate(losses)]
-    return naming.why_not_finite(steps, Samples(x, np.zeros(len(x), np.int64), "day.npz"))
+    return bad_loss.why_not_finite(steps, Samples(x, np.zeros(len(x), np.int64), "day.npz"))
 
 
 def test_what_made_a_loss_not_a_number_is_named() -> None:

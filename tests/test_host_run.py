@@ -12,13 +12,13 @@ import pytest
 import tinyodl
 from tests.models import WATCH
 from tests.watching.board import person
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import DataError, ToolError, UserError
-from tinyodl.firmware import C_FLAGS
-from tinyodl.host_run import HostNetwork
-from tinyodl.lowering import Lowered
+from tinyodl.host_run.network import HostNetwork
+from tinyodl.planner.lowering import Lowered
+from tinyodl.targets.boards import load_board
+from tinyodl.targets.firmware import C_FLAGS
 
 EVERYTHING = {
     "sgd": {"query": "auto", "drift": True, "guard": "10", "metrics": True},

@@ -10,13 +10,13 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.virtual.conftest import FIRMWARE, FLAGS, symbol
-from tinyodl.boards import load_board
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.literals import float_literal
 from tinyodl.codegen.network import learner_context
-from tinyodl.firmware import C_FLAGS
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.boards import load_board
+from tinyodl.targets.firmware import C_FLAGS
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 RATE = np.float32(0.02)

@@ -12,7 +12,7 @@ from tinyodl.errors import DataError, UserError
 from tinyodl.learning.learners.choice import as_learner
 from tinyodl.ops.hashed_gemm import hash_values, hashed_weights
 from tinyodl.resources import EXAMPLES
-from tinyodl.stream import Session
+from tinyodl.session.session import Session
 
 PERSONS = {8: 0.91, 9: 0.93, 10: 0.92}  # what the issue asks of one pass in recorded order
 

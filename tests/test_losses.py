@@ -14,11 +14,11 @@ import tinyodl
 from tests.frontend.models import model, node, saved, weights
 from tests.frontend.quantized_models import by_onnxruntime
 from tests.test_learners import flashed
-from tinyodl import runlog
 from tinyodl.cli.main import tinyodl as command_line
 from tinyodl.errors import DataError, UserError
-from tinyodl.losses import expected_labels
-from tinyodl.stream import Session
+from tinyodl.learning.losses import expected_labels
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
 
 
 def single(folder, *, sigmoid=True, hidden=5):

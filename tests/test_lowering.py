@@ -14,20 +14,20 @@ from tests.memory.test_by_channels import random_mobile
 from tests.models import INT8, ROOT, SHIPPED, WATCH, name
 from tests.random_graphs import random_model
 from tests.random_int8 import random_maps
-from tinyodl.boards import load_board
 from tinyodl.frontend import Changes, Prepared, prepare
 from tinyodl.graph import Graph
-from tinyodl.lowering import Lowered, lower, lower_bound
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.by_channels import by_channels, possible_regions, with_regions
 from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.least import least_arena
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import layers_of
+from tinyodl.planner.lowering import Lowered, lower, lower_bound
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.shares import with_channels
-from tinyodl.training import differentiate
+from tinyodl.select.shares import with_channels
+from tinyodl.targets.boards import load_board
 
 BOARD = load_board("nrf52840_dk")
 SCHEMES = ("last", "bias", "full")

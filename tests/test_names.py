@@ -18,11 +18,9 @@ from onnx import helper
 from tests import hostile
 from tests.frontend.models import model, node, weights
 from tinyodl import text
-from tinyodl.boards import load_board
 from tinyodl.codegen.literals import NODE, TENSOR, identifiers
 from tinyodl.compiler import compilation, compile_model, plan_model
 from tinyodl.errors import ModelError, UserError
-from tinyodl.firmware import C_FLAGS
 from tinyodl.learning.beside import FOLDER
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.project.plan import UpdatePlan
@@ -30,6 +28,8 @@ from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import write_plan
 from tinyodl.report.terminal import Terminal
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.boards import load_board
+from tinyodl.targets.firmware import C_FLAGS
 
 OURS = re.compile(r"\b[tn]_\w+")  # what names become
 check = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

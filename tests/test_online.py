@@ -19,19 +19,19 @@ from tests.ops.test_standardize import stream
 from tests.test_autoencoders import autoencoder
 from tests.test_learners import compiled, flashed, outputs, person
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
-from tinyodl import runlog
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Command
 from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.learners.choice import as_learner
 from tinyodl.learning.learners.online import cross_entropy_fit
-from tinyodl.manifest import load
+from tinyodl.project.manifest import load
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import report_html
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
+from tinyodl.targets.boards import load_board
 
 
 def digits():
@@ -210,7 +210,7 @@ class TestSamplesWithoutLabel:
         x, y = person(8, "learn")
         sparse = np.where(np.arange(len(y)) % 3 == 0, y, -1)
         np.savez(tmp_path / "sparse.npz", x=x, y=sparse)
-        samples = tinyodl.data.load(tmp_path / "sparse.npz", load(folder))
+        samples = tinyodl.samples.data.load(tmp_path / "sparse.npz", load(folder))
         with Session(folder, port="host") as session:
             summary = session.train(samples.x, samples.y, run=tmp_path / "run")
             assert session.client.statistics().steps == (sparse >= 0).sum()
@@ -228,7 +228,7 @@ class TestSamplesWithoutLabel:
         x, y = person(8, "learn")
         y[3] = -1
         with pytest.raises(DataError, match=r"y\[3\] is -1, the model has classes 0 to 6;"):
-            tinyodl.data.check(x, y, load(folder))
+            tinyodl.samples.data.check(x, y, load(folder))
         tinyodl.flash(folder, port="host")
         with Session(folder, port="host") as session:
             with pytest.raises(DataError, match="not a class from 0 to 6"):

@@ -20,17 +20,26 @@ from tests.frontend.quantized_models import Builder
 from tests.models import WATCH
 from tests.projects import built, flat_model
 from tests.test_autoencoders import autoencoder
-from tinyodl import runlog
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
 from tinyodl.errors import UserError
-from tinyodl.manifest import load
-from tinyodl.outliers import FACTOR, FIRST, IN_A_ROW, REACH, are_outliers, first_reach, grown, peaks
+from tinyodl.learning.outliers import (
+    FACTOR,
+    FIRST,
+    IN_A_ROW,
+    REACH,
+    are_outliers,
+    first_reach,
+    grown,
+    peaks,
+)
+from tinyodl.project.manifest import load
 from tinyodl.project.plan_file import dump_plan, load_plan
 from tinyodl.report import report_html
 from tinyodl.resources import EXAMPLES
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
+from tinyodl.targets.boards import load_board
 
 DATA = Path(__file__).parent / "data"
 
@@ -433,7 +442,9 @@ class TestARun:
         """Which calls a sample an outlier that the host takes for none."""
         x, y = digit_samples(20)
         x[10, 3] = 500
-        monkeypatch.setattr("tinyodl.gate.are_outliers", lambda peak, *_: np.zeros(len(peak), bool))
+        monkeypatch.setattr(
+            "tinyodl.samples.gate.are_outliers", lambda peak, *_: np.zeros(len(peak), bool)
+        )
         done = digits.train(x, y, run=tmp_path / "run")
         assert [event.step for event in done.events] == [10]
         assert runlog.read(tmp_path / "run").record.outliers[0].value == 500

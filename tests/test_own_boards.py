@@ -11,12 +11,13 @@ from click.testing import CliRunner
 import tinyodl
 from tests.conftest import require_tool
 from tests.models import SHIPPED
-from tinyodl import boards, manifest
-from tinyodl.boards import find_board
 from tinyodl.cli.main import tinyodl as commands
 from tinyodl.errors import UserError
 from tinyodl.pio.standins import core_files
+from tinyodl.project import manifest
 from tinyodl.resources import BOARDS
+from tinyodl.targets import boards
+from tinyodl.targets.boards import find_board
 
 FEATHER = Path(__file__).with_name("boards") / "feather_nrf52840.toml"
 OLD_KEYS = ('family = "nrf52840"', 'port = "nrf52840"\ncpu = "cortex-m4f"')

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tinyodl
 from tests.projects import flat_model
-from tinyodl.boards import load_board
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual import host
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,8 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_sessions_import_where_fcntl_is_not() -> None:
-    done = run("import sys\nsys.modules['fcntl'] = None\nimport tinyodl.stream, tinyodl.flashing")
+    without = "import sys\nsys.modules['fcntl'] = None\n"
+    done = run(without + "import tinyodl.session.session, tinyodl.session.flashing")
     assert done.returncode == 0, done.stderr
 
 

@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyodl
 from tests.projects import WATCH, built, flat_model, image_model, require_arm_compiler
 from tests.virtual.test_places import function_sizes
-from tinyodl import manifest as manifest_file
-from tinyodl.built_here import remember_sources
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DataError, UserError
-from tinyodl.profiling import NodeCost, Profile
-from tinyodl.run_record import PHASES
+from tinyodl.files.built_here import remember_sources
+from tinyodl.project import manifest as manifest_file
+from tinyodl.runs.record import PHASES
+from tinyodl.session.profiling import NodeCost, Profile
 from tinyodl.virtual import Count
 
 BOARD = "nrf52840_dk"

@@ -22,12 +22,11 @@ from tests.hostnet import HostNet
 from tests.models import LARGE, ROOT, shared_only
 from tests.models import name as model_name
 from tests.projects import built
-from tinyodl import quantize
 from tinyodl.errors import DataError, ModelError, UserError
-from tinyodl.frontend import Changes, Prepared, export_model, parse_head, prepare
+from tinyodl.frontend import Changes, Prepared, export_model, parse_head, prepare, quantize
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Quantization
-from tinyodl.manifest import load
+from tinyodl.project.manifest import load
 from tinyodl.project.plan import UpdatePlan
 
 DIGITS = ROOT / "tests" / "models" / "digits_mlp_64_32_10.onnx"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.fakes import manifest
-from tinyodl import Session, data
-from tinyodl.raw_inputs import remark
+from tinyodl import Session
+from tinyodl.samples import data
+from tinyodl.samples.raw_inputs import remark
 
 RANDOM = np.random.default_rng(0)
 

@@ -12,9 +12,11 @@ import pytest
 import tinyodl
 from tests.conftest import require_tool
 from tests.projects import flat_model
-from tinyodl import built_here, manifest, virtual
-from tinyodl.boards import load_board
+from tinyodl import virtual
 from tinyodl.errors import UserError
+from tinyodl.files import built_here
+from tinyodl.project import manifest
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual import host
 
 Command = Callable[[Path], object]
@@ -122,7 +124,7 @@ def watch_netduino(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["../boards/host", "{here}/mine", "host\x00", "", "."])
 def test_a_board_is_a_name_that_tinyodl_knows(project: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "mine.toml").write_text((tinyodl.boards.BOARDS / "host.toml").read_text())
+    (tmp_path / "mine.toml").write_text((tinyodl.targets.boards.BOARDS / "host.toml").read_text())
     path = project / manifest.FILE_NAME
     changed = json.loads(path.read_text()) | {"board": name.format(here=tmp_path)}
     path.write_text(json.dumps(changed))

@@ -15,17 +15,19 @@ from tests.fakes import manifest
 from tests.projects import built, two_layers
 from tests.torture import kills
 from tests.torture.kills import samples
-from tinyodl import resuming, run_summary, runlog
-from tinyodl.boards import load_board
 from tinyodl.compiler import compile_model
-from tinyodl.data import Samples
 from tinyodl.device import link, reopening
 from tinyodl.device.codes import State
 from tinyodl.device.reopening import ReopeningTransport
 from tinyodl.errors import BoardError, LineLostError, UserError
-from tinyodl.progress import Progress
 from tinyodl.report.saves import of_resuming
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.runs import resuming
+from tinyodl.runs import summary as run_summary
+from tinyodl.runs.progress import Progress
+from tinyodl.samples.data import Samples
+from tinyodl.session.session import Session
+from tinyodl.targets.boards import load_board
 
 PLANS: dict[str, dict[str, Any]] = {
     "gradients": {"update": "full", "optimizer": "momentum", "batch": 4},

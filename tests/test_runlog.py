@@ -12,10 +12,11 @@ import pytest
 
 import tinyodl
 from tests.fakes import manifest, record, step
-from tinyodl import run_summary, runlog
 from tinyodl.errors import UserError
-from tinyodl.run_record import Evaluation
-from tinyodl.runlog import RunLog
+from tinyodl.runs import log as runlog
+from tinyodl.runs import summary as run_summary
+from tinyodl.runs.log import RunLog
+from tinyodl.runs.record import Evaluation
 
 
 def written(folder: Path, steps: int = 5, **changes: object) -> Path:

@@ -18,15 +18,15 @@ from tests.frontend.models import saved
 from tests.random_graphs import random_model
 from tests.random_int8 import random_maps
 from tinyodl.codegen.network import render_network
-from tinyodl.firmware import C_FLAGS
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import layers_of
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.training import differentiate
+from tinyodl.targets.firmware import C_FLAGS
 
 # Kernels that are inlined into each call, checks and all, would take a compiler minutes.
 SHARED = "-Dalways_inline=__unused__"

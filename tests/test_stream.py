@@ -13,10 +13,11 @@ import onnxruntime
 import pytest
 
 from tests.projects import WATCH, built
-from tinyodl import Session, runlog
-from tinyodl import manifest as manifest_file
+from tinyodl import Session
 from tinyodl.errors import BoardError, DataError, UserError
-from tinyodl.progress import OnProgress, Progress
+from tinyodl.project import manifest as manifest_file
+from tinyodl.runs import log as runlog
+from tinyodl.runs.progress import OnProgress, Progress
 
 
 def windows(part: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:

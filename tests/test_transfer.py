@@ -7,22 +7,23 @@ import pytest
 
 import tinyodl
 from tests.models import WATCH
-from tinyodl import pio, runlog
-from tinyodl.boards import load_board
+from tinyodl import pio
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Command, Draw, Status
 from tinyodl.device.connect import connect
 from tinyodl.device.refusals import RefusedError
-from tinyodl.energy import meter
 from tinyodl.errors import DataError, DoesNotFitError, UserError
 from tinyodl.learning.beside.cache import feature as feature_cache
 from tinyodl.learning.learners.choice import as_learner
-from tinyodl.radio import comparison, radio_of, sample_bytes, with_radio
 from tinyodl.report import tables
 from tinyodl.report.page import report_html
 from tinyodl.resources import EXAMPLES
-from tinyodl.run_record import Radio
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.runs.record import Radio
+from tinyodl.session.energy import meter
+from tinyodl.session.radio import comparison, radio_of, sample_bytes, with_radio
+from tinyodl.session.session import Session
+from tinyodl.targets.boards import load_board
 
 HEAD = {"learner": "transfer", "classes": 7}
 FLASH = {"cache_memory": "flash"}

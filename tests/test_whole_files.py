@@ -16,17 +16,17 @@ import pytest
 
 import tinyodl
 from tests.projects import flat_model
-from tinyodl import project_files, whole_files
 from tinyodl.device.transport import SerialTransport, lock_device
 from tinyodl.errors import InUseError, UserError
-from tinyodl.file_lock import FileLock
-from tinyodl.project_files import LOCK, lock_project
-from tinyodl.whole_files import sweep, temporary_folder, write_whole
+from tinyodl.files import project_files, whole_files
+from tinyodl.files.file_lock import FileLock
+from tinyodl.files.project_files import LOCK, lock_project
+from tinyodl.files.whole_files import sweep, temporary_folder, write_whole
 
 HOLD = """
 import sys
 from pathlib import Path
-from tinyodl.file_lock import FileLock
+from tinyodl.files.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]), "it")
 print("held", flush=True)
 sys.stdin.read()
@@ -114,14 +114,14 @@ WRITES = re.compile(
     r"\.write_(text|bytes)\(|\bopen\([^)]*[\"'][wax]b?[\"']|onnx\.save|(?<!numpy\.)savez?\w*\(\w*path"
 )
 PARTS = {  # of something that is renamed when it is whole, or that is no output
-    "whole_files.py": "the function itself",
-    "project_files.py": "the staging folder of a project",
+    "files/whole_files.py": "the function itself",
+    "files/project_files.py": "the staging folder of a project",
     "pio/standins.py": "a temporary folder",
     "pio/standin_builder.py": "a step of the build",
-    "quantize.py": "a temporary folder",
-    "built_here.py": "a record that no other part of is read, and a program in a temporary folder",
-    "host_library.py": "C that is compiled at once, and written anew each time",
-    "runlog.py": "the log, which grows by whole lines",
+    "frontend/quantize.py": "a temporary folder",
+    "files/built_here.py": "a record read as a whole, and a program in a temporary folder",
+    "host_run/library.py": "C that is compiled at once, and written anew each time",
+    "runs/log.py": "the log, which grows by whole lines",
 }
 
 
@@ -168,7 +168,7 @@ def test_of_many_that_want_a_lock_one_has_it_at_a_time(tmp_path: Path) -> None:
     number = tmp_path / "number"
     number.write_text("0")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom tinyodl.file_lock import FileLock\n"
+        "import sys\nfrom pathlib import Path\nfrom tinyodl.files.file_lock import FileLock\n"
         "from tinyodl.errors import InUseError\ndone = 0\nwhile done < 100:\n"
         "    try:\n        lock = FileLock(Path(sys.argv[1]), 'it')\n"
         "    except InUseError:\n        continue\n"
@@ -216,7 +216,7 @@ def test_a_project_is_for_one_at_a_time_and_plans_and_reports_do_not_ask(
                 with pytest.raises(InUseError, match="p is in use by"):
                     command()
             tinyodl.plan(flat, "host")
-            tinyodl.manifest.load(project)
+            tinyodl.project.manifest.load(project)
     tinyodl.Session(project).close()
     assert not (project / LOCK).exists()
 

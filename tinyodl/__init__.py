@@ -17,15 +17,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from tinyodl.keywords import strict
+from tinyodl.project.keywords import strict
 from tinyodl.project.plan import UpdatePlan
 
 if TYPE_CHECKING:
-    from tinyodl.flashing import Flashed, OnLine
-    from tinyodl.manifest import Manifest
-    from tinyodl.profiling import Profile
     from tinyodl.project.keyword_types import Options
-    from tinyodl.stream import Session
+    from tinyodl.project.manifest import Manifest
+    from tinyodl.session.flashing import Flashed, OnLine
+    from tinyodl.session.profiling import Profile
+    from tinyodl.session.session import Session
 
 __version__ = "0.1.0"
 
@@ -89,9 +89,9 @@ def flash(
     *,
     progress: OnLine | None = None,
 ) -> Flashed:
-    """Build a project and put it on its board; see `tinyodl.flashing.flash_project`."""
+    """Build a project and put it on its board; see `tinyodl.session.flashing.flash_project`."""
     from tinyodl.device.link import PATIENCE
-    from tinyodl.flashing import flash_project
+    from tinyodl.session.flashing import flash_project
 
     seconds = PATIENCE if patience is None else patience
     return flash_project(Path(project), port, seconds, progress=progress)
@@ -99,15 +99,15 @@ def flash(
 
 @strict
 def profile(project: str | Path, data: str | Path | None = None) -> Profile:
-    """Count a step on the virtual board, node by node; see `tinyodl.profiling.profile_project`."""
-    from tinyodl.profiling import profile_project
+    """Count a step on the virtual board, node by node; see `session.profiling.profile_project`."""
+    from tinyodl.session.profiling import profile_project
 
     return profile_project(Path(project), Path(data) if data is not None else None)
 
 
 def __getattr__(name: str) -> Any:
     if name == "Session":
-        from tinyodl.stream import Session
+        from tinyodl.session.session import Session
 
         return Session
     raise AttributeError(f"module 'tinyodl' has no attribute {name!r}")

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Unpack
 
 from tinyodl import __version__
-from tinyodl.boards import Board, find_board
-from tinyodl.built_here import remember_sources
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
-from tinyodl.fitting import check_fit
+from tinyodl.files.built_here import remember_sources
+from tinyodl.files.project_files import locked_folder
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
-from tinyodl.keywords import check_keywords
 from tinyodl.learning.learners import learner_named, rule_named
 from tinyodl.learning.learners.choice import as_learner
-from tinyodl.lowering import Lowered, lower
-from tinyodl.manifest import Manifest, board_of
-from tinyodl.manifest_records import manifest_of
+from tinyodl.planner.fitting import check_fit
+from tinyodl.planner.lowering import Lowered, lower
 from tinyodl.project.keyword_types import Options
+from tinyodl.project.keywords import check_keywords
+from tinyodl.project.manifest import Manifest, board_of
+from tinyodl.project.manifest_records import manifest_of
 from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
-from tinyodl.project_files import locked_folder
 from tinyodl.select import SCHEMES, choose
+from tinyodl.targets.boards import Board, find_board
 from tinyodl.text import stored
 
 

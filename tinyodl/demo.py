@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tinyodl import compile, data
+from tinyodl import compile
 from tinyodl.errors import UserError
-from tinyodl.flashing import Flashed, flash_project
-from tinyodl.manifest import Manifest
-from tinyodl.progress import OnProgress
 from tinyodl.project.keyword_types import Options
+from tinyodl.project.manifest import Manifest
 from tinyodl.resources import EXAMPLES
-from tinyodl.runlog import RECORD_NAME, Run, read
-from tinyodl.stream import Session
+from tinyodl.runs.log import RECORD_NAME, Run, read
+from tinyodl.runs.progress import OnProgress
+from tinyodl.samples import data
+from tinyodl.session.flashing import Flashed, flash_project
+from tinyodl.session.session import Session
 
 MODEL = EXAMPLES / "watch" / "watch_cnn_c7.onnx"
 PERSON = 8

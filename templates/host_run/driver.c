@@ -1,5 +1,5 @@
 /* What lib/device provides on a board, and loops over samples: for a network that runs in the
- * process of Python, which calls it through ctypes (tinyodl/host_run.py). */
+ * process of Python, which calls it through ctypes (tinyodl/host_run/network.py). */
 #include <string.h>
 
 #include "net.h"

@@ -11,7 +11,7 @@ import torch
 from tests.cli.conftest import Run
 from tests.frontend.models import model, node, norm, norm_node, saved, weights
 from tinyodl.compiler import plan_model
-from tinyodl.manifest import Manifest
+from tinyodl.project.manifest import Manifest
 from tinyodl.report import write_plan
 from tinyodl.report.figures import learns, together
 

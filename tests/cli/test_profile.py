@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.projects import WATCH
-from tinyodl import manifest as manifest_file
+from tinyodl.project import manifest as manifest_file
 
 
 def test_profile_shows_each_node_that_runs_and_what_a_phase_comes_to(

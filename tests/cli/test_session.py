@@ -15,10 +15,10 @@ import pytest
 from tests.cli.conftest import COMMAND, ENVIRONMENT, Run, started
 from tests.conftest import require_tool
 from tests.projects import WATCH, flat_model, require_arm_compiler
-from tinyodl import manifest as manifest_file
-from tinyodl import runlog
 from tinyodl.cli import options
 from tinyodl.device import link
+from tinyodl.project import manifest as manifest_file
+from tinyodl.runs import log as runlog
 
 LEARN, TEST = WATCH / "person8_learn.npz", WATCH / "person8_test.npz"
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.models import WATCH
-from tinyodl import runlog
+from tinyodl.runs import log as runlog
 
 LEARN = WATCH.parent / "person8_learn.npz"
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyodl import firmware
-from tinyodl import manifest as mf
 from tinyodl.device import codes, protocol
 from tinyodl.device.framing import decode, encode, split
 from tinyodl.graph import Storage
 from tinyodl.pio.compilers import find_host_compiler
+from tinyodl.project import manifest as mf
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets import firmware
 
 HERE = Path(__file__).parent
 CLASSES = 3

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.device import bench
-from tinyodl import manifest as mf
-from tinyodl.boards import load_board
-from tinyodl.built_here import remember_program, sources_digest
 from tinyodl.device import Client, connect
 from tinyodl.device.connect import find_port
 from tinyodl.device.transport import SerialTransport
 from tinyodl.errors import BoardError, LineLostError, UserError
+from tinyodl.files.built_here import remember_program, sources_digest
+from tinyodl.project import manifest as mf
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual import host
 
 BOARD = load_board("nrf52840_dk")

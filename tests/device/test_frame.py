@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.device import bench
 from tinyodl.device.framing import decode, encode, split
-from tinyodl.firmware import MAX_BODY
+from tinyodl.targets.firmware import MAX_BODY
 
 ROOM = 4  # FRAME_ROOM
 HEADER = 4

@@ -20,8 +20,8 @@ from tests.device.bench import Server, frame, hello
 from tinyodl.device.codes import STEPS, Command, Status
 from tinyodl.device.framing import decode, split
 from tinyodl.device.protocol import parse_reply
-from tinyodl.firmware import MAX_BODY
 from tinyodl.pio.compilers import find_host_compiler
+from tinyodl.targets.firmware import MAX_BODY
 
 SAMPLES = [((1.0, -2.0, 0.5, 3.0), 1), ((0.25, 1.0, -1.0, 0.0), 2), ((-1.0, 0.0, 2.0, 0.5), 0)]
 FIRST = 0xFFFD  # so that the numbers wrap within a session

@@ -18,13 +18,13 @@ from tests.device import bench
 from tests.device.bench import Server
 from tests.device.lines import KINDS, RATES, Faults, MemoryLine, PacedLine, keep_time
 from tests.projects import flat_model
-from tinyodl import manifest as mf
 from tinyodl.device import Client
 from tinyodl.device.codes import Status
 from tinyodl.device.link import PATIENCE
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, LineLostError
 from tinyodl.graph import Array
+from tinyodl.project import manifest as mf
 from tinyodl.virtual.host import PROGRAM, HostTransport
 
 DIGITS = Path(__file__).parents[1] / "data/sklearn_digits_8x8.npz"

@@ -12,9 +12,9 @@ from elftools.elf.elffile import ELFFile
 
 from tests.conftest import require_tool
 from tests.device import bench
-from tinyodl import firmware
-from tinyodl.chips import FAMILIES
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets import firmware
+from tinyodl.targets.chips import FAMILIES
 
 SOURCES = [*sorted((TEMPLATES / "device").glob("*.c")), TEMPLATES / "project/src/main.c"]
 

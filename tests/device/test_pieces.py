@@ -16,7 +16,7 @@ from tinyodl.device.codes import Command, Status
 from tinyodl.device.damage import Damage
 from tinyodl.device.pieces import Outgoing
 from tinyodl.device.protocol import Progress, parse_progress, read_body
-from tinyodl.firmware import MAX_BODY, RECEIVE_RING
+from tinyodl.targets.firmware import MAX_BODY, RECEIVE_RING
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)
 DATA = struct.pack("<4f", *SAMPLE)

@@ -22,8 +22,8 @@ from tinyodl.device.protocol import (
     parse_step,
     read_body,
 )
-from tinyodl.firmware import MAX_BODY, PROTOCOL, STACK_BYTES
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.firmware import MAX_BODY, PROTOCOL, STACK_BYTES
 
 SAMPLE = (1.0, -2.0, 0.5, 3.0)
 

@@ -15,10 +15,10 @@ import tinyodl
 from tests.conftest import require_tool
 from tests.models import ROOT, SHIPPED, name, shared_only
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Flag
 from tinyodl.device.connect import connect
+from tinyodl.targets.boards import load_board
 
 DIGITS = Path(__file__).parent.parent / "data" / "sklearn_digits_8x8.npz"
 STEPS = 200

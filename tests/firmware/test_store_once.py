@@ -11,10 +11,10 @@ import tinyodl
 from tests.conftest import require_tool
 from tests.models import SHIPPED
 from tinyodl import pio
-from tinyodl.boards import load_board
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import UserError
+from tinyodl.targets.boards import load_board
 
 
 def test_an_stm32l4_finds_the_last_of_three_saves_after_power_off(tmp_path: Path) -> None:

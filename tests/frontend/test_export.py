@@ -28,8 +28,8 @@ from tests.frontend.models import (
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import export_model, import_model
 from tinyodl.graph import Array, Graph
-from tinyodl.manifest import Manifest, OriginRecord, ParameterRecord, Storage
 from tinyodl.ops import layers_of
+from tinyodl.project.manifest import Manifest, OriginRecord, ParameterRecord, Storage
 from tinyodl.project.plan import UpdatePlan
 
 

@@ -22,11 +22,11 @@ from tests.frontend.quantized_models import (
 from tests.frontend.test_quantized import sample_of
 from tests.hostnet import HostNet
 from tests.models import ROOT, shared_only
-from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError
 from tinyodl.frontend import Changes, export_model, import_model, prepare
 from tinyodl.graph import Array, Storage
 from tinyodl.ops import biases_of, layers_of
+from tinyodl.project import manifest as manifests
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
 

@@ -24,10 +24,10 @@ from tests.frontend.models import (
 from tests.frontend.quantized_models import MADE, Builder
 from tests.hostnet import HostNet
 from tests.models import shared_only
-from tinyodl import manifest as manifests
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import Changes, export_model, import_model, parse_head, prepare, simplify
 from tinyodl.ops import layers_of
+from tinyodl.project import manifest as manifests
 from tinyodl.project.plan import UpdatePlan
 
 LENET = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"

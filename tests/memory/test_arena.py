@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.models import LARGE, SHIPPED, name
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph, Node, Storage, Tensor
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import UPLOAD, arena_blocks, live_bytes, plan_arena, tensor_lifetimes
 from tinyodl.ops import OPERATORS, in_place_of
 from tinyodl.ops.rows import arriving
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.training import differentiate
 
 
 def assert_sound(graph: Graph) -> None:

@@ -18,6 +18,7 @@ from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl.codegen.network import render_network
 from tinyodl.frontend import Changes, parse_head, prepare
 from tinyodl.graph import Graph, Node, Phase, Quantization
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import live_bytes, plan_arena
 from tinyodl.memory.by_channels import by_channels, most_together, regions, with_regions
 from tinyodl.memory.gradient_sums import sums_in_place
@@ -25,8 +26,7 @@ from tinyodl.ops import OPERATORS
 from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import load_plan
-from tinyodl.shares import with_channels
-from tinyodl.training import differentiate
+from tinyodl.select.shares import with_channels
 
 STEPS = 30
 HALVED_3X3 = {**SAME_3X3, "strides": (2, 2)}

@@ -11,11 +11,11 @@ from tests.memory.test_by_channels import Mobile, layers, learning
 from tests.random_int8 import POINTWISE, SAME_3X3
 from tinyodl.graph import Graph
 from tinyodl.learning.tensors import state_name
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.ops import in_place_of
 from tinyodl.project.layer_update import ChannelUpdate
-from tinyodl.training import differentiate
 
 
 def residual(*kinds: tuple[tuple[int, int], dict[str, object]]) -> Graph:

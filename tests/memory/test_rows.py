@@ -20,6 +20,7 @@ from tinyodl.compiler import plan_model
 from tinyodl.frontend import import_model
 from tinyodl.frontend.runtime import session
 from tinyodl.graph import Graph, Node, Storage
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.rows import by_rows, with_rows
 from tinyodl.memory.turns import arrival, turns
@@ -27,8 +28,7 @@ from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select import choose
-from tinyodl.stream import Session
-from tinyodl.training import differentiate
+from tinyodl.session.session import Session
 
 seeds = st.integers(0, 1 << 30)
 

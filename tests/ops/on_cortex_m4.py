@@ -13,13 +13,13 @@ from elftools.elf.elffile import ELFFile
 from unicorn import arm_const
 
 from tests.ops.kernels import Arrays, argument
-from tinyodl.chips import FAMILIES
 from tinyodl.codegen.literals import c_type
-from tinyodl.firmware import C_FLAGS
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Call, Ref
 from tinyodl.pio import find_arm_compiler
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.chips import FAMILIES
+from tinyodl.targets.firmware import C_FLAGS
 
 _CODE, _DATA, _STACK, _EXIT = 0x1_0000, 0x2000_0000, 0x2020_0000, 0x1000
 _MEMORY = 1 << 20

@@ -14,8 +14,8 @@ from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import Changes, import_model, prepare
 from tinyodl.learning.tensors import state_name
+from tinyodl.learning.training import differentiate
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 LOSSES = ("binary-cross-entropy", "reconstruction-cross-entropy")
 

@@ -15,10 +15,10 @@ import torch
 from tests.hostnet import HostNet
 from tests.ops.test_recursive_least_squares import LAYER, dense, stream
 from tinyodl.errors import UserError
+from tinyodl.learning.training import differentiate
 from tinyodl.ops.class_means import NO_CLASS
 from tinyodl.ops.recursive_least_squares import triangle
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 
 def plan(optimizer, **rule):

@@ -18,9 +18,9 @@ from tests.ops.graphs import PLAN, around
 from tests.ops.imported import same_as_onnxruntime
 from tinyodl.graph import Node, Tensor
 from tinyodl.learning.tensors import state_name
+from tinyodl.learning.training import differentiate
 from tinyodl.ops import OPERATORS, Operator
 from tinyodl.ops.shared import Layer
-from tinyodl.training import differentiate
 
 _numbers = itertools.count()
 check = settings(

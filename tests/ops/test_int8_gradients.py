@@ -20,9 +20,9 @@ from tests.conftest import require_tool
 from tests.ops.on_cortex_m4 import CortexM4
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import learner_context
-from tinyodl.firmware import C_FLAGS
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.firmware import C_FLAGS
 
 Arrays = Sequence[np.ndarray | None]
 STATES = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v")}

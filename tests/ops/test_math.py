@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from tinyodl.firmware import C_FLAGS
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets.firmware import C_FLAGS
 
 FUNCTIONS = ("exp", "expm1", "sigmoid", "tanh", "log", "any_log", "log1p", "softplus", "erf")
 _EACH = """

@@ -175,7 +175,7 @@ def int64(*numbers):
 
 @pytest.mark.parametrize("perm", [None, *itertools.permutations(range(3)), (1, 0, 3, 2)])
 def test_transpose_is_imported(tmp_path, perm):
-    """(2, 0, 1) is one of the copies that GCC 12 dropped; see `tinyodl.firmware.C_FLAGS`."""
+    """(2, 0, 1) is one of the copies that GCC 12 dropped; see `firmware.C_FLAGS`."""
     attrs = {} if perm is None else {"perm": perm}
     same(tmp_path, "Transpose", [2, 3, 4, 2][: len(perm or (0, 1, 2))], optimised=True, **attrs)
 

@@ -24,12 +24,12 @@ from tests.projects import require_arm_compiler
 from tests.test_sanitizers import MAIN, check_with_clang, run_sanitized
 from tinyodl.codegen.network import render_network
 from tinyodl.graph import Graph, Node, Quantization, Storage, Tensor
+from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import calls_of, in_place_of, output_shapes
 from tinyodl.ops.shared.int8_columns import is_dense
 from tinyodl.ops.shared.quantization import bounds, multipliers
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 
 @dataclass

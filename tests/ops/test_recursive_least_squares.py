@@ -13,9 +13,9 @@ from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.learners.rls import CORRELATION, POWER
+from tinyodl.learning.training import differentiate
 from tinyodl.ops.recursive_least_squares import FIRST, triangle
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 LAYER = "dense"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.frontend.models import model, node
 from tests.ops.imported import same_as_onnxruntime
 from tests.ops.test_gradients import compare, seeds, values
+from tinyodl.learning.training import differentiate
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 check = settings(
     max_examples=6,

@@ -12,8 +12,8 @@ from tests.frontend.models import model, node, norm, norm_node, saved, weights
 from tests.hostnet import HostNet
 from tinyodl.errors import UserError
 from tinyodl.frontend import Changes, Head, prepare
+from tinyodl.learning.training import differentiate
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.training import differentiate
 
 HEAD = "head.dense1"
 NORM = "head.standardize"

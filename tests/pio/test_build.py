@@ -12,10 +12,10 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from tests.conftest import require_tool
 from tests.ports.projects import write_project
-from tinyodl.boards import load_board
 from tinyodl.errors import ToolError
 from tinyodl.pio import Build, build, measure, upload
 from tinyodl.pio.standins import core_files
+from tinyodl.targets.boards import load_board
 
 BOARD = load_board("nrf52840_dk")
 MINIMAL = '#include "port.h"\n\nint main(void)\n{\n    port_init();\n    for (;;) {\n    }\n}\n'

@@ -14,10 +14,10 @@ import pytest
 
 import tinyodl
 from tests.ports.projects import write_project
-from tinyodl.boards import board_names, load_board
 from tinyodl.errors import ToolError
 from tinyodl.pio.standins import core_directory, core_files
 from tinyodl.resources import BOARDS, TEMPLATES
+from tinyodl.targets.boards import board_names, load_board
 
 
 def all_files(folder: Path) -> dict[str, bytes]:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.ports.projects import write_project
-from tinyodl.boards import load_board
 from tinyodl.pio import Build, build
+from tinyodl.targets.boards import load_board
 
 Builder = Callable[[str, str], Build]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyodl import firmware
-from tinyodl.boards import Board, load_board
-from tinyodl.chips import PORTS
 from tinyodl.codegen.environment import environment
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets import firmware
+from tinyodl.targets.boards import Board, load_board
+from tinyodl.targets.chips import PORTS
 
 HERE = Path(__file__).parent
 

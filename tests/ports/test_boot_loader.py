@@ -14,8 +14,8 @@ import pytest
 from tests.ports.conftest import Builder
 from tests.ports.projects import keeping_board
 from tests.ports.test_firmware import COMPILERS, Echo
-from tinyodl import boards
-from tinyodl.boards import load_board
+from tinyodl.targets import boards
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 OK, TAKEN, NONE = 0, 2**32 - 3, 2**32 - 1

@@ -16,9 +16,9 @@ from elftools.elf.elffile import ELFFile
 from tests.conftest import require_tool
 from tests.ports.conftest import Builder
 from tests.ports.projects import keeping_board
-from tinyodl import firmware
-from tinyodl.boards import load_board
 from tinyodl.errors import BoardError
+from tinyodl.targets import firmware
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.qemu import QemuBoard
 from tinyodl.virtual.unicorn_board import UnicornBoard
 

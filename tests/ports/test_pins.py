@@ -11,8 +11,8 @@ import pytest
 from tests.ports.conftest import Builder
 from tests.ports.projects import keeping_board
 from tests.ports.test_firmware import COMPILERS, Echo
-from tinyodl import boards
 from tinyodl.resources import BOARDS
+from tinyodl.targets import boards
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 FEATHER = Path(__file__).parents[1] / "boards" / "feather_nrf52840.toml"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.fakes import record, step
 from tests.projects import WATCH
 from tinyodl import plan
-from tinyodl.manifest import Manifest
+from tinyodl.project.manifest import Manifest
 from tinyodl.report import curves, figures, groups, memory_map
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 
 
 @pytest.fixture(scope="module", params=["last", "full"])

@@ -14,8 +14,8 @@ from tests.fakes import manifest, record, step
 from tinyodl.cli.main import tinyodl
 from tinyodl.report import report_html, tables
 from tinyodl.report.experiments import differences, spread_sentences, spreads
-from tinyodl.run_record import Evaluation
-from tinyodl.runlog import Run, RunLog
+from tinyodl.runs.log import Run, RunLog
+from tinyodl.runs.record import Evaluation
 
 
 def evaluation(accuracy: float) -> Evaluation:

@@ -12,8 +12,8 @@ import pytest
 from tests.fakes import manifest, record, step
 from tinyodl.errors import TinyodlError
 from tinyodl.report import report_html, write_plan, write_report
-from tinyodl.run_record import Evaluation
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.record import Evaluation
 
 BEFORE = Evaluation(samples=4, loss=1.0, accuracy=0.5, confusion=((1, 0, 1), (0, 1, 0), (0, 1, 0)))
 AFTER = Evaluation(samples=4, loss=0.5, accuracy=0.75, confusion=((2, 0, 0), (0, 1, 0), (0, 1, 0)))

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from tests.projects import flat_model
-from tinyodl.boards import load_board
 from tinyodl.codegen import render_project, write_project
 from tinyodl.compiler import compilation
-from tinyodl.manifest import board_of
-from tinyodl.project_files import OURS, locked_folder
+from tinyodl.files.project_files import OURS, locked_folder
+from tinyodl.project.manifest import board_of
+from tinyodl.targets.boards import load_board
 
 Files = dict[str, bytes]
 

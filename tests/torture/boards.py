@@ -18,12 +18,13 @@ from pathlib import Path
 
 from tests.ports.projects import keeping_board, write_project
 from tests.test_board_checks import PAGE, owners
-from tinyodl import boards, pio
-from tinyodl.board_checks import mistakes
-from tinyodl.boards import Board, BootLoader, Store, load_board
-from tinyodl.chips import FAMILIES, Region
+from tinyodl import pio
 from tinyodl.errors import ToolError
 from tinyodl.resources import BOARDS
+from tinyodl.targets import boards
+from tinyodl.targets.board_checks import mistakes
+from tinyodl.targets.boards import Board, BootLoader, Store, load_board
+from tinyodl.targets.chips import FAMILIES, Region
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 WHAT = (

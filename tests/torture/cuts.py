@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.torture._two_projects import Files, held, left_behind, two_projects, write
-from tinyodl import manifest, whole_files
-from tinyodl.project_files import lock_project
-from tinyodl.whole_files import sweep, write_whole
+from tinyodl.files import whole_files
+from tinyodl.files.project_files import lock_project
+from tinyodl.files.whole_files import sweep, write_whole
+from tinyodl.project import manifest
 
 WHAT = "writing is cut off at any call or moment; a project or a file is the old or the new one"
 

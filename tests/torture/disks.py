@@ -19,11 +19,11 @@ from unittest import mock
 
 from tests.fakes import manifest, record, step
 from tests.torture._two_projects import Files, held, left_behind, two_projects, write
-from tinyodl import runlog
 from tinyodl.errors import TinyodlError
 from tinyodl.frontend import export
 from tinyodl.report import write_report
-from tinyodl.runlog import RunLog
+from tinyodl.runs import log as runlog
+from tinyodl.runs.log import RunLog
 
 WHAT = "the disk is full from any call on; what fails says so, and what was there before is there"
 

@@ -19,15 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from tests import fakes, hostile
-from tinyodl import data, manifest, runlog
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation, compile_model
 from tinyodl.errors import TinyodlError
+from tinyodl.project import manifest
 from tinyodl.project.plan_file import load_plan
 from tinyodl.report import report_html
 from tinyodl.report.plans import print_plan
 from tinyodl.report.tables import print_runs
 from tinyodl.report.terminal import Terminal
+from tinyodl.runs import log as runlog
+from tinyodl.samples import data
+from tinyodl.targets.boards import load_board
 
 WHAT = "damaged files (models, projects, plans, data, runs): a result, or an error with its remedy"
 

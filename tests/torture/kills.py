@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from tests.projects import built, two_layers
-from tinyodl import runlog
 from tinyodl.errors import TinyodlError
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
 
 WHAT = "a board or a host is killed at any moment of a run; it goes on to the same bits of weights"
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from tests.device.lines import KINDS, RATES, Faults
 from tests.projects import built, two_layers
-from tinyodl import manifest as mf
 from tinyodl.device import Client
 from tinyodl.errors import BoardError, TinyodlError
+from tinyodl.project import manifest as mf
 from tinyodl.virtual.host import PROGRAM, HostTransport
 
 WHAT = "a line damages up to one byte in 100, or bursts of them; every run ends with the same bits"

@@ -23,9 +23,9 @@ from click.testing import CliRunner
 from tests import hostile
 from tinyodl.cli.main import tinyodl as commands
 from tinyodl.compiler import compile_model
-from tinyodl.firmware import C_FLAGS
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.project.plan_file import load_plan
+from tinyodl.targets.firmware import C_FLAGS
 
 WHAT = (
     "hostile names in ONNX files and of files: in C, plans, terminals and pages they are only text"

@@ -1,7 +1,7 @@
 """Bad samples in a stream: what a broken sensor, a wrong unit or a swapped byte makes of digits.
 
 A trial streams 64 digits to a learner, in this process, with a bad sample at drawn places: as often
-as not several in a row. The rule of `tinyodl.outliers` says which are outliers.
+as not several in a row. The rule of `tinyodl.learning.outliers` says which are outliers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from tests.compilednet import CompiledNet
 from tests.models import ROOT
 from tinyodl.device.codes import Flag
-from tinyodl.outliers import FACTOR, REACH, are_outliers, grown, peaks
+from tinyodl.learning.outliers import FACTOR, REACH, are_outliers, grown, peaks
 
 WHAT = (
     "digits with bad samples among them go to each learner; an outlier is flagged and changes no "

@@ -10,7 +10,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tests.conftest import require_tool
-from tinyodl.boards import Board, load_board
+from tinyodl.targets.boards import Board, load_board
 
 FIRMWARE = Path(__file__).with_name("firmware")
 FLAGS = (

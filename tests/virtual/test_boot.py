@@ -14,9 +14,9 @@ import pytest
 from tests.conftest import require_tool
 from tests.virtual.conftest import Build
 from tinyodl import virtual
-from tinyodl.boards import Board
-from tinyodl.built_here import remember_program, sources_digest
 from tinyodl.errors import ToolError, UserError
+from tinyodl.files.built_here import remember_program, sources_digest
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ import sys
 sys.modules[{package!r}] = None
 from pathlib import Path
 from tinyodl import virtual
-from tinyodl.boards import load_board
+from tinyodl.targets.boards import load_board
 from tinyodl.errors import ToolError
 try:
     virtual.boot(Path({str(project)!r}), load_board("nrf52840_dk"))

@@ -10,10 +10,10 @@ import pytest
 import tinyodl
 from tests.projects import WATCH, require_arm_compiler
 from tinyodl import Session, pio
-from tinyodl.boards import load_board
 from tinyodl.device.codes import Status
 from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import BoardError
+from tinyodl.targets.boards import load_board
 
 SLOTS = range(0x4_0000)  # of flash.bin: the two slots, 0xC0000 to 0xFFFFF; features and best behind
 OPTIONS = {

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.virtual.conftest import Build, symbol
-from tinyodl.boards import Board, load_board
 from tinyodl.errors import BoardError
+from tinyodl.targets.boards import Board, load_board
 from tinyodl.virtual.counts import PHASES
 from tinyodl.virtual.qemu import QemuBoard
 from tinyodl.virtual.unicorn_board import UnicornBoard

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from tests.virtual.conftest import Build
-from tinyodl.boards import Board
 from tinyodl.errors import BoardError, UserError
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 # Command of firmware/faults.c, what the message says, the function that it names.

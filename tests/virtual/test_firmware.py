@@ -10,10 +10,11 @@ import pytest
 
 from tests.device.lines import Dropper, Fault
 from tests.projects import built, flat_model, require_arm_compiler
-from tinyodl import manifest, virtual
-from tinyodl.boards import load_board
+from tinyodl import virtual
 from tinyodl.device.client import Client
 from tinyodl.device.codes import ClockSource
+from tinyodl.project import manifest
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.unicorn_board import UnicornBoard
 

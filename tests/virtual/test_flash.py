@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.virtual.conftest import Build
-from tinyodl.boards import Board, load_board
 from tinyodl.errors import BoardError
+from tinyodl.targets.boards import Board, load_board
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 ERASED = 0xFFFF_FFFF
@@ -246,7 +246,7 @@ _WRITE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from tests.virtual.test_flash import NVMC_CONFIG, WRITE, Remote
-from tinyodl.boards import load_board
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.unicorn_board import UnicornBoard
 board = load_board("nrf52840_dk")
 remote = Remote(UnicornBoard(board, Path(sys.argv[1]), Path(sys.argv[2])))

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.virtual.conftest import Build
-from tinyodl.boards import Board
 from tinyodl.device.transport import Transport
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.qemu import QemuBoard
 from tinyodl.virtual.unicorn_board import UnicornBoard
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.virtual.conftest import Build
-from tinyodl.boards import Board
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.line import Line
 from tinyodl.virtual.unicorn_board import UnicornBoard
 

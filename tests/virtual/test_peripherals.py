@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinyodl.boards import Board, load_board
+from tinyodl.targets.boards import Board, load_board
 from tinyodl.virtual.models import model_of
 from tinyodl.virtual.peripheral import Chip, Misuse
 

@@ -10,7 +10,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from tests.virtual.conftest import Build
 from tests.virtual.test_counts import BOARDS
-from tinyodl.boards import Board, load_board
+from tinyodl.targets.boards import Board, load_board
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.image import load_image
 from tinyodl.virtual.places import code_of, places_of

@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.virtual.conftest import Build
-from tinyodl.boards import Board
 from tinyodl.errors import BoardError, ToolError
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.qemu import QemuBoard
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ START_AND_FAIL = """
 import sys, time
 from pathlib import Path
 from typing import Any
-from tinyodl.boards import load_board
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.qemu import QemuBoard
 qemu = QemuBoard(load_board("netduinoplus2"), Path(sys.argv[1]))
 print(qemu._process.pid, flush=True)

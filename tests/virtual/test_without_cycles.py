@@ -12,13 +12,14 @@ from rich.console import Console
 import tinyodl
 from tests.conftest import require_tool
 from tests.models import SHIPPED
-from tinyodl import chips, runlog
-from tinyodl.boards import load_board
-from tinyodl.energy import meter
 from tinyodl.errors import UserError
 from tinyodl.report import tables, write_report
 from tinyodl.report.values import profile_values
 from tinyodl.resources import TEMPLATES
+from tinyodl.runs import log as runlog
+from tinyodl.session.energy import meter
+from tinyodl.targets import chips
+from tinyodl.targets.boards import load_board
 from tinyodl.virtual.cycles import exception_cycles
 
 BOARD = "nucleo_f446re"

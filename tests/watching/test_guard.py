@@ -13,14 +13,14 @@ from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, stream
 from tests.watching.board import RULES, Watched, index_of, net, person
-from tinyodl import runlog
 from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.cache.feature import CACHED_LABELS
 from tinyodl.learning.beside.guard.feature import BEST, GUARD_SLOTS, MEMORY, MEMORY_SCALES
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
 
 
 class TestGuard:

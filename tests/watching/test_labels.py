@@ -7,7 +7,7 @@ import pytest
 
 from tests.ops.test_recursive_least_squares import stream
 from tests.watching.board import net
-from tinyodl.kept import LABELS
+from tinyodl.learning.state_names import LABELS
 
 
 class TestLabelsAsTheyCome:

@@ -11,11 +11,11 @@ import tinyodl
 from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tests.watching.board import person, refusal
-from tinyodl import runlog
 from tinyodl.device.codes import Command, Status
 from tinyodl.device.protocol import label_body
 from tinyodl.errors import DataError, UserError
-from tinyodl.stream import Session
+from tinyodl.runs import log as runlog
+from tinyodl.session.session import Session
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.beside.guard.feature import GUARD_SLOTS
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan, load_plan
-from tinyodl.stream import Session
+from tinyodl.session.session import Session
 
 
 class TestPlans:

@@ -8,11 +8,11 @@ import pytest
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import stream
 from tests.watching.board import RULES, net, person
-from tinyodl.boards import load_board
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
-from tinyodl.host_run import HostNetwork
+from tinyodl.host_run.network import HostNetwork
 from tinyodl.learning.beside.query.feature import ASKED, RECORD, thresholds
+from tinyodl.targets.boards import load_board
 
 
 class TestAsking:

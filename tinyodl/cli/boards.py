@@ -8,10 +8,16 @@ import rich_click as click
 @click.command("boards")
 def boards() -> None:
     """List the boards tinyodl knows, those in ./boards, and the files that cannot be used."""
-    from tinyodl.boards import board_names, find_board, load_board, own_files, readable_boards
     from tinyodl.cli.output import Output
     from tinyodl.errors import UserError
     from tinyodl.report import tables
+    from tinyodl.targets.boards import (
+        board_names,
+        find_board,
+        load_board,
+        own_files,
+        readable_boards,
+    )
 
     printer = Output()
     found, mistakes = readable_boards(), []

@@ -23,7 +23,7 @@ def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     """
     from tinyodl.cli.output import Output
     from tinyodl.compiler import compile_model
-    from tinyodl.manifest import described_board
+    from tinyodl.project.manifest import described_board
     from tinyodl.report import plans, values
 
     printer = Output(as_json)

@@ -10,7 +10,7 @@ import rich_click as click
 from tinyodl.cli.options import type_path
 
 if TYPE_CHECKING:
-    from tinyodl.run_summary import RunSummary
+    from tinyodl.runs.summary import RunSummary
 
 
 @click.command("demo")

@@ -32,10 +32,11 @@ def evaluate(
     project: Path, data_file: Path, port: str | None, patience: float, as_json: bool
 ) -> None:
     """Measure accuracy and loss on the board, with the weights it has; nothing is learned."""
-    from tinyodl import data, manifest
     from tinyodl.cli.output import Output
+    from tinyodl.project import manifest
     from tinyodl.report import tables
-    from tinyodl.stream import Session
+    from tinyodl.samples import data
+    from tinyodl.session.session import Session
 
     output = Output(as_json)
     samples = data.load(data_file, manifest.load(project))

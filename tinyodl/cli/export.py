@@ -17,7 +17,7 @@ from tinyodl.cli.options import patience_option, port_option, project_argument, 
 def export(project: Path, out: Path, port: str | None, patience: float) -> None:
     """Read the weights from the board and write them into an ONNX file."""
     from tinyodl.cli.output import Output
-    from tinyodl.stream import Session
+    from tinyodl.session.session import Session
 
     output = Output()
     with Session(project, port, patience) as session:

@@ -18,8 +18,8 @@ from tinyodl.cli.options import json_option, patience_option, port_option, proje
 def flash(project: Path, port: str | None, patience: float, verbose: bool, as_json: bool) -> None:
     """Build a project, upload it or boot it, and check that the right firmware answers."""
     from tinyodl.cli.output import Output
-    from tinyodl.flashing import flash_project
     from tinyodl.report import tables, values
+    from tinyodl.session.flashing import flash_project
 
     output = Output(as_json)
     if verbose:

@@ -22,9 +22,9 @@ def init(folder: Path, schema: bool) -> None:
 
     from tinyodl.cli.output import Output
     from tinyodl.errors import UserError
+    from tinyodl.files.whole_files import write_whole
     from tinyodl.project.config import FILE_NAME
     from tinyodl.project.template import config_schema, config_template
-    from tinyodl.whole_files import write_whole
 
     printer = Output()
     if schema:

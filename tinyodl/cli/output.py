@@ -18,10 +18,10 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from tinyodl.progress import OnProgress, Progress
 from tinyodl.report.figures import percent
 from tinyodl.report.saves import of_event
 from tinyodl.report.terminal import Terminal
+from tinyodl.runs.progress import OnProgress, Progress
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 

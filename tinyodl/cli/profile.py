@@ -25,8 +25,8 @@ def profile(project: Path, data_file: Path | None, as_json: bool) -> None:
     Instructions are exact, cycles modelled; nothing that the project has saved changes.
     """
     from tinyodl.cli.output import Output
-    from tinyodl.profiling import profile_project
     from tinyodl.report import tables, values
+    from tinyodl.session.profiling import profile_project
 
     output = Output(as_json)
     with output.working(f"Building {project} and counting a step"):

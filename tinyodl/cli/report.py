@@ -30,10 +30,10 @@ def report(
     as_json: bool,
 ) -> None:
     """Show runs side by side, in the terminal and on a page. RUN: a run, or a folder of runs."""
-    from tinyodl import runlog
     from tinyodl.cli.output import Output
-    from tinyodl.radio import with_radio
     from tinyodl.report import tables, write_report, write_sheet
+    from tinyodl.runs import log as runlog
+    from tinyodl.session.radio import with_radio
 
     output = Output(as_json)
     runs = [run for folder in folders for run in runlog.read_all(folder, output.errors.print)]

@@ -19,8 +19,8 @@ from tinyodl.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from tinyodl.replaying import Order
-    from tinyodl.run_options import Keep
+    from tinyodl.runs.options import Keep
+    from tinyodl.runs.replaying import Order
 
 
 @click.command("stream-train")
@@ -150,12 +150,14 @@ def stream_train(
 
     Ctrl-C and SIGTERM end the run between two samples; the weights are saved and the log is kept.
     """
-    from tinyodl import data, manifest, runlog
     from tinyodl.cli.output import Output
     from tinyodl.interrupt import Ended, last_signal
-    from tinyodl.radio import radio_of
+    from tinyodl.project import manifest
     from tinyodl.report import tables, write_report
-    from tinyodl.stream import Session
+    from tinyodl.runs import log as runlog
+    from tinyodl.samples import data
+    from tinyodl.session.radio import radio_of
+    from tinyodl.session.session import Session
 
     output = Output(as_json)
     project_manifest = manifest.load(project)

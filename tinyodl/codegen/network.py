@@ -14,11 +14,12 @@ from tinyodl.codegen.literals import float_literal
 from tinyodl.codegen.names import Names
 from tinyodl.codegen.steps import arrival_of, calls_at, sections_of, slots_of
 from tinyodl.graph import Graph, Storage, Tensor, has_initial, parameters
-from tinyodl.kept import LABELS, THRESHOLD
-from tinyodl.kernel_files import kernel_file, with_included
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.learners import rule_of
+from tinyodl.learning.logits import ends_in_sigmoid
+from tinyodl.learning.outliers import gate_context
+from tinyodl.learning.state_names import LABELS, THRESHOLD
 from tinyodl.learning.tensors import (
     FRACTION,
     LOSS,
@@ -29,12 +30,11 @@ from tinyodl.learning.tensors import (
     sample_inputs,
     state_name,
 )
-from tinyodl.logits import ends_in_sigmoid
 from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import Ref, kernels_of, single_calls
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
-from tinyodl.outliers import gate_context
+from tinyodl.planner.kernel_files import kernel_file, with_included
 from tinyodl.project.plan import UpdatePlan
 
 _LEARNERS = {"float32": "learner_f32", "int8": "learner_i8", "int16": "learner_i16"}

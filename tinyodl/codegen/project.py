@@ -13,16 +13,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tinyodl import __version__, chips, firmware
-from tinyodl.boards import Board
-from tinyodl.chips import FAMILY_FILE
+from tinyodl import __version__
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import Network
 from tinyodl.errors import UserError
-from tinyodl.manifest import FILE_NAME, MODEL_NAME, Manifest, dump
+from tinyodl.files.project_files import OURS, STAGED, replace_files
+from tinyodl.project.manifest import FILE_NAME, MODEL_NAME, Manifest, dump
 from tinyodl.project.plan_file import dump_plan
-from tinyodl.project_files import OURS, STAGED, replace_files
 from tinyodl.resources import TEMPLATES
+from tinyodl.targets import chips, firmware
+from tinyodl.targets.boards import Board
+from tinyodl.targets.chips import FAMILY_FILE
 
 
 def render_project(

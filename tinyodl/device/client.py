@@ -6,7 +6,6 @@ import secrets
 
 import numpy as np
 
-from tinyodl.data import check_fractions, encoded
 from tinyodl.device import protocol
 from tinyodl.device.arrays import checked, label_of, values_of
 from tinyodl.device.codes import Buffer, Command, Draw, Flag, Status
@@ -18,7 +17,8 @@ from tinyodl.device.refusals import RefusedError
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, DataError
 from tinyodl.graph import Array
-from tinyodl.manifest import ANY_LABEL, Manifest, ParameterRecord
+from tinyodl.project.manifest import ANY_LABEL, Manifest, ParameterRecord
+from tinyodl.samples.data import check_fractions, encoded
 
 
 class Client:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tinyodl import manifest, virtual
-from tinyodl.boards import Board
+from tinyodl import virtual
 from tinyodl.device.transport import SerialTransport, Transport
 from tinyodl.errors import UserError
+from tinyodl.project import manifest
+from tinyodl.targets.boards import Board
 from tinyodl.virtual import host
 
 DEFAULT_BAUD = 115200

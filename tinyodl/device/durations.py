@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinyodl.device.exchanges import ANSWER_SECONDS
-from tinyodl.manifest import Manifest
+from tinyodl.project.manifest import Manifest
 
 STORE_BYTES = 128 * 1024
 STORE_SECONDS = 12.0  # erasing so much: at most 2.9 s on nRF52840, 4 s on STM32F4

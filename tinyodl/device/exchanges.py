@@ -10,7 +10,7 @@ from tinyodl.device.link import GaveUpError, Link
 from tinyodl.device.pieces import RING_BYTES, Outgoing
 from tinyodl.device.protocol import WRITE_OVERHEAD, Reply, parse_progress
 from tinyodl.device.refusals import RefusedError
-from tinyodl.firmware import MAX_BODY
+from tinyodl.targets.firmware import MAX_BODY
 
 ANSWER_SECONDS = 2.0  # for a request that computes nothing; queues of USB bridges included
 READ_FRAME = 32  # bytes of the frames of a request and its reply beside the data: of READ

@@ -12,7 +12,7 @@ from tinyodl.device.framing import decode, encode, split
 from tinyodl.device.protocol import Reply
 from tinyodl.device.transport import Transport
 from tinyodl.errors import BoardError, LineLostError
-from tinyodl.firmware import MAX_BODY
+from tinyodl.targets.firmware import MAX_BODY
 
 PATIENCE = 15.0  # seconds without any answer before the line counts as lost
 HELLO_SECONDS = 6.0  # for a silent line: a board may reset when its port is opened

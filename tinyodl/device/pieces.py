@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tinyodl.device.damage import Damage
 from tinyodl.device.framing import encode
 from tinyodl.device.protocol import PIECE_UNIT, Progress, piece
-from tinyodl.firmware import MAX_BODY, RECEIVE_RING
+from tinyodl.targets.firmware import MAX_BODY, RECEIVE_RING
 
 OVERHEAD = 10  # bytes of a piece's frame around the data: header, CRC, COBS and zero
 ASKING = 29  # bytes of a step's request and its reply INCOMPLETE

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
-from tinyodl import firmware
 from tinyodl.device.codes import NO_FLAGS, Buffer, ClockSource, Command, Draw, Flag, State, Status
 from tinyodl.errors import BoardError
+from tinyodl.targets import firmware
 
 VERSION = firmware.PROTOCOL
 MAGIC = b"TODL"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tinyodl.errors import BoardError, InUseError, LineLostError
-from tinyodl.file_lock import FileLock
-from tinyodl.folders import state_directory
+from tinyodl.files.file_lock import FileLock
+from tinyodl.files.folders import state_directory
 
 WRITE_SECONDS = 15.0  # for a line to take bytes: else a stalled one would hang the host
 

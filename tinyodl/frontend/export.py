@@ -17,6 +17,7 @@ import onnx
 import onnx.checker
 
 from tinyodl.errors import ModelError, UserError
+from tinyodl.files.whole_files import write_whole
 from tinyodl.frontend import edit
 from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.dequantized import with_real_weights
@@ -25,10 +26,9 @@ from tinyodl.frontend.labels import keep_outputs
 from tinyodl.frontend.load import load_model, read_model
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
-from tinyodl.manifest import MODEL_NAME, Manifest, OriginRecord
 from tinyodl.ops.quantized_import import FORMS
 from tinyodl.ops.standardize import standardized
-from tinyodl.whole_files import write_whole
+from tinyodl.project.manifest import MODEL_NAME, Manifest, OriginRecord
 
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too

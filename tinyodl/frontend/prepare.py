@@ -27,7 +27,7 @@ from tinyodl.frontend.tap import shape_of, tapped
 from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
 from tinyodl.learning.learners.learner import Begun
-from tinyodl.manifest import CalibrationRecord
+from tinyodl.project.manifest import CalibrationRecord
 from tinyodl.project.plan import UpdatePlan
 
 Precision = Literal["float32", "int8"]
@@ -144,7 +144,7 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
         on = classifier_input(model, on) or on
     real, calibration = None, None
     if samples:
-        from tinyodl.quantize import quantized
+        from tinyodl.frontend.quantize import quantized
 
         int8 = quantized(ending_at(model, on, source), samples, source, scores=not head)
         real, model, calibration = int8.real, int8.model, int8.calibration

@@ -15,12 +15,12 @@ import onnx.helper
 import onnx.shape_inference
 
 from tinyodl.errors import ModelError
+from tinyodl.files.whole_files import temporary_folder
 from tinyodl.frontend.cut import drop_unused
 from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import node_names
 from tinyodl.frontend.runtime import one_line, session
 from tinyodl.graph import Array
-from tinyodl.whole_files import temporary_folder
 
 _RELATIVE = 1e-4  # of the largest magnitude in a value; sums in another order stay far below
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tinyodl.data import check_fractions, load_inputs, load_labelled
 from tinyodl.errors import UserError
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
@@ -21,9 +20,10 @@ from tinyodl.frontend.load import read_model
 from tinyodl.graph import Array, Graph
 from tinyodl.learning.beside.record import Seen
 from tinyodl.learning.learners.learner import Begun, Fit, Shown
-from tinyodl.logits import sigmoid_logits
-from tinyodl.manifest import ANY_LABEL
+from tinyodl.learning.logits import sigmoid_logits
+from tinyodl.project.manifest import ANY_LABEL
 from tinyodl.project.plan import Loss
+from tinyodl.samples.data import check_fractions, load_inputs, load_labelled
 
 EPSILON = 1e-5  # of a BatchNormalization that says nothing else
 MOST_SEEN = 1 << 24

@@ -1,4 +1,4 @@
-"""A bound on each step; see `tinyodl.bound` for the rule and `bound_f32.h` for the formulas.
+"""A bound on each step; rule in `tinyodl.learning.bound`, formulas in `bound_f32.h`.
 
     StepReach       (x, before) -> reach (1), with `before` added
     StepBound       (gy, reach) -> gy, smaller if the step would reach too far

@@ -22,7 +22,7 @@ The histogram has four bins an octave: bin i begins at 2^(FIRST + i / 4 rounded 
 from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
-from tinyodl.kept import BINS
+from tinyodl.learning.state_names import BINS
 from tinyodl.ops.shared import Call, Operator, Ref, Symbol, register
 from tinyodl.ops.shared.step import SKIPPED
 

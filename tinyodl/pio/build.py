@@ -16,16 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyodl import built_here, children
-from tinyodl.boards import Board
+from tinyodl import children
 from tinyodl.errors import ToolError
-from tinyodl.firmware import C_FLAGS
-from tinyodl.folders import cache_directory
+from tinyodl.files import built_here
+from tinyodl.files.folders import cache_directory
+from tinyodl.files.whole_files import temporary_folder
 from tinyodl.pio.compilers import COMPILER_VARIABLE, find_arm_compiler, find_host_compiler
 from tinyodl.pio.measure import Build, measure
 from tinyodl.pio.standins import core_directory
 from tinyodl.pio.uploaders import standin_upload
-from tinyodl.whole_files import temporary_folder
+from tinyodl.targets.boards import Board
+from tinyodl.targets.firmware import C_FLAGS
 
 Progress = Callable[[str], None]
 
@@ -37,8 +38,8 @@ def build(project: Path, board: Board, *, progress: Progress | None = None) -> B
     """Build `project` for `board`; the ELF is `.pio/build/<board>/firmware.elf` in it.
 
     Building runs what the project says: its `platformio.ini` may name scripts. What was built is
-    recorded as this user's (see `tinyodl.built_here`). `progress` is called with each line of the
-    build's output. Raises ToolError with the compiler's message when the code does not compile,
+    recorded as this user's (see `tinyodl.files.built_here`). `progress` is called with each line of
+    the build's output. Raises ToolError with the compiler's message when the code does not compile,
     with the remedy when a tool is missing.
     """
     elf = built_here.program_path(project, board)

@@ -12,10 +12,10 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from tinyodl.boards import Board, readable_boards
 from tinyodl.errors import ToolError
-from tinyodl.folders import cache_directory
-from tinyodl.whole_files import temporary_folder
+from tinyodl.files.folders import cache_directory
+from tinyodl.files.whole_files import temporary_folder
+from tinyodl.targets.boards import Board, readable_boards
 
 _SCONS = """\
 from SCons.Script.Main import main

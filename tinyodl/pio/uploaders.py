@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tinyodl.boards import Board
 from tinyodl.errors import ToolError
+from tinyodl.targets.boards import Board
 
 _PROBES = {"jlink": "jlink.cfg", "stlink": "stlink.cfg", "cmsis-dap": "cmsis-dap.cfg"}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyodl.errors import UserError
-from tinyodl.keywords import nearest
 from tinyodl.learning.beside import sections
+from tinyodl.project.keywords import nearest
 from tinyodl.project.options import OPTIONS, checked
 
 FILE_NAME = "tinyodl.toml"

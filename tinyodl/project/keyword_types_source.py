@@ -10,9 +10,9 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from tinyodl.files.whole_files import write_whole
 from tinyodl.project.option import Option, Size
 from tinyodl.project.options import KEYWORDS, OPTIONS, choices_of, default_text, help_of, kind_of
-from tinyodl.whole_files import write_whole
 
 _HEAD = '''\
 """The options of `tinyodl.compile`, for type checkers; `keyword_types_source` writes this file."""

@@ -141,12 +141,13 @@ class UpdatePlan(BaseModel):
     quantisation-aware scaling (Lin et al. 2022): steps are as large as for the real weights.
 
     `bound` "on" shortens a step of gradient descent if it reaches too far for its sample, and
-    leaves all others unchanged; "normalised" divides every step by its reach (`tinyodl.bound`).
+    leaves all others unchanged; "normalised" divides every step by its reach (see
+    `tinyodl.learning.bound`).
 
     `beside` has a section for each feature that is on, by name (`tinyodl.learning.beside`).
 
     `outliers` "skip": a sample far outside all earlier ones is predicted and not learned; "keep"
-    learns from every sample. See `tinyodl.outliers`.
+    learns from every sample. See `tinyodl.learning.outliers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

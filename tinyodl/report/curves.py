@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, floor, log10
 
-from tinyodl.run_record import Step
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.record import Step
 from tinyodl.text import page
 
 WIDTH = 500

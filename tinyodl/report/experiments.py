@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.manifest import LayerRecord, Manifest
+from tinyodl.project.manifest import LayerRecord, Manifest
 from tinyodl.report.figures import count, learns, mean_percent, percent, significant
 from tinyodl.report.groups import names
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 
 _ENDED = ("done", "harmed")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from tinyodl.manifest import LayerRecord, SharedRecord
-from tinyodl.run_summary import RunSummary
+from tinyodl.project.manifest import LayerRecord, SharedRecord
+from tinyodl.runs.summary import RunSummary
 
 UNKNOWN = "-"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyodl.run_summary import summarize
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.summary import summarize
 
 
 def names(runs: Sequence[Run]) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import ceil, floor, log2
 
-from tinyodl.metrics import ErrorMetrics
 from tinyodl.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, frame, ticks
 from tinyodl.report.figures import significant
+from tinyodl.runs.metrics import ErrorMetrics
 
 
 def draw(title: str, metrics: ErrorMetrics) -> str:

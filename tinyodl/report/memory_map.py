@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tinyodl.manifest import Manifest, TensorRecord
+from tinyodl.project.manifest import Manifest, TensorRecord
 from tinyodl.report.figures import shape, size
 from tinyodl.text import page
 

@@ -10,16 +10,16 @@ import jinja2
 from markupsafe import Markup
 
 from tinyodl import __version__
-from tinyodl.boards import Board, board_names
-from tinyodl.manifest import Manifest, MemoryRecord, described_board
-from tinyodl.metrics import ClassMetrics, ErrorMetrics
-from tinyodl.radio import comparison
+from tinyodl.project.manifest import Manifest, MemoryRecord, described_board
 from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, remarks
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
-from tinyodl.run_record import PHASES, Evaluation
-from tinyodl.run_summary import RunSummary
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.metrics import ClassMetrics, ErrorMetrics
+from tinyodl.runs.record import PHASES, Evaluation
+from tinyodl.runs.summary import RunSummary
+from tinyodl.session.radio import comparison
+from tinyodl.targets.boards import Board, board_names
 from tinyodl.text import printable
 
 _NUMBERS_UP_TO = 20  # classes for which a confusion matrix shows its counts

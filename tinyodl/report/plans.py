@@ -8,8 +8,14 @@ from rich.text import Text
 
 from tinyodl.learning.beside import wanted, words
 from tinyodl.learning.learners import rule_of
-from tinyodl.losses import expected_labels
-from tinyodl.manifest import CalibrationRecord, Manifest, MemoryRecord, NodeRecord, described_board
+from tinyodl.learning.losses import expected_labels
+from tinyodl.project.manifest import (
+    CalibrationRecord,
+    Manifest,
+    MemoryRecord,
+    NodeRecord,
+    described_board,
+)
 from tinyodl.report import saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (

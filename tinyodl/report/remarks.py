@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tinyodl.learning.beside import words
 from tinyodl.report import groups
 from tinyodl.report.figures import count
-from tinyodl.run_summary import RunSummary
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.summary import RunSummary
 
 NOISE = 0.01  # a share of bounded steps that needs no word
 

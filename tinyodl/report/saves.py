@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tinyodl.boards import Board
-from tinyodl.manifest import Manifest
-from tinyodl.resuming import ERASES, unable
-from tinyodl.run_record import Event, RunRecord
+from tinyodl.project.manifest import Manifest
+from tinyodl.runs.record import Event, RunRecord
+from tinyodl.runs.resuming import ERASES, unable
+from tinyodl.targets.boards import Board
 
 _EVENTS = {
     "reconnected": "the line was lost and is back; the board had gone on",

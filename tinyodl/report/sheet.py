@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinyodl.report.groups import names
 from tinyodl.report.writing import write_output
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 from tinyodl.text import cell
 
 _RECORD = (

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tinyodl.boards import Board
-from tinyodl.energy import no_cycles
-from tinyodl.manifest import described_board
-from tinyodl.metrics import ClassMetrics, Metrics
-from tinyodl.radio import comparison
+from tinyodl.project.manifest import described_board
 from tinyodl.report import experiments, groups, remarks, saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
@@ -24,14 +20,18 @@ from tinyodl.report.figures import (
     size,
 )
 from tinyodl.report.terminal import Terminal
-from tinyodl.run_record import PHASES, Evaluation
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
+from tinyodl.runs.metrics import ClassMetrics, Metrics
+from tinyodl.runs.record import PHASES, Evaluation
+from tinyodl.session.energy import no_cycles
+from tinyodl.session.radio import comparison
+from tinyodl.targets.boards import Board
 from tinyodl.text import line
 
 if TYPE_CHECKING:
-    from tinyodl.flashing import Flashed
     from tinyodl.pio import Check
-    from tinyodl.profiling import Profile
+    from tinyodl.session.flashing import Flashed
+    from tinyodl.session.profiling import Profile
     from tinyodl.virtual import Count
 
 

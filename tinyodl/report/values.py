@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinyodl.losses import expected_labels
-from tinyodl.manifest import Manifest, described_board
+from tinyodl.learning.losses import expected_labels
+from tinyodl.project.manifest import Manifest, described_board
 
 if TYPE_CHECKING:
-    from tinyodl.flashing import Flashed
-    from tinyodl.profiling import Profile
+    from tinyodl.session.flashing import Flashed
+    from tinyodl.session.profiling import Profile
 
 
 def limits(manifest: Manifest, ram: int | None = None, flash: int | None = None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyodl.errors import TinyodlError
-from tinyodl.whole_files import write_whole
+from tinyodl.files.whole_files import write_whole
 
 
 def write_output(path: Path, text: str, what: str) -> None:

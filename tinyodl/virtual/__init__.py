@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyodl.boards import Board, readable_boards
-from tinyodl.built_here import checked_program, program_path, require_inside
 from tinyodl.errors import ToolError, UserError
+from tinyodl.files.built_here import checked_program, program_path, require_inside
+from tinyodl.targets.boards import Board, readable_boards
 from tinyodl.virtual.counts import PHASES, Count
 from tinyodl.virtual.image import load_image
 

@@ -11,12 +11,12 @@ import mmap
 import os
 from pathlib import Path
 
-from tinyodl.boards import Board
 from tinyodl.errors import BoardError, UserError
-from tinyodl.file_lock import try_lock
+from tinyodl.files.file_lock import try_lock
+from tinyodl.files.whole_files import write_whole
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.image import Image
 from tinyodl.virtual.peripheral import Area, Misuse
-from tinyodl.whole_files import write_whole
 
 ERASED = b"\xff"
 

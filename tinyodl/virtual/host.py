@@ -7,9 +7,9 @@ import select
 import subprocess
 from pathlib import Path
 
-from tinyodl.boards import Board
-from tinyodl.built_here import checked_program, private_copy
 from tinyodl.errors import BoardError, LineLostError, UserError
+from tinyodl.files.built_here import checked_program, private_copy
+from tinyodl.targets.boards import Board
 from tinyodl.virtual import store_of
 
 PROGRAM = Path(".pio/build/host/firmware.elf")  # where tinyodl.pio.build puts it

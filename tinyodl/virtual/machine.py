@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyodl.boards import Board
+from tinyodl.targets.boards import Board
 from tinyodl.virtual import engine
 from tinyodl.virtual.cortex_m4 import Dwt, SystemControl
 from tinyodl.virtual.cycles import exception_cycles

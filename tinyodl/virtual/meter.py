@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from tinyodl import children
 from tinyodl.errors import ToolError
-from tinyodl.folders import cache_directory
+from tinyodl.files.folders import cache_directory
+from tinyodl.files.whole_files import temporary_folder
 from tinyodl.pio.compilers import find_host_compiler
 from tinyodl.virtual.cycles import CodeTable
-from tinyodl.whole_files import temporary_folder
 
 if TYPE_CHECKING:
     import unicorn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from tinyodl.chips import FAMILIES, Family
 from tinyodl.errors import UserError
+from tinyodl.targets.chips import FAMILIES, Family
 from tinyodl.virtual.peripheral import Model
 
 

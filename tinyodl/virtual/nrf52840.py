@@ -6,7 +6,7 @@ ready at once, oscillators start at once.
 
 from __future__ import annotations
 
-from tinyodl.boards import Board
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.nrf52840_serial import Ppi, Timer, Uarte
 from tinyodl.virtual.peripheral import (
     Area,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tinyodl.boards import Board
+from tinyodl.targets.boards import Board
 
 
 class Misuse(Exception):  # noqa: N818  it becomes a BoardError once the pc is known

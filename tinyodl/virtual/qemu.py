@@ -18,8 +18,8 @@ import time
 import weakref
 from pathlib import Path
 
-from tinyodl.boards import Board
 from tinyodl.errors import BoardError, LineLostError, ToolError
+from tinyodl.targets.boards import Board
 
 PROGRAM = "qemu-system-arm"
 MACHINE = "netduinoplus2"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyodl.boards import Board
 from tinyodl.errors import UserError
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.peripheral import Area, Machine, MemoryMap, Misuse, Model, Peripheral, unknown
 from tinyodl.virtual.stm32_pins import Gpio, Outputs
 from tinyodl.virtual.stm32_serial import Receiver

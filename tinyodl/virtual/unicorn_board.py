@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyodl.boards import Board
 from tinyodl.errors import BoardError
 from tinyodl.interrupt import deferred
+from tinyodl.targets.boards import Board
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.engine import Fault
 from tinyodl.virtual.image import Image, load_image

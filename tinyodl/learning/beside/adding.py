@@ -8,8 +8,8 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Storage
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.record import Feature, Seen, Setting, Step
+from tinyodl.learning.outliers import FACTOR, REACH, SETTING
 from tinyodl.learning.tensors import LOSS
-from tinyodl.outliers import FACTOR, REACH, SETTING
 from tinyodl.project.plan import UpdatePlan
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from tinyodl.manifest import Manifest
-    from tinyodl.runlog import Run
+    from tinyodl.project.manifest import Manifest
+    from tinyodl.runs.log import Run
 
 from tinyodl.graph import Array, Graph, Node, Phase, Tensor
 from tinyodl.project.plan import UpdatePlan

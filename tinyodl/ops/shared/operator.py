@@ -20,7 +20,7 @@ ShapeTuple = tuple[int, ...]
 
 
 class Backward(Protocol):
-    """The interface for a gradient rule; `tinyodl.training` implements it."""
+    """The interface for a gradient rule; `tinyodl.learning.training` implements it."""
 
     @property
     def graph(self) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinyodl.learning.beside.cache.section import Cache
 from tinyodl.learning.beside.record import Words
-from tinyodl.manifest import Manifest
+from tinyodl.project.manifest import Manifest
 from tinyodl.report.figures import count
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tinyodl.graph import Node, Phase, Storage, Tensor
-from tinyodl.kept import CONFUSION, RECENT
 from tinyodl.learning.beside.counts import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.counts.section import Counts
 from tinyodl.learning.beside.record import Feature, Step
+from tinyodl.learning.state_names import CONFUSION, RECENT
 
 
 def _add(step: Step) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyodl.learning.beside.record import Words
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 
 
 def _sentences(run: Run) -> list[str]:

@@ -7,16 +7,16 @@ from typing import Any
 
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
-from tinyodl.kept import LABELS
 from tinyodl.learning.beside import features
 from tinyodl.learning.beside.guard import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Feature, Region, Setting, Step, node
+from tinyodl.learning.outliers import REACH
 from tinyodl.learning.places import changing_nodes, last_layer, last_node, place_before
+from tinyodl.learning.state_names import LABELS
 from tinyodl.learning.tensors import SUM, state_name
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared.step import FLASH_HEADER
-from tinyodl.outliers import REACH
 from tinyodl.project.plan import UpdatePlan
 
 HELD = "<guard.held>"

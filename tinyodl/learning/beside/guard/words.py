@@ -7,7 +7,7 @@ from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Words
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.report.figures import count
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 
 _SETTLED = {"kept": "the last parameters are the best", "returned": "back to better parameters"}
 _RETURNED = "guard: back to better parameters"

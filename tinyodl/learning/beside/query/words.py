@@ -6,7 +6,7 @@ from tinyodl.learning.beside.query.section import Query
 from tinyodl.learning.beside.record import Words
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.report.figures import count, percent
-from tinyodl.runlog import Run
+from tinyodl.runs.log import Run
 
 
 def _clause(plan: UpdatePlan) -> str:

@@ -1,0 +1,1 @@
+"""Samples: read from files, checked against a model, ordered, and watched for outliers."""

@@ -1,0 +1,1 @@
+"""A session with a board: put firmware on it, train, evaluate, profile, ask, account energy."""
