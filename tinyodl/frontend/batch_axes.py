@@ -32,14 +32,14 @@ def with_batch_axes(scope: Scope, output: str) -> None:
         scope.add(replace(tensor, shape=(1, *tensor.shape)))
         view = Node(_VIEW, scope.fresh_node(inner), (name,), (inner,), {"shape": tensor.shape})
         scope.nodes.insert(0, view)
-    tensor = scope.tensors.get(output)
-    if inputs and tensor is not None and output in made and not _is_batched(tensor.shape):
+    if inputs and output in made and not _is_batched(scope.tensors[output].shape):
+        shape = scope.tensors[output].shape
         inner = _rename(scope, output, "whole")
-        scope.reshape(scope.fresh_node(inner), inner, (1, *tensor.shape), output)
+        scope.reshape(scope.fresh_node(inner), inner, (1, *shape), output)
 
 
 def as_in_file(model: onnx.ModelProto, sample: Mapping[str, Array]) -> dict[str, Array]:
-    """A sample, with its batch of 1, as the file's inputs have it: without, where they have none."""
+    """A sample, which has a batch of 1, as the file's inputs have it: some have no batch."""
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
     return {n: value[0] if value.ndim > ranks[n] else value for n, value in sample.items()}
 

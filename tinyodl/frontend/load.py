@@ -15,6 +15,7 @@ from tinyodl.errors import ModelError
 
 OLDEST_OPSET = 7
 NEWEST_OPSET = 28
+INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on, initializers need not be inputs
 MICROSOFT = "com.microsoft"  # the domain of onnxruntime's own operators
 # What onnxruntime's optimiser writes into ONNX's domain, and the opset in which ONNX has it.
 _AHEAD_OF_ONNX = {"LayerNormalization": 17}
@@ -61,16 +62,34 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _onnx_alone(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for ONNX's checker: an operator that this opset does not have yet is a foreign one."""
+    """A copy for ONNX's checker, without what onnxruntime takes and the checker does not.
+
+    An operator that this opset does not have yet is a foreign one, and foreign domains need no
+    import: the import names what it does not know. Values may lack types and shapes, and in old
+    files initializers need not be inputs.
+    """
     opset = opset_of(model)
     made = onnx.ModelProto()
     made.CopyFrom(model)
+    made.ir_version = max(made.ir_version, INITIALIZERS_BY_THEMSELVES)
+    domains = {entry.domain for entry in made.opset_import}
     for node in made.graph.node:
         if node.domain in _DEFAULT_DOMAINS and opset < _AHEAD_OF_ONNX.get(node.op_type, 0):
             node.domain = MICROSOFT
-            if all(entry.domain != MICROSOFT for entry in made.opset_import):
-                made.opset_import.add(domain=MICROSOFT, version=1)
+        if node.domain not in domains and node.domain not in _DEFAULT_DOMAINS:
+            made.opset_import.add(domain=node.domain, version=1)
+            domains.add(node.domain)
     return made
+
+
+def check_onnx(model: onnx.ModelProto) -> None:
+    """Raises what ONNX's checker does; types of values and shapes of outputs may be missing."""
+    made = _onnx_alone(model)
+    del made.graph.value_info[:]
+    for value in made.graph.output:
+        value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or _INPUTS[0]
+        value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(made)
 
 
 def bound(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
@@ -98,7 +117,7 @@ def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """A model that ONNX's checker takes, with its local functions inlined. Raises ModelError."""
     _check_opset(model, path)
     try:
-        onnx.checker.check_model(_onnx_alone(model))
+        check_onnx(model)
     except Exception as error:
         raise ModelError(
             f"{path}: the ONNX checker refuses it: {one_line(error)}; export the model again"
@@ -236,6 +255,7 @@ def _bind_batch(model: onnx.ModelProto, source: str) -> None:
             f"{source}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; "
             "export a network with at least one of each"
         )
+    bind_batch_symbols(model.graph)
     found = [fault for value in inputs for fault in input_faults(value)]
     if found:
         raise several_causes(source, found)
@@ -246,8 +266,22 @@ def _bind_batch(model: onnx.ModelProto, source: str) -> None:
     del model.graph.value_info[:]  # may hold the symbolic batch; inferred again
     for value in model.graph.output:
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.HasField("dim_param"):
+            if dimension.HasField("dim_param") or dimension.dim_value < 0:
                 dimension.Clear()
+
+
+def bind_batch_symbols(graph: onnx.GraphProto) -> None:
+    """Give all axes of inputs that are named as the batch of one of them the size 1.
+
+    A recurrent state may be (layers, batch, hidden).
+    """
+    shapes = [value.type.tensor_type.shape.dim for value in network_inputs(graph)]
+    firsts = [shape[0] for shape in shapes if len(shape) > 1]
+    batch = {each.dim_param for each in firsts if each.dim_value <= 0 and each.dim_param}
+    for shape in shapes:
+        for dimension in shape[1:]:
+            if dimension.dim_value <= 0 and dimension.dim_param in batch:
+                dimension.dim_value = 1
 
 
 def input_faults(value: onnx.ValueInfoProto) -> list[str]:

@@ -131,7 +131,7 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _each(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """Each sample as the model's inputs have it, with a batch dimension of 1 where they have one."""
+    """Each sample as the model's inputs have it, a batch of 1 where they have one."""
     for index in range(_count(inputs)):
         sample = {name: values[index : index + 1] for name, values in inputs.items()}
         yield as_in_file(model, sample)

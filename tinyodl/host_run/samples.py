@@ -96,7 +96,7 @@ def targets_of(targets: ArrayLike | None, target: Tensor | None, count: int) -> 
     array = np.ascontiguousarray(np.zeros(0) if targets is None else targets, np.float32)
     if array.size != count * target.size:
         raise DataError(
-            f"loss mse needs a target of shape {of_one_sample(target.shape)} for each of {count} samples; "
-            f"given is {'nothing' if targets is None else array.shape}"
+            f"loss mse needs a target of shape {of_one_sample(target.shape)} for each of {count} "
+            f"samples; given is {'nothing' if targets is None else array.shape}"
         )
     return array

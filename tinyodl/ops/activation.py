@@ -29,7 +29,6 @@ from tinyodl.ops.shared import (
     same_shape,
 )
 
-
 _FLT_MAX = float(np.finfo(np.float32).max)  # no bound, as attributes say it
 
 
@@ -57,8 +56,8 @@ def clip(node: OnnxNode, scope: Scope) -> None:
 
 def _bound(node: OnnxNode, scope: Scope, slot: int, default: float) -> float:
     if node.opset < 11:
-        value = node.number("max" if slot == 2 else "min", default)
-        return default if abs(value) >= _FLT_MAX else value
+        given = node.number("max" if slot == 2 else "min", default)
+        return default if abs(given) >= _FLT_MAX else given
     value = scope.optional(node, slot)
     if value is None:
         return default

@@ -34,7 +34,7 @@ from tinyodl.ops.shared.broadcast import broadcast_shape, broadcast_struct
 
 _KERNEL = "select_f32.h"
 _OPERANDS = "float32 operands of any shapes that can be broadcast, computed or constant"
-_ZERO = np.float32(0)
+_ZERO = np.zeros((), np.float32)
 
 
 @imports("Greater", becomes=("Greater",), covers=_OPERANDS)

@@ -6,6 +6,7 @@ import onnx
 
 from tinyodl.frontend import constants
 from tinyodl.frontend.load import (
+    bind_batch_symbols,
     input_faults,
     network_inputs,
     several_causes,
@@ -42,10 +43,13 @@ def check_causes(model: onnx.ModelProto, source: str, output: str | None) -> Non
     It then names the operators, too, that cannot be imported. `output` is None if nobody has chosen
     one; "" if it is chosen later.
     """
-    inputs = network_inputs(model.graph)
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    bind_batch_symbols(named.graph)
+    inputs = network_inputs(named.graph)
     found = [fault for value in inputs for fault in input_faults(value)]
     if inputs and all(value.type.tensor_type.shape.dim for value in inputs):
-        for value in time_is_first(model):
+        for value in time_is_first(named):
             dimensions = value.type.tensor_type.shape.dim
             axes = [axis for axis, each in enumerate(dimensions) if each.dim_value <= 0]
             found = [fault for fault in found if f"'{value.name}'" not in fault]

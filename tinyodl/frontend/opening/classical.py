@@ -25,7 +25,7 @@ from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array
 
 DOMAIN = "ai.onnx.ml"
-_SMALLEST = np.float32(1e-38)  # a norm of 0 leaves zeros
+_SMALLEST = np.full((), 1e-38, np.float32)  # a norm of 0 leaves zeros
 _NORMS = {"L1": "ReduceL1", "L2": "ReduceL2", "MAX": "ReduceMax"}
 _TRANSFORMS = {"NONE": "", "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 _AXES_ARE_AN_INPUT = 18  # of the Reduce operators, from this opset on
@@ -95,7 +95,7 @@ class _Writer:
     def _scaler(self, node: onnx.NodeProto, attrs: dict[str, Any]) -> list[onnx.NodeProto] | None:
         steps = []
         for op, attribute in (("Sub", "offset"), ("Mul", "scale")):
-            values = np.float32(attrs.get(attribute, []))
+            values = np.array(attrs.get(attribute, []), np.float32)
             if values.size:
                 steps.append((op, self._held(f"{node.name}.{attribute}", values)))
         return self._chain(node, node.output[0], [(op, [held], {}) for op, held in steps])
@@ -130,7 +130,7 @@ class _Writer:
     ) -> list[onnx.NodeProto] | None:
         labels = attrs.get("classlabels_ints") or attrs.get("classlabels_strings") or []
         after = _TRANSFORMS.get(attrs.get("post_transform", b"NONE").decode())
-        coefficients = np.float32(attrs["coefficients"])
+        coefficients = np.array(attrs["coefficients"], np.float32)
         intercepts = attrs.get("intercepts", [])
         rows = len(intercepts) or len(labels)
         if after is None or len(node.output) < 2 or rows != len(labels) or coefficients.size % rows:
@@ -155,10 +155,9 @@ class _Writer:
     def _dense(
         self, node: onnx.NodeProto, attrs: dict[str, Any], rows: int
     ) -> tuple[str, list[str], dict[str, Any]]:
-        weight = np.float32(attrs["coefficients"]).reshape(rows, -1)
-        bias = np.float32(attrs.get("intercepts", [])) if attrs.get("intercepts") else None
+        weight = np.array(attrs["coefficients"], np.float32).reshape(rows, -1)
+        bias = np.array(attrs.get("intercepts") or np.zeros(rows), np.float32)
         held = [self._held(f"{node.name}.coefficients", weight)]
-        bias = np.zeros(rows, np.float32) if bias is None else bias
         return "Gemm", [*held, self._held(f"{node.name}.intercepts", bias)], {"transB": 1}
 
     def _chain(

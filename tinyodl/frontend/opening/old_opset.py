@@ -18,6 +18,16 @@ from tinyodl.frontend.runtime import session
 _CONVERTED = 11
 
 
+def with_opset(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str] | None:
+    """A copy that says its opset, if the file does not and has no operator of ONNX's own."""
+    if opset_of(model) or any(node.domain in ("", "ai.onnx") for node in model.graph.node):
+        return None
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    made.opset_import.add(domain="", version=_CONVERTED)
+    return made, f"no operator of ONNX's own is in the file: opset {_CONVERTED} for those to come"
+
+
 def newer(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, str] | None:
     """A copy of opset 11, and the change in words; None for files that are new enough.
 

@@ -20,7 +20,7 @@ from tinyodl.frontend.opening.causes import check_causes
 from tinyodl.frontend.opening.classical import as_standard
 from tinyodl.frontend.opening.given_shapes import with_given_shapes
 from tinyodl.frontend.opening.node_order import sorted_nodes
-from tinyodl.frontend.opening.old_opset import newer
+from tinyodl.frontend.opening.old_opset import newer, with_opset
 
 _REMEDY = "export the model again"
 
@@ -51,7 +51,7 @@ def opened(
     source = str(path)
     original = model = read_file(path)
     changes: list[str] = []
-    for change in (sorted_nodes, lambda each: newer(each, source)):
+    for change in (sorted_nodes, with_opset, lambda each: newer(each, source)):
         made = change(model)
         if made:
             model = made[0]
