@@ -33,6 +33,7 @@ OPERATORS = tuple(sorted({*IMPORTERS, *FOLDED}))
 _WINDOWS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool"})
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
 _ON_CONSTANTS = constants.FOLDABLE | set(IMPORTERS) | FOLDED | {"Size"}
+_CROP = b"tf_crop_and_resize"
 _SUFFIX = re.compile(r"_expanded(_ver\d+)?$")
 _WANTS_CONSTANT = re.compile(r"input '([^']+)' is not a constant")
 

@@ -232,5 +232,5 @@ def test_a_difference_names_the_first_node_whatever_the_user_says(tmp_path, monk
         return made
 
     monkeypatch.setattr("onnx.version_converter.convert_version", wrong)
-    with pytest.raises(ModelError, match="node 'leaky' .* computes another 'a'"):
+    with pytest.raises(ModelError, match=r"node 'leaky' .* computes another 'a'"):
         prepare(path, Changes(check=False))

@@ -29,15 +29,14 @@ def test_select(tmp_path, seed, size):
 def test_comparisons_choose(tmp_path, op):
     """Both operands are computed, in shapes that broadcast; some are equal."""
     nodes = [
-        node("Round", ["k"], "limits"),
+        node("Transpose", ["x"], "t", perm=[0, 1, 2]),
+        node("ReduceMean", ["t"], "limits", axes=[2], keepdims=1),
         node(op, ["x", "limits"], "c"),
         node("Neg", ["x"], "n"),
         node("Where", ["c", "x", "n"], "y"),
     ]
-    made = model(nodes, [1, 3, 4], {"k": np.float32([[0.2], [-0.9], [1.4]])}, opset=17)
-    x = np.float32([[[0, 1, -1, 2], [-1, 0, -2, 1], [1, 1, 0, 2]]])
-    nodes[0].op_type = "Identity"
-    made = model(nodes, [1, 3, 4], {"k": np.float32([[0], [-1], [1]])}, opset=17)
+    made = model(nodes, [1, 3, 4], opset=17)
+    x = np.float32([[[0, 1, -1, 0], [-1, 0, -2, -1], [1, 1, 0, 2]]])
     graph = same_as_onnxruntime(made, tmp_path, x=(x,))
     assert [n.op for n in graph.nodes][-1] == "Select"
 
