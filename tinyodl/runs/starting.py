@@ -59,7 +59,7 @@ def run_session(
         folder = runlog.claim_default(session.project) if folder is None else runlog.claim(folder)
         log = RunLog(folder, record, manifest)
     else:
-        found = runlog.read(options.resume)
+        found = runlog.read(Path(options.resume))
         resuming.require_same(found.record, record, str(found.folder))
         log = RunLog.again(found)
         if log.record.status != "running":  # else an error says that it did harm
@@ -138,8 +138,15 @@ def _record(
     options: RunOptions,
     answering: Answers | None,
 ) -> RunRecord:
-    """The log's record of a beginning run; the board gets its settings and learning rate."""
+    """The log's record of a beginning run.
+
+    The board gets its settings and learning rate; `options.reset` is done once it took these.
+    """
     manifest, client, rate = session.manifest, session.client, options.learning_rate
+    settings = {name: client.setting(name, value) for name, value in options.settings.items()}
+    rate = client.learning_rate(manifest.plan.learning_rate if rate is None else rate)
+    if options.reset and options.resume is None:  # which goes back to where the run began
+        session.reset()
     hello = client.hello()
     return RunRecord(
         tinyodl=__version__,
@@ -158,9 +165,9 @@ def _record(
         epochs=options.epochs,
         limit=options.limit,
         shuffle=options.shuffle,
-        settings={name: client.setting(name, value) for name, value in options.settings.items()},
+        settings=settings,
         in_force={setting.name: client.setting(setting.name) for setting in manifest.settings},
-        learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
+        learning_rate=rate,
         radio=options.radio or radio_of(session.board, None, None),
         draw=options.draw if manifest.cached_samples else None,
         keep_outliers=options.keep_outliers,
