@@ -1,6 +1,6 @@
 """How much the channels of layers matter: nodes that a training graph measures it with.
 
-`Measured` says of which layers; `differentiate` then adds a ChannelDelta node behind the gradient of
+`Measured` names the layers; `differentiate` then adds a ChannelDelta node behind the gradient of
 each one's output, and of its input. They sum over the samples of a pass, in the states named here.
 Nothing has to learn: without a learning layer the graph measures alone, and its weights stay.
 """
@@ -28,6 +28,9 @@ class Measured:
     layers: frozenset[str]
     shift: bool = True
     inputs: bool = True
+
+
+NOTHING = Measured(frozenset())
 
 
 def delta_name(layer: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.error_statistics import with_error_statistics
-from tinyodl.learning.importance import Measured
+from tinyodl.learning.importance import NOTHING, Measured
 from tinyodl.learning.learners import rule_of
 from tinyodl.learning.learners.learner import Begun
 from tinyodl.learning.logits import sigmoid_logits, softmax_logits
@@ -42,7 +42,7 @@ def differentiate(
     plan: UpdatePlan,
     begun: Begun | None = None,
     errors: Array | None = None,
-    measured: Measured = Measured(frozenset()),
+    measured: Measured = NOTHING,
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 

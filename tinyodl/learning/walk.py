@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyodl.errors import ModelError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
-from tinyodl.learning.importance import Measured, measured_inputs, measured_outputs
+from tinyodl.learning.importance import NOTHING, Measured, measured_inputs, measured_outputs
 from tinyodl.learning.tensors import (
     ADAM_CORRECTION,
     FRACTION,
@@ -38,7 +38,7 @@ class Walk:
     graph: Graph
     plan: UpdatePlan
     needing: frozenset[str]
-    measured: Measured = Measured(frozenset())
+    measured: Measured = NOTHING
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     contributions: dict[str, list[str]] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """How much each layer and channel of a network matters on some samples: the evidence of `auto`.
 
 One forward and backward pass over the samples, in this process and with the C of a board, sums up
-Delta of every channel (`tinyodl.ops.channel_delta`). Nothing learns in it. A fresh head says nothing
-about the layers before it, so it learns from the samples first.
+Delta of every channel (`tinyodl.ops.channel_delta`). Nothing learns in it. A fresh head says
+nothing about the layers before it, so it learns from the samples first.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def importance(prepared: Prepared, plan: UpdatePlan, samples: Samples) -> Import
     graph = prepared.under(plan)
     if prepared.head:
         graph = _with_learned_head(prepared, plan, graph, samples)
-    layers = [node for node in layers_of(graph)]
+    layers = list(layers_of(graph))
     measured = Measured(frozenset(measurable(graph, layers)))
     training = differentiate(graph, plan, prepared.begun, prepared.errors, measured)
     macs = sum(OPERATORS[node.op].macs(node, training) for node in training.nodes)
