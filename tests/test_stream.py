@@ -145,6 +145,20 @@ def test_a_learning_rate_holds_for_one_run_only(watch_host: Path, tmp_path: Path
     assert runlog.read(tmp_path / "b").record.learning_rate == pytest.approx(0.02)
 
 
+def test_a_run_that_resets_begins_with_the_weights_of_the_file_once_its_options_hold(
+    watch_host: Path, tmp_path: Path
+) -> None:
+    x, y = mixed(8)
+    with Session(watch_host, port="host") as session:
+        first = session.train(x, y, run=tmp_path / "0").mean_loss
+        learned = session.infer(x)
+        with pytest.raises(UserError, match="no_such"):
+            session.train(x, y, reset=True, settings={"no_such": 1.0}, run=tmp_path / "refused")
+        assert np.array_equal(session.infer(x), learned)
+        assert session.train(x, y, run=tmp_path / "1").mean_loss != first
+        assert session.train(x, y, reset=True, run=tmp_path / "2").mean_loss == first
+
+
 def test_mse_has_losses_and_no_accuracies(regression: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     x = random.normal(size=(60, 4)).astype(np.float32)

@@ -14,12 +14,18 @@ import tinyodl
 from tests.models import WATCH
 from tinyodl.cli.compile import compile_command
 from tinyodl.cli.compile_options import option_groups
+from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import UserError
 from tinyodl.project import keyword_types
 from tinyodl.project.config import MOST_BYTES, read_config
 from tinyodl.project.keyword_types_source import source
+from tinyodl.project.keywords import UnknownKeywordError
 from tinyodl.project.options import KEYWORDS, OPTIONS, default_of, kind_of
 from tinyodl.project.template import config_schema, config_template
+from tinyodl.runs import keyword_types as run_keyword_types
+from tinyodl.runs.keyword_types_source import source as run_source
+from tinyodl.runs.options import RUN_OPTIONS
+from tinyodl.session.session import Session
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -33,6 +39,19 @@ class TestOnce:
         """Else: python -m tinyodl.project.keyword_types_source."""
         assert Path(keyword_types.__file__).read_text() == source()
         assert tuple(keyword_types.Options.__annotations__) == KEYWORDS
+
+    def test_type_checkers_read_what_is_declared_of_a_run(self):
+        """Else: python -m tinyodl.runs.keyword_types_source."""
+        assert Path(run_keyword_types.__file__).read_text() == run_source()
+        assert tuple(run_keyword_types.RunKeywords.__annotations__) == tuple(RUN_OPTIONS)
+
+    def test_a_run_has_the_flags_and_defaults_of_its_options(self):
+        flags = {p.name: p for p in stream_train.params}
+        for name, option in RUN_OPTIONS.items():
+            if option.on_the_line:
+                assert option.on_the_line in flags[name].opts
+        with pytest.raises(UnknownKeywordError, match="did you mean learning_rate"):
+            Session.train(None, [], [], lr=0.1)
 
     def test_the_command_line_has_each_flag_once_and_each_in_a_group(self):
         flags = [flag for p in compile_command.params for flag in p.opts if flag.startswith("--")]

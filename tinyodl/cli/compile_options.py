@@ -31,7 +31,11 @@ _SHORT = {"out": "-o"}
 def compile_options(*without: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator: all options of compilation but these, and those of the file of options."""
     named = [option for option in OPTIONS.values() if option.on_the_line]
-    made = [*(_click(option) for option in named if option.name not in without), _config, _without]
+    made = [
+        *(click_option(option) for option in named if option.name not in without),
+        _config,
+        _without,
+    ]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(made):
@@ -67,7 +71,7 @@ def _size(context: click.Context, option: click.Parameter, text: str | None) -> 
         raise click.BadParameter(str(error)) from None
 
 
-def _click(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def click_option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """An option as click declares it."""
     kind, default = kind_of(option), default_text(option)
     flags = [_SHORT[option.name]] if option.name in _SHORT else []

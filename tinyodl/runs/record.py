@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from tinyodl.device.codes import Flag, State
 from tinyodl.runs.metrics import Metrics
+from tinyodl.runs.options import Keep, Order
 from tinyodl.text import stored
 
 FORMAT = 1
@@ -206,7 +207,7 @@ class RunRecord(Record):
     energy_source: str | None
     linked: Linked | None
     radio: Radio | None = None
-    draw: str | None = None  # the order of replayed epochs
+    draw: Order | None = None  # the order of replayed epochs
     replays: tuple[Replay, ...] = ()
     before: Evaluation | None = None
     after: Evaluation | None = None
@@ -222,7 +223,7 @@ class RunRecord(Record):
     data_digest: str | None = None  # SHA-256 of the arrays x and y, as checked
     eval_digest: str | None = None
     answered_by: str | None = None  # who answers the board's questions
-    save: str = "unharmed"
+    save: Keep = "unharmed"
     save_every: int | None = None
     began_at: State | None = None  # None: a log from before this was known
     generation_before: int = 0  # of the store's state when the run began

@@ -5,20 +5,19 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tinyodl.device.codes import Draw
 from tinyodl.device.protocol import Replayed
 from tinyodl.interrupt import Wish
+from tinyodl.runs.options import Order
 from tinyodl.runs.record import Replay, finite
 
 if TYPE_CHECKING:
     from tinyodl.session.energy import Meter
     from tinyodl.session.session import Session
 
-Order = Literal["epochs", "uniform", "balanced"]  # of the samples drawn from a cache
-
-DRAWS: dict[str, Draw] = {
+DRAWS: dict[Order, Draw] = {
     "epochs": Draw.EPOCHS,
     "uniform": Draw.UNIFORM,
     "balanced": Draw.BALANCED,
@@ -27,7 +26,7 @@ _MOST_BATCHES = 256  # the most the board takes in a request
 _CYCLES_PER_MAC = 16  # to keep a request near a second: more than the kernels of heads need
 
 
-def epoch_from_cache(session: Session, order: str, wish: Wish) -> list[Replayed]:
+def epoch_from_cache(session: Session, order: Order, wish: Wish) -> list[Replayed]:
     """Updates from as many samples as the cache holds, in requests of about a second.
 
     `order` is one of `Order`.

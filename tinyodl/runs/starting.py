@@ -22,7 +22,7 @@ from tinyodl.runs.summary import RunSummary
 from tinyodl.samples import raw_inputs
 from tinyodl.samples.data import Samples
 from tinyodl.samples.gate import OtherSamplesError, gating
-from tinyodl.samples.order import Place, order_of
+from tinyodl.samples.order import Position, order_of
 from tinyodl.session.answering import Answers, Asking, answers
 from tinyodl.session.linked import linked_firmware
 from tinyodl.session.radio import radio_of
@@ -59,7 +59,7 @@ def run_session(
         folder = runlog.claim_default(session.project) if folder is None else runlog.claim(folder)
         log = RunLog(folder, record, manifest)
     else:
-        found = runlog.read(options.resume)
+        found = runlog.read(Path(options.resume))
         resuming.require_same(found.record, record, str(found.folder))
         log = RunLog.again(found)
         if log.record.status != "running":  # else an error says that it did harm
@@ -68,7 +68,7 @@ def run_session(
     try:
         if options.resume is None:
             _prepare(session, log)
-        rows = [place.sample for place in order]
+        rows = [position.sample for position in order]
         gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
         with session.patient(), gated as gate, interruptible() as wish:
             trainer = Trainer(session, log, samples, order, tested, wish, progress, asking, gate)
@@ -138,8 +138,15 @@ def _record(
     options: RunOptions,
     answering: Answers | None,
 ) -> RunRecord:
-    """The log's record of a beginning run; the board gets its settings and learning rate."""
+    """The log's record of a beginning run.
+
+    The board gets its settings and learning rate; `options.reset` is done once it took these.
+    """
     manifest, client, rate = session.manifest, session.client, options.learning_rate
+    settings = {name: client.setting(name, value) for name, value in options.settings.items()}
+    rate = client.learning_rate(manifest.plan.learning_rate if rate is None else rate)
+    if options.reset and options.resume is None:  # which goes back to where the run began
+        session.reset()
     hello = client.hello()
     return RunRecord(
         tinyodl=__version__,
@@ -158,9 +165,9 @@ def _record(
         epochs=options.epochs,
         limit=options.limit,
         shuffle=options.shuffle,
-        settings={name: client.setting(name, value) for name, value in options.settings.items()},
+        settings=settings,
         in_force={setting.name: client.setting(setting.name) for setting in manifest.settings},
-        learning_rate=client.learning_rate(manifest.plan.learning_rate if rate is None else rate),
+        learning_rate=rate,
         radio=options.radio or radio_of(session.board, None, None),
         draw=options.draw if manifest.cached_samples else None,
         keep_outliers=options.keep_outliers,
@@ -177,12 +184,12 @@ def _record(
     )
 
 
-def _check_room(session: Session, samples: Samples, order: list[Place]) -> None:
+def _check_room(session: Session, samples: Samples, order: list[Position]) -> None:
     """Raises UserError where the samples have more labels than there are free outputs."""
     known = session.labels()
     if session.manifest.plan.labels is None or known is None:
         return
-    new = sorted({int(samples.y[place.sample]) for place in order} - {-1, *known})
+    new = sorted({int(samples.y[position.sample]) for position in order} - {-1, *known})
     outputs = math.prod(session.manifest.model.output_shape)
     if len(known) + len(new) > outputs:
         raise UserError(

@@ -9,11 +9,11 @@ with Session("build/watch", port="virtual") as session:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,18 +31,20 @@ from tinyodl.graph import Array
 from tinyodl.interrupt import Wish
 from tinyodl.learning.state_names import LABELS
 from tinyodl.project import manifest as manifest_file
-from tinyodl.project.keywords import strict
+from tinyodl.project.keywords import check_keywords, strict
 from tinyodl.runs.evaluating import Outcomes, evaluate
+from tinyodl.runs.keyword_types import RunKeywords
 from tinyodl.runs.metrics import Metrics, read_metrics
-from tinyodl.runs.options import Keep, RunOptions
+from tinyodl.runs.options import RUN_OPTIONS, RunOptions
 from tinyodl.runs.progress import OnProgress, Stage
-from tinyodl.runs.record import PHASES, Evaluation, Radio
-from tinyodl.runs.replaying import Order
+from tinyodl.runs.record import PHASES, Evaluation
 from tinyodl.runs.starting import run_session
 from tinyodl.runs.summary import RunSummary
 from tinyodl.samples import data
 from tinyodl.samples.data import Samples
 from tinyodl.session.energy import Meter, link_of, meter
+
+_TRAIN = ("x", "y", "eval", "run", "source", "eval_source", "progress")  # that `train` takes itself
 
 
 class Session:
@@ -167,91 +169,49 @@ class Session:
 
     # Learning
 
-    @strict
     def train(
         self,
         x: ArrayLike,
         y: ArrayLike | None,
         *,
-        epochs: int = 1,
-        limit: int | None = None,
-        shuffle: int | None = None,
-        learning_rate: float | None = None,
-        settings: Mapping[str, float] | None = None,
-        query: bool = False,
-        teacher: str | Path | None = None,
-        silent: bool = False,
-        draw: Order = "epochs",
-        keep_outliers: bool = False,
-        radio: Radio | None = None,
-        save: Keep = "unharmed",
-        save_every: int | None = None,
-        resume: str | Path | None = None,
         eval: tuple[ArrayLike, ArrayLike] | None = None,
         run: str | Path | None = None,
         source: str = "arrays",
         eval_source: str = "arrays",
         progress: OnProgress | None = None,
+        **options: Unpack[RunKeywords],
     ) -> RunSummary:
         """Stream labelled samples to the board, one training step each, and log every step.
 
         x: (N, *input). y: (N,) class numbers, -1 for an unlabelled sample if the plan takes these,
-        or None if all are unlabelled; (N, *output) for loss mse. Samples go in the order given, or
-        with `shuffle` in the order of `numpy.random.default_rng(shuffle)`, a new permutation each
-        epoch; `limit` ends each epoch after so many samples. `learning_rate` replaces the compiled
-        one for this run. With `eval` = (x, y) the board is evaluated on these samples before and
-        after. `settings` are set first, and stay until the board restarts.
-
-        With `query` the board is asked about each sample, and gets a label only if it wants one:
-        from y, or from the ONNX file `teacher` in onnxruntime, or with `silent` never.
+        or None if all are unlabelled; (N, *output) for loss mse. `options` are the fields of
+        `RunOptions`, which explains each. With `eval` = (x, y) the board is evaluated on these
+        samples before and after. The run is logged in the folder `run`, by default a new one in
+        `runs/`.
 
         If the board has a cache, samples are streamed in the first epoch only, and in the other
-        epochs the board learns from its cache. `draw` is the order: "epochs" takes all samples of
-        the cache in turn, "uniform" and "balanced" (over classes) draw with replacement. The report
-        compares the run with the radio `radio`, by default the board's.
-
-        A sample far outside all samples seen so far is predicted and not learned, and the log names
-        it (`tinyodl.learning.outliers`); with `keep_outliers` the board learns from it in this run.
+        epochs the board learns from its cache. A sample far outside all samples seen so far is
+        predicted and not learned, and the log names it (`tinyodl.learning.outliers`).
 
         At the end the weights are saved in the board's store. A run that did harm ends with status
         "harmed", and the board goes back to the weights of before it, unless `save` is "always":
-        `eval` tells, or without it a loss that runs away (`tinyodl.runs.harm`). The run is logged
-        in the folder `run`, by default a new one in `runs/`. Ctrl-C ends it between two samples:
-        the weights are saved, the run is marked "interrupted", and the summary covers the steps
-        so far.
+        `eval` tells, or without it a loss that runs away (`tinyodl.runs.harm`). Ctrl-C ends the run
+        between two samples: the weights are saved, the run is marked "interrupted", and the summary
+        covers the steps so far.
 
-        With `save_every` the board also saves at the beginning and after every so many samples,
-        each time erasing a slot of flash (rated for 10,000 erases): if it loses its power in the
-        run, it goes on from the last save. `resume` is the folder of a run that was cut off: the
-        run goes on, with the same data and options, to the same weights.
-
-        Raises DataError for samples that do not fit, UserError when the loss stops being a finite
-        number or ten samples in a row are outliers, BoardError naming the step when the board
-        fails, and RunLogError when the log cannot be written. The log keeps the steps so far and
-        how the run ended.
+        Raises DataError for samples that do not fit, UserError for an option out of its range, when
+        the loss stops being a finite number, or when ten samples in a row are outliers, BoardError
+        naming the step when the board fails, and RunLogError when the log cannot be written. The
+        log keeps the steps so far and how the run ended.
         """
-        options = RunOptions(
-            epochs=epochs,
-            limit=limit,
-            shuffle=shuffle,
-            learning_rate=learning_rate,
-            settings=settings or {},
-            query=query,
-            teacher=teacher,
-            silent=silent,
-            draw=draw,
-            keep_outliers=keep_outliers,
-            radio=radio,
-            save=save,
-            save_every=save_every,
-            resume=None if resume is None else Path(resume),
-        )
+        check_keywords("train()", options, (*_TRAIN, *RUN_OPTIONS))
+        chosen = RunOptions(**options)
         samples = data.check(x, y, self.manifest, source)
         if eval is not None and len(eval) != 2:
             raise UserError(f"eval holds {len(eval)} arrays; give two, eval=(x_test, y_test)")
         tested = None if eval is None else data.check(*eval, self.manifest, eval_source)
         folder = None if run is None else Path(run)
-        return run_session(self, samples, tested, options, folder, progress)
+        return run_session(self, samples, tested, chosen, folder, progress)
 
     def save(self) -> bool:
         """Save the weights in the board's store: the board loads them again when it starts.
