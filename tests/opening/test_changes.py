@@ -234,3 +234,65 @@ def test_a_difference_names_the_first_node_whatever_the_user_says(tmp_path, monk
     monkeypatch.setattr("onnx.version_converter.convert_version", wrong)
     with pytest.raises(ModelError, match=r"node 'leaky' .* computes another 'a'"):
         prepare(path, Changes(check=False))
+
+
+def learned(op, output, attrs):
+    return helper.make_node(op, ["s"], output, op, domain="ai.onnx.ml", **attrs)
+
+
+LINEAR = {"coefficients": weights(12).tolist(), "intercepts": weights(3).tolist()}
+CLASSES = {"classlabels_ints": [3, 5, 8], "multi_class": 1, **LINEAR}
+
+
+@pytest.mark.parametrize(
+    "scaler, norm", [({"offset": [0.5], "scale": [2.0]}, "L1"), (None, "L2"), (None, "MAX")]
+)
+@pytest.mark.parametrize(
+    "model_of",
+    [
+        learned("LinearRegressor", ["y"], {"targets": 3, **LINEAR}),
+        learned("LinearClassifier", ["label", "y"], {"post_transform": "SOFTMAX", **CLASSES}),
+        learned("LinearClassifier", ["label", "y"], {"post_transform": "LOGISTIC", **CLASSES}),
+    ],
+    ids=lambda made: made.op_type,
+)
+def test_linear_models_of_scikit_learn(tmp_path, model_of, scaler, norm):
+    first = ("Scaler", scaler) if scaler else ("Normalizer", {"norm": norm})
+    nodes = [helper.make_node(first[0], ["x"], ["s"], "first", domain="ai.onnx.ml", **first[1])]
+    path = file(
+        tmp_path, [*nodes, model_of], {"x": ["N", 4]}, {"y": ["N", 3]}, {}, 11, ml="ai.onnx.ml"
+    )
+    if len(model_of.output) > 1:
+        made = onnx.load(path)
+        made.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+        saved(made, tmp_path)
+    prepared = prepare(path, Changes())
+    assert model_of.op_type in prepared.notes[0]
+    names = [n.name for n in prepared.graph.nodes if n.op == "Gemm"]
+    assert names == [model_of.op_type]  # a layer that learns
+    x = np.abs(weights(1, 4))
+    assert_close(computed(prepared, x, tmp_path), original(path, x=x))
+
+
+def test_a_map_of_labels_is_the_scores_that_it_holds(tmp_path):
+    nodes = [
+        node("Gemm", ["x", "w"], "z"),
+        node("Softmax", ["z"], "p"),
+        helper.make_node("ZipMap", ["p"], ["m"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]),
+    ]
+    path = file(
+        tmp_path, nodes, {"x": ["N", 4]}, {"p": ["N", 3]}, {"w": weights(4, 3)}, ml="ai.onnx.ml"
+    )
+    made = onnx.load(path)
+    of_map = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(FLOAT, []))
+    kind = helper.make_sequence_type_proto(of_map)
+    made.graph.output[0].CopyFrom(helper.make_value_info("m", kind))
+    graph = prepare(saved(made, tmp_path), Changes()).graph
+    assert graph.outputs == ("p",) and graph.shape("p") == (1, 3)
+
+
+def test_a_tree_ensemble_is_refused_by_name(tmp_path):
+    nodes = [helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], "trees", domain="ai.onnx.ml")]
+    path = file(tmp_path, nodes, {"x": ["N", 4]}, {"y": ["N", 1]}, {}, ml="ai.onnx.ml")
+    with pytest.raises(ModelError, match=r"'trees': a tree ensemble has no weights .* instead"):
+        prepare(path, Changes())
