@@ -27,10 +27,10 @@ typedef struct {
 
 enum { FRAME_NONE = 0 };
 
-/* Takes one byte. Returns the length of the message that it completed, which lies in
- * `message` (its CRC behind it) until the next byte is taken; FRAME_NONE when nothing is complete,
- * or what came is too short to be a frame. Where a frame is too long, broken off, or its CRC is
- * wrong: minus the bytes that were decoded of it.
+/* Takes one byte. If it completes a message, returns the message's length; the message lies in
+ * `message`, its CRC behind it, until the next byte is taken. Returns FRAME_NONE while nothing is
+ * complete, or if the bytes are too few for a frame. If a frame is too long, broken off, or has a
+ * wrong CRC, returns minus the number of its decoded bytes.
  */
 int32_t frame_receive(frame_receiver *receiver, uint8_t byte);
 

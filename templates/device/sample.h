@@ -18,12 +18,12 @@ typedef struct {
 /* Nothing is there any more. */
 void sample_drop(void);
 
-/* What a buffer (NET_BUFFER_INPUT, NET_BUFFER_TARGET) takes, and what of it is there in order. */
+/* Bytes of a buffer (NET_BUFFER_INPUT, NET_BUFFER_TARGET), and those received in order so far. */
 uint32_t sample_bytes(uint32_t buffer);
 uint32_t sample_received(uint32_t buffer);
 int sample_is_missing(uint32_t buffer); /* something of it is */
 
-/* Takes bytes of one buffer, which follow those that are there, or begin it anew at offset 0. */
+/* Takes the next bytes of one buffer, or its first ones anew at offset 0. */
 void sample_write(uint32_t buffer, uint32_t offset, const uint8_t *from, uint32_t count);
 
 /* Takes bytes of input and target together, unless they are there already, do not belong to the

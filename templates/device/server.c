@@ -15,9 +15,8 @@ enum {
     PIECE_UNIT = 4,       /* bytes in which a PIECE counts its offset */
 };
 
-/* The reply is kept as the frame that was sent, so that a repeated request is answered again
- * without being carried out again. Error replies to requests that were not carried out are made on
- * the stack: they must not take its place. */
+/* The last reply, as the frame sent: it answers a repeated request, which is not carried out again.
+ * If a request is refused, its error reply is made on the stack and leaves the kept one alone. */
 static struct {
     frame_receiver receiver;
     uint8_t reply[FRAME_BYTES(TINYODL_MAX_BODY)];
@@ -112,7 +111,7 @@ static void carry_out(const uint8_t *message, uint32_t length)
         port_reboot();
 }
 
-/* A piece has no answer: the step that it is for says what is missing. */
+/* A piece has no answer: its step answers, and says what is missing. */
 static void take_piece(const uint8_t *message, uint32_t length)
 {
     commands_piece(!server.pieces, get_u16(message + 2) * PIECE_UNIT, message + FRAME_HEADER,

@@ -9,8 +9,8 @@
  *  U + 4  u8  model_id[8]
  *  U + 12 u32 generation: the slot with the higher one is newer (modulo 2^32)
  *  U + 16 u32 steps trained
- *  U + 20 u32 bytes that follow the header
- *  U + 24 u32 CRC-32 of bytes U to U + 23 and of what follows the header
+ *  U + 20 u32 bytes behind the header
+ *  U + 24 u32 CRC-32 of bytes U to U + 23 and of those behind the header
  *  U + 28 0xff to a multiple of U: the header has 32 bytes for U = 4, 40 for 8, 48 for 16
  *
  * Saving erases and writes only the slot that is not the newest good one, every unit once. So when

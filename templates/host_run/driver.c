@@ -1,5 +1,5 @@
-/* What lib/device provides on a board, and loops over samples: for a network that runs in the
- * process of Python, which calls it through ctypes (tinyodl/host_run/network.py). */
+/* Stands in for lib/device when a network runs inside the Python process, and loops over samples.
+ * Python calls it through ctypes (tinyodl/host_run/network.py). */
 #include <string.h>
 
 #include "net.h"

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* On the bits, in which the sign is that of an integer. A NaN that is not negative stays one. */
+/* On the bits, read as an integer: both have the same sign. A NaN without the sign bit stays a NaN. */
 static inline void relu_f32(int32_t n, const float *x, float *y)
 {
 #pragma GCC unroll 4

@@ -1,8 +1,7 @@
-/* Memories whose samples age: what a class looked like long ago makes room for what it looks like now.
+/* Memories whose samples age: new samples of a class take the places of its oldest.
  *
- * Of every AGEING_EACH samples of a class one is kept, on average, in the place of the one that has
- * been there longest. So a class with n places remembers about its last n AGEING_EACH samples, and one
- * that does not come loses none.
+ * Of every AGEING_EACH samples of a class one is kept, on average, and replaces the oldest. So a class
+ * with n places remembers about its last n AGEING_EACH samples. A class without new samples loses none.
  */
 #ifndef TINYODL_AGEING_H
 #define TINYODL_AGEING_H

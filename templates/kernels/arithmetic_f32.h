@@ -1,8 +1,8 @@
 /* Sum, difference, product, quotient, minimum and maximum of two operands, with broadcasting.
  *
- * The output may be the memory of an operand that has its shape. A gradient is added up over the
- * elements of the output that read the same element of the operand; `own` is that operand, operand a
- * of the shape that is passed, and `count` its number of elements.
+ * The output may share memory with an operand of the same shape. The gradient of operand element e is
+ * a sum over all output elements computed from e. `own` is the operand of the gradient (operand a of
+ * the shape passed), `count` its number of elements.
  */
 #ifndef TINYODL_ARITHMETIC_F32_H
 #define TINYODL_ARITHMETIC_F32_H

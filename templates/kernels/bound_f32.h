@@ -1,6 +1,6 @@
 /* A bound on each step of gradient descent; see docs/bound.md for the rule and its figures.
  *
- *   reach = layers that learn + sum over them of ratio * |x|^2, x what the layer reads
+ *   reach = number of learning layers + sum over them of ratio * |x|^2, x the layer's input
  *   gy    = gradient of the loss
  *
  * rate * reach is how far a step moves the outputs, in units of gy. All gradients of a sample are

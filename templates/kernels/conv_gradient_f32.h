@@ -130,8 +130,8 @@ TILE_INLINE void gradient_strip(const conv_axis *along, int32_t outputs, int32_t
     gradient_strip_tap(along, outputs, column, inside, 6, sums + 6, g, x_row);
 }
 
-/* How a row of outputs is cut: a first strip, which takes what is left over, and strips of `size`
- * outputs. size is 0 where taps are off the map elsewhere than in the first and the last strip. */
+/* How a row of outputs is cut: into strips of `size` outputs behind a first strip with the remainder.
+ * size is 0 if taps leave the map in strips between the first and the last. */
 typedef struct {
     int32_t first, size;
 } strip_sizes;

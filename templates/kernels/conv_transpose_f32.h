@@ -1,6 +1,8 @@
-/* Transposed convolution of float32 maps, batch 1. It is the map that `conv_input_gradient_f32`
- * computes, and its own gradients are a convolution and that convolution's weight gradient: so the
- * shape is that of the convolution which it transposes, from y's maps to x's.
+/* Transposed convolution of float32 maps, batch 1.
+ *
+ * It transposes a convolution from y's maps to x's, and `shape` describes this convolution. Forward it
+ * is the convolution's input gradient; its own gradients are the convolution itself and its weight
+ * gradient.
  *
  * x  (out_channels, out_height, out_width)
  * w  (out_channels, in_channels / groups, kernel_height, kernel_width)

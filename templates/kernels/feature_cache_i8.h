@@ -84,10 +84,10 @@ static inline int32_t cache_find(uint32_t held, int32_t label, uint32_t n, const
 
 /* The slot for a sample of this class when all are in use, or -1.
  *
- * First: none. Ring: that of the oldest. Reservoir (Vitter 1985): each sample that came is kept with
- * the same chance. Balanced (Chrysakis and Moens 2020): one of the class that has most slots makes
- * room for one of a class that has fewer, and within its class each sample is kept with the same
- * chance. Ageing: the same between classes, and within its class as ageing.h says. */
+ * First: none. Ring: the oldest sample's. Reservoir (Vitter 1985): all samples so far are kept with
+ * equal chance. Balanced (Chrysakis and Moens 2020): the class with most slots gives one to a class
+ * with fewer, and within a class all samples are kept with equal chance. Ageing: like balanced between
+ * classes, within a class as in ageing.h. */
 static inline int32_t cache_room(int32_t policy, uint32_t slots, int32_t classes, int32_t label,
                                  const int16_t *labels, int32_t *books)
 {

@@ -87,7 +87,7 @@ static inline void features_find(int32_t slots, int32_t record, int32_t classes,
     }
 }
 
-/* Whether flash has the samples that labels and books say, of a state that was restored. */
+/* Whether flash has the samples named by the labels and books of a restored state. */
 static inline int features_hold(int32_t slots, int32_t record, int32_t classes,
                                 const uint8_t *model, const int16_t *labels,
                                 const int16_t *sequence, int32_t *books)

@@ -1,8 +1,8 @@
-/* Flash that the network keeps something in: regions that are erased as a whole, to bytes of 0xFF,
- * and of which every word is written once. A region begins with
+/* The network's own regions of flash. A region is erased as a whole, to bytes of 0xFF, and each of its
+ * words is written once. It begins with
  *
- *   0  u32 what is in it, written last: without it the region is to be erased
- *   4  u32 a number that tells whether it is of this form
+ *   0  u32 its content, written last: a region without it must be erased
+ *   4  u32 a number that identifies this format
  *   8  u8  model_id[8]
  */
 #ifndef TINYODL_FLASH_H
@@ -17,8 +17,8 @@ enum { FLASH_FORM = 4, FLASH_MODEL = 8, FLASH_HEADER = 16 };
 /// Provided by lib/device ///
 
 const uint8_t *flash_at(uint32_t region);
-/* Each returns 0, or what is negative where the flash does not hold what it was to hold. Offset and
- * count are multiples of 4. */
+/* Each returns 0, or a negative number if the flash has other bytes afterwards. Offset and count are
+ * multiples of 4. */
 int flash_write(uint32_t region, uint32_t offset, const void *from, uint32_t count);
 int flash_erase(uint32_t region);
 

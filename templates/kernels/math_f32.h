@@ -1,6 +1,6 @@
-/* exp, log and what follows from them in float32, from adds, multiplies, divisions and bit patterns
- * only, so that every machine gives the same bits. Within a few units of the last place of the true
- * value; a test sweeps each over its range and states how many.
+/* exp, log and functions built on them, in float32. They use only adds, multiplies, divisions and bit
+ * patterns, so every machine gives the same bits. Errors are a few units in the last place; a test
+ * sweeps each function over its range and states how many.
  *
  * Range reduction after Cody and Waite; the polynomials of exp, log, tanh and erf are those of
  * Moshier's Cephes (expf, logf, tanhf, erff and erfcf); log1p after Kahan.

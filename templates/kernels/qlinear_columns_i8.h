@@ -210,7 +210,7 @@ static inline bool windows_are_3x3(const qlinear_conv_shape *s, int32_t top, con
            top + 3 <= s->in_height && s->dilation_height == 1 && s->dilation_width == 1;
 }
 
-/* From a row that is held to the one `rows` behind it, which may lie at the ring's beginning. */
+/* The distance from a row of the ring to the one `rows` further on, which may be at its beginning. */
 static inline int32_t to_row_behind(const qlinear_conv_shape *s, int32_t x_rows, int32_t row,
                                     int32_t rows)
 {

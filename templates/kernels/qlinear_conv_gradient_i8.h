@@ -4,7 +4,7 @@
  * gy      (out_channels, out_height, out_width)
  * x       int8 (in_channels, in_height, in_width), or, `saved`, only the channels that are read: in
  *         the order of w's columns, or of w's filters where each group is one channel (depthwise)
- * factor  (out_channels): what turns a sum into the gradient that the learner is given
+ * factor  (out_channels): multiplied with a sum, it gives the gradient for the learner
  *
  *   gw[m, c, k] = factor[m] * sum over p of
  *                 gy[m, p] * (x[c, p * stride + k * dilation - pad] - x_zero_point)
@@ -14,8 +14,8 @@
  * are made in the order output row, output column, from 0. Where there is one position (a dense layer)
  * the gradient is (factor * gy) * x instead, which learner_take_inputs_i8() may multiply in fixed point.
  *
- * Part `part` are `count` filters or channels from part * count on; those that there are not in w do
- * not learn.
+ * Part `part` has the `count` filters or channels from part * count on; those beyond w's end are left
+ * out.
  */
 #ifndef TINYODL_QLINEAR_CONV_GRADIENT_I8_H
 #define TINYODL_QLINEAR_CONV_GRADIENT_I8_H
@@ -318,9 +318,9 @@ static inline __attribute__((always_inline)) int is_mixed(const qlinear_conv_sha
 
 enum { TILE_OUTPUTS = 8, MOST_SUMS = 7 };
 
-/* Products of a row of gy and the row of x under kernel row kh: of outputs `at` to at + width - 1,
- * which are known when this is compiled, and all taps, so that each x is converted once. `shift`: so many
- * tiles further on, where the same taps meet the map. */
+/* Products of a row of gy and the row of x under kernel row kh, for outputs `at` to at + width - 1 and
+ * all taps; each x is converted once. `at` and `width` are constants at compile time. `shift` moves the
+ * tile by this many tiles; the same taps must meet the map there. */
 static inline __attribute__((always_inline)) void
 add_tile_of_products(const qlinear_conv_shape *s, int32_t at, int32_t width, int32_t shift,
                      const float *gy_row, const int8_t *x_row, int32_t x_zero_point, float *sums)

@@ -259,7 +259,7 @@ columns_of_run(const qlinear_conv_shape *s, bool pixels, const int8_t *x, int32_
     return columns_of_windows(s, x, x_rows, at, step * s->stride_width, run, zero_point, columns);
 }
 
-/* The outputs at pixel `at` of a map of one row, which is that of their inputs. */
+/* The outputs at pixel `at` of a map with one row; their inputs are at the same pixel. */
 static __attribute__((noinline, unused)) void
 put_pixel(const qlinear_conv_shape *s, const conv_outputs *o, const int8_t *x, int32_t x_map,
           const channel_run *learning, const channel_run *others, int32_t x_zero_point,

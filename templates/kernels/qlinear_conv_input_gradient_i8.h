@@ -2,18 +2,17 @@
  *
  * gy     (out_channels, out_height, out_width)
  * w      int8 filters, and rest, see qlinear_conv_shape.h
- * scale  (out_channels): what one step of each channel's filter stands for
+ * scale  (out_channels): the real value of one integer step of each channel's filter
  * gx     (in_channels, in_height, in_width)
- * onto   NULL, or a gradient of the same input that gx is added to; gx may be onto itself
+ * onto   NULL, or another gradient of this input, to which gx is added; gx may be onto itself
  *
  *   gx[c, p * stride + k * dilation - pad] = sum over m, k of scale[m] * w[m, c, k] * gy[m, p]
  *
  * Each element is summed in the order filter (those of w, then those of rest), kernel row, kernel
  * column, from 0 or from onto. A weight becomes float32 and is scaled before it is multiplied.
  *
- * Where only a few channels of a map are there at a time, it is made in parts, with the same bits.
- *
- * Sums are made in registers, of many elements at once: loops over these are unrolled.
+ * If memory has only a few channels of a map at a time, the gradient is made in parts, with the same
+ * bits. Many sums run in registers at once; the loops over them are unrolled.
  */
 #ifndef TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
 #define TINYODL_QLINEAR_CONV_INPUT_GRADIENT_I8_H
@@ -356,10 +355,9 @@ add_shifted_maps(const qlinear_conv_shape *s, const float *gy, const int8_t *w, 
 /* A row of gx is made in tiles of this many columns, whose sums stay in registers. */
 enum { TILE = 8, MOST_TAPS = 49 };
 
-/* Of the tile that begins at column `at`, which is known when this is compiled, so that all loops are
- * unrolled and a tap that meets no output costs nothing. `shift`: the tile is that many tiles further
- * on, where the same taps meet outputs. So many rows of taps, every stride-th, meet rows of gy from
- * gy_row on, upwards. */
+/* The tile at column `at`, a constant at compile time: all loops are unrolled, and taps without an
+ * output cost nothing. `shift` moves it by this many tiles; the same taps must meet outputs there. Every
+ * stride-th of the given rows of taps meets a row of gy, from gy_row upwards. */
 static inline __attribute__((always_inline)) void
 make_tile(const qlinear_conv_shape *s, int32_t at, int32_t width, int32_t shift, const float *gy_row,
           int32_t rows, const float *taps, int fresh, float *gx_row)

@@ -166,8 +166,8 @@ rls_f32(int32_t n, int32_t m, float ridge, float factor, const float *restrict g
 
 /// Forgetting ///
 
-/* P as after a sample with one input alone, sqrt(c), which the weights fit already. That input is the one
- * of which least is known, in units of where P began, and c = share times its ridge.
+/* P as after a sample that the weights fit already, all of whose inputs but one are 0. The one is the
+ * least known input, in units of its first P, and its value is sqrt(c), c = share times its ridge.
  *
  *   P = P - p_i p_i' / (1 / c + p_ii)
  */
@@ -196,8 +196,8 @@ rls_leak_f32(int32_t m, int32_t k, float ridge, float power, float share, float 
     rls_shrink_f32(m, 1.0f / c + column[largest], 1.0f, column, p);
 }
 
-/* P is divided by `forgetting`, and what that adds where nothing new comes is taken away again, one
- * input at a time; see rls_leak_f32. It is not divided where its trace would be beyond where it began. */
+/* P is divided by `forgetting`. For inputs without news this adds too much, so one input a step is taken
+ * back; see rls_leak_f32. P is not divided if its trace would exceed the one it began with. */
 static inline __attribute__((always_inline)) void
 rls_forgetting_f32(int32_t n, int32_t m, float ridge, float forgetting, float factor,
                    const float *restrict gy, const float *restrict x, float *restrict w,

@@ -1,7 +1,7 @@
 /* Reductions of float32 tensors over any of their axes, forward and backward.
  *
- * The values that become one are a group: y holds one element for each group, in the order of the
- * axes that are kept, and a group is always walked in the order of the axes that are reduced.
+ * A group has the values reduced to one element of y. Groups are in the order of the kept axes; within
+ * a group, values are taken in the order of the reduced axes.
  */
 #ifndef TINYODL_REDUCE_F32_H
 #define TINYODL_REDUCE_F32_H

@@ -15,8 +15,8 @@
 #include "conv_shape.h"
 #include "tile_f32.h"
 
-/* Along one axis: tap k of window p is on element p * stride + start + k * step. A pitch is how far
- * neighbours lie apart: elements in what is read, windows in what is written, taps in the weight. */
+/* Along one axis: tap k of window p is on element p * stride + start + k * step. A pitch is the
+ * distance of neighbours: of elements in the input, windows in the output, taps in the weight. */
 typedef struct {
     int32_t windows, stride, start;
     int32_t taps, step;

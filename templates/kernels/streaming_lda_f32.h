@@ -152,9 +152,9 @@ slda_f32(int32_t n, int32_t k, float ridge, float no_class, int32_t label, const
 
 /// Forgetting ///
 
-/* All that came counts `forgetting` times as much in S: P is divided by it, t is multiplied with it, and W
- * stays. So does the N of the sample's class: a class is forgotten when it comes again, and not before.
- * What that takes from R comes back one input at a time, as in rls_leak_f32:
+/* All earlier samples count `forgetting` times as much in S: P is divided by it, t is multiplied with it,
+ * and W stays. The N of the sample's class is multiplied too: a class is forgotten when it comes again,
+ * and not before. The loss in R is given back one input at a time, as in rls_leak_f32:
  *
  *   P -= p_i p_i' / (1 / c + p_ii),  W_c -= W_c[i] p_i / (1 / c + p_ii),  c = (1 - forgetting) k R_i
  *

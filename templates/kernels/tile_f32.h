@@ -117,7 +117,7 @@ TILE_INLINE void lanes_sum(int32_t count, float *sum, const float *a, const floa
 
 /// How many at a time ///
 
-/* The better of two numbers of lanes: that with which all turns together do less. */
+/* The better of two numbers of lanes: the one with less work in all turns together. */
 TILE_INLINE int32_t better_lanes(int32_t count, int32_t most, int32_t a, int32_t b)
 {
     const int32_t with_a = (count + a - 1) / a * (a + 1), with_b = (count + b - 1) / b * (b + 1);

@@ -46,7 +46,7 @@ void port_idle(void);
 enum {
     PORT_SLOT_0, /* the two slots of the weight store, of one size */
     PORT_SLOT_1,
-    PORT_FEATURES, /* what the network keeps of samples, where it does that in flash */
+    PORT_FEATURES, /* the network's samples, if it keeps them in flash */
     PORT_BEST,     /* its best parameters, likewise */
     PORT_REGIONS
 };
@@ -64,8 +64,8 @@ uint32_t port_flash_bytes(uint32_t region);   /* its size; 0: there is none */
 const uint8_t *port_flash(uint32_t region);   /* readable memory */
 int port_flash_erase(uint32_t region);        /* all bytes 0xFF */
 
-/* The address of a boot loader that the chip itself names and that reaches into one of the regions,
- * or PORT_NO_BOOT_LOADER. With one there, no region is erased or written: PORT_FLASH_TAKEN. */
+/* The address of a boot loader named by the chip itself, if it reaches into one of the regions, else
+ * PORT_NO_BOOT_LOADER. With one there, no region is erased or written: PORT_FLASH_TAKEN. */
 uint32_t port_flash_boot_loader(void);
 
 /* Write to erased memory: `offset` and `count` in bytes, multiples of 4; `from` anywhere. */

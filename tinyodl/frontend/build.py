@@ -95,7 +95,7 @@ def _last_before(problem: str, scope: Scope, names: Sequence[str]) -> str | None
 def value_shapes(model: onnx.ModelProto, source: str) -> dict[str, tuple[int, ...]]:
     """The shapes of values with batch 1, by ONNX's inference or the importers, as far as known.
 
-    The importers know some operators that ONNX lacks, and ONNX knows some that they lack. Raises
+    Each side knows operators that the other lacks. Raises
     ModelError.
     """
     inferred = onnx.shape_inference.infer_shapes(bound(model, source), data_prop=True)

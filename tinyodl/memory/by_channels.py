@@ -216,7 +216,7 @@ def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
 def _behind(graph: Graph) -> list[set[int]]:
     """The earlier steps that each step must follow.
 
-    They write a tensor that the step reads or writes, or read a tensor that it writes.
+    Such a step writes a tensor of this one, or reads one of its outputs.
     """
     behind: list[set[int]] = []
     writer: dict[str, int] = {}

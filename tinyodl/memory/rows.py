@@ -230,8 +230,8 @@ class _Lives:
 def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
     """The runs that could lower the peak: they contain a step with more live bytes than the floor.
 
-    A run that begins with the network comes a second time as one that works on the arriving sample,
-    in place of the upload.
+    A run at the network's beginning comes twice: the second one replaces the upload, and works on
+    the sample while it arrives.
     """
     for end in range(1, lives.forward + 1):
         found = list(_starts(graph, lives, end))

@@ -1,8 +1,8 @@
 """Building and uploading a generated project.
 
-A board's firmware is built by PlatformIO: with the user's own PlatformIO installation where that
-has everything, else with tinyodl's stand-ins (see `standins`), and never with a download that
-nobody asked for. The host's program is built by the host's compiler directly.
+PlatformIO builds a board's firmware: with the user's own installation if it is complete, else with
+tinyodl's stand-ins (see `standins`). Nothing is downloaded. The host's
+compiler builds the host's program directly.
 """
 
 from __future__ import annotations

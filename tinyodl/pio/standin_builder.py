@@ -1,8 +1,8 @@
 """`builder/main.py` of the stand-in platforms: PlatformIO runs it inside SCons.
 
-It does for a framework-less Cortex-M project what the official platforms' own script does, with
-the compiler that tinyodl chose (TINYODL_ARM_GCC) and with uploaders from PATH. The options are
-theirs, so that the firmware is the same.
+For a Cortex-M project without a framework it replaces the script of the official platforms. The
+compiler is tinyodl's choice (TINYODL_ARM_GCC), and uploaders come from PATH. The options are those
+of the official script, so the firmware is the same.
 """
 
 import os

@@ -1,7 +1,7 @@
 """`arm-none-eabi-gcc` for Cortex-M, played by Zig's C compiler: run as a script by SCons.
 
-It takes the options that PlatformIO gives to GCC, leaves out what clang does not know or Zig does
-by itself, and becomes `zig cc`. It imports nothing of tinyodl, so that it starts at once.
+It takes PlatformIO's options for GCC, leaves out those that clang does not know or Zig sets by
+itself, and becomes `zig cc`. It imports nothing of tinyodl, so it starts at once.
 """
 
 from __future__ import annotations

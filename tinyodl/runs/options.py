@@ -1,7 +1,7 @@
 """How a run learns: options of `tinyodl stream-train` and `Session.train`, declared once.
 
-From `RunOptions` come the flags, the keywords with their types (`keyword_types`, which
-`keyword_types_source` writes), the defaults, and the text that explains each.
+From `RunOptions` come the flags, the defaults, the explanations, and the keywords with their types
+(`keyword_types`, written by `keyword_types_source`).
 """
 
 from __future__ import annotations

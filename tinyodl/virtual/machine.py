@@ -1,5 +1,5 @@
-"""A chip with its memory, its line and its time: what the engine executes, the peripherals around
-it, and when which interrupt comes."""
+"""A chip with its memory, its line and its time: code in the engine, peripherals around it, and
+interrupts at their times."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ void flash_program_begin(void);
 void flash_program_word(volatile uint32_t *to, uint32_t word);
 void flash_program_end(void);
 
-/* Provided by the chip: the address of a boot loader that the chip itself names and that lies between
- * these addresses, at least in part, or PORT_NO_BOOT_LOADER. */
+/* Provided by the chip: the address of a boot loader named by the chip itself, if a part of it lies
+ * between these addresses, else PORT_NO_BOOT_LOADER. */
 uint32_t flash_boot_loader(uint32_t start, uint32_t end);
 
 /* Request a reset of the whole chip; does not return. */

@@ -16,7 +16,7 @@ static int word_aligned(const void *a, const void *b)
     return (((uintptr_t)a | (uintptr_t)b) & 3u) == 0;
 }
 
-/* Words may alias anything here: that is what these functions are for. */
+/* These functions copy memory of any type, so their words may alias anything. */
 typedef uint32_t __attribute__((may_alias)) word;
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count)

@@ -111,8 +111,8 @@ uint32_t port_receive(uint8_t *to, uint32_t capacity)
     return count;
 }
 
-/* The order matters: a byte that comes after the pending bit is cleared sets the event register,
- * so that WFE returns at once; one that came before is seen in the count. */
+/* The order matters. A byte behind the clearing of the pending bit sets the event register, and WFE
+ * returns at once; an earlier byte is in the count. */
 void port_idle(void)
 {
     UARTE0_EVENTS_RXDRDY = 0;

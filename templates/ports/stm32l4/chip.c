@@ -17,8 +17,8 @@ static void set_field(volatile uint32_t *reg, uint32_t lsb, uint32_t width, uint
     *reg = (*reg & ~mask) | value << lsb;
 }
 
-/* Pins 2 to 15 of port G have a supply of their own, VDDIO2, which is cut off until software says that
- * it is there (RM0432 section 5.1.2). */
+/* Pins 2 to 15 of port G have a supply of their own, VDDIO2. It is cut off until software declares it
+ * present (RM0432 section 5.1.2). */
 static void enable_port(uint32_t port)
 {
     if (port == PORT_G) {

@@ -121,9 +121,9 @@ void flash_program_end(void)
     lock();
 }
 
-/* The non-maskable interrupt: a double word was read whose code does not fit, as power left it that
- * failed while it was programmed. What was read is not what was written, which the store's CRC tells;
- * so the program goes on. Any other cause is a fault. */
+/* The non-maskable interrupt: the code of a double word does not fit, because power failed while it
+ * was programmed. The program goes on, for the store's CRC finds the wrong bytes. Any other cause is a
+ * fault. */
 __attribute__((used)) void flash_error_handler(void)
 {
     if (FLASH_ECCR & FLASH_ECCR__ECCD) {

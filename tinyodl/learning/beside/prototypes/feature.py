@@ -10,7 +10,7 @@ from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.beside.prototypes import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.prototypes.section import MOST, Prototypes
 from tinyodl.learning.beside.record import Feature, Setting, Step, node
-from tinyodl.learning.places import last_node
+from tinyodl.learning.frozen_part import last_node
 from tinyodl.project.plan import UpdatePlan
 
 TAKEN = "<prototypes.taken>"

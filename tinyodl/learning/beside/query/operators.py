@@ -4,9 +4,9 @@
     QueryDecision  -> the threshold of the decision; runs when the host asks
     QueryCount     runs when a label came
 
-QueryDecision and QueryCount read: y (1, N), what Margin made, what DriftLook made or "", the grid
-of thresholds (T), then what is kept: the record (T, 2) or "" where the threshold is fixed, and
-counts (2). Attribute of Margin and QueryCount: among, the number of outputs that can be predicted.
+QueryDecision and QueryCount read: y (1, N), the output of Margin, that of DriftLook or "", the grid
+of thresholds (T), and the state: the record (T, 2) or "" where the threshold is fixed, and counts
+(2). Attribute of Margin and QueryCount: among, the number of outputs that can be predicted.
 Formulas are in the kernel's file. Matsutani and Marculescu: A tiny supervised ODL core with auto
 data pruning, BSN 2024; the rule for the threshold is this project's.
 """

@@ -1,9 +1,9 @@
-/* The guard's memory: samples that are held back from training, to test parameters on.
+/* The guard's memory: samples held back from training, to test parameters on.
  *
- * x: the features (f) that the first layer reads which changes. Of each of n classes the last ones
- * are held, `slots` of them, as a cache keeps them: features (n, slots, f), int8 ones as they are,
- * float32 ones with their scales (n, slots); counts (n) of samples of each class so far. state:
- * labelled samples since the last that was held back, and returns since parameters were the best.
+ * x: the input (f) of the first layer that changes. Of each of n classes the last `slots` samples are
+ * held, in a cache's format: features (n, slots, f), int8 ones as they are, float32 ones with their
+ * scales (n, slots); counts (n) of samples of each class so far. state: labelled samples since the
+ * last one held back, and returns since parameters were the best.
  */
 #ifndef TINYODL_GUARD_I8_H
 #define TINYODL_GUARD_I8_H

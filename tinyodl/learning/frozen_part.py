@@ -15,7 +15,7 @@ from tinyodl.ops import behind_views
 def place_before(
     graph: Graph, forward: tuple[Node, ...], changing: Collection[Storage]
 ) -> tuple[str, list[Node]] | None:
-    """The tensor that separates the frozen part from the part that changes, and the nodes after it.
+    """The tensor between the frozen and the changing part, and the nodes after it.
 
     It is the input of the first node that reads a tensor of a storage in `changing`; if a
     DequantizeLinear makes this input and nothing else goes past, its integers instead. None if

@@ -25,9 +25,9 @@ _LABEL = re.compile(r"net_node_(\w+)\.(\d+)")
 class NodeCode:
     """Bytes of code: of each place; of functions that several places call, by name; of the rest.
 
-    A place has the code up to the next one, literals included, and the functions that are called
-    from there alone, directly or not. The rest is what else there is in the functions in which
-    places are: calls, and what the compiler has moved to a function's end.
+    A place has the code up to the next one, literals included, and the functions called from there
+    alone, directly or not. The rest is other code in the functions with places: calls, and code
+    moved to a function's end by the compiler.
     """
 
     own: Mapping[str, int]
