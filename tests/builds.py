@@ -1,0 +1,85 @@
+"""A project's program, byte for byte as `tinyodl.pio.build` makes it, in less time.
+
+PlatformIO is left out, and objects that other tests compiled are taken. That the bytes are the
+same is tested in tests/ports/test_builds.py, board by board, for both compilers. Tests about
+building itself call `tinyodl.pio.build`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from configparser import ConfigParser
+from pathlib import Path
+
+import ziglang
+
+from tests.objects import compiled, run
+from tinyodl.files import built_here
+from tinyodl.files.folders import cache_directory
+from tinyodl.pio import Build, find_arm_compiler, find_host_compiler, measure
+from tinyodl.pio.zig_as_gcc import arguments
+from tinyodl.targets.boards import Board
+from tinyodl.targets.firmware import C_FLAGS
+
+_ZIG = str(Path(ziglang.__file__).with_name("zig"))
+_FOLDERS = ("lib/port", "lib/net", "lib/device", "src")  # in the order in which PlatformIO links
+
+
+def build(project: Path, board: Board) -> Build:
+    """Build `project` for `board`, as and where `tinyodl.pio.build` does. Raises ToolError."""
+    elf = built_here.program_path(project, board)
+    sources = built_here.sources_digest(project)
+    elf.parent.mkdir(parents=True, exist_ok=True)
+    title = _for_host(project, elf) if board.on_host else _for_board(project, board, elf)
+    built_here.remember_program(project, elf, sources)
+    return measure(elf, title)
+
+
+def _for_host(project: Path, elf: Path) -> str:
+    compiler = find_host_compiler()
+    command = [_ZIG, "cc"] if compiler[1:] else compiler
+    includes = [f"-Ilib/{name}" for name in ("net", "device", "port")]
+    objects = _objects(sorted(_sources(project)), [*command, *C_FLAGS, *includes], project)
+    run([*command, *C_FLAGS, *objects, "-o", str(elf.resolve())], project, _environment())
+    return "zig cc" if compiler[1:] else Path(compiler[0]).name
+
+
+def _for_board(project: Path, board: Board, elf: Path) -> str:
+    compiler = find_arm_compiler()
+    settings = ConfigParser()
+    settings.read(project / "platformio.ini", "utf-8")
+    section = settings[f"env:{board.name}"]
+    cpu = ["-mthumb", f"-mcpu={board.target.cpu}"]
+    flags = [*cpu, *shlex.split(section["build_flags"]), f"-DF_CPU={board.clock_hz}L"]
+    objects = _objects(_sources(project), _command(compiler.name, flags), project)
+    script = ["-T", section["board_build.ldscript"], "-Wl,--gc-sections,--relax"]
+    script += [*cpu, *board.target.float_flags, "-nostartfiles", "-nostdlib"]
+    script += ["-Wl,--entry=port_reset_handler", *objects, "-lgcc", "-o", str(elf.resolve())]
+    run(_command(compiler.name, script), project, _environment())
+    return compiler.title
+
+
+def _command(compiler: str, flags: Sequence[str]) -> list[str]:
+    return [_ZIG, *arguments(list(flags))] if compiler == "zig" else ["arm-none-eabi-gcc", *flags]
+
+
+def _sources(project: Path) -> list[str]:
+    return [
+        path.relative_to(project).as_posix()
+        for folder in _FOLDERS
+        for path in sorted((project / folder).glob("*.c"))
+    ]
+
+
+def _objects(sources: Sequence[str], command: Sequence[str], project: Path) -> list[str]:
+    environment = _environment()
+    return [str(compiled(command, source, project, environment)) for source in sources]
+
+
+def _environment() -> dict[str, str]:
+    """What the product gives a compiler: Zig's cache, which lasts."""
+    cache = str(cache_directory() / "zig")
+    names = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+    return {**os.environ, **{name: os.environ.get(name, cache) for name in names}}
