@@ -71,7 +71,7 @@ def networks_once(compile_network: Compile) -> Compile:
     def compiled_network(
         network: Network, folder: Path, compiler: Sequence[str], flags: Sequence[str]
     ) -> Path:
-        path = folder / f"shared-{os.getpid()}-{next(_numbers)}.so"
+        path = folder / f"net-shared-{os.getpid()}-{next(_numbers)}.so"
         files = (part for file in sorted(network.files.items()) for part in file)
         parts = [*compiler, "", *flags, "", *files, driver]
         build = lambda: compile_network(network, folder, compiler, flags).rename(path)  # noqa: E731

@@ -141,7 +141,7 @@ def train(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYODL_COMPILER", compiler)
         manifest = tinyodl.compile(model, board, project, **options)
-        build(project, load_board(board))
+        build(project, load_board(board), optimised=True)
     x, y = samples or digits()
     transport = connect(project, port)
     try:
@@ -264,7 +264,7 @@ def test_boards_compute_what_onnxruntime_computes(tmp_path, path, board, port):
         require_tool("qemu-system-arm")
     project = tmp_path / "project"
     manifest = tinyodl.compile(path, board, project)
-    build(project, load_board(board))
+    build(project, load_board(board), optimised=True)
     runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     transport = connect(project, port)
     try:
@@ -297,7 +297,7 @@ def test_labels_on_request_drift_and_guard_give_the_same_bits_everywhere(tmp_pat
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TINYODL_COMPILER", compiler)
             manifest = tinyodl.compile(model, board, project, **options)
-            build(project, load_board(board))
+            build(project, load_board(board), optimised=True)
         transport = connect(project, port)
         try:
             client = Client(transport, manifest)
