@@ -19,7 +19,6 @@ import ziglang
 from tests.objects import compiled, run
 from tests.quick_c import flags_for
 from tinyodl.files import built_here
-from tinyodl.files.folders import cache_directory
 from tinyodl.pio import Build, find_arm_compiler, find_host_compiler, measure
 from tinyodl.pio.zig_as_gcc import arguments
 from tinyodl.project import manifest
@@ -59,7 +58,7 @@ def _for_host(project: Path, _board: Board, elf: Path, optimised: bool | None) -
         _object([*command, *options, *includes], source, project)
         for source, options in zip(sources, flags, strict=True)
     ]
-    run([*command, *C_FLAGS, *objects, "-o", str(elf.resolve())], project, _environment())
+    run([*command, *C_FLAGS, *objects, "-o", str(elf.resolve())], project, os.environ)
     return "zig cc" if is_zig else Path(compiler[0]).name
 
 
@@ -75,7 +74,7 @@ def _for_board(project: Path, board: Board, elf: Path, _optimised: bool | None) 
     script = ["-T", section["board_build.ldscript"], "-Wl,--gc-sections,--relax"]
     script += [*cpu, *board.target.float_flags, "-nostartfiles", "-nostdlib"]
     script += ["-Wl,--entry=port_reset_handler", *objects, "-lgcc", "-o", str(elf.resolve())]
-    run(_command(compiler.name, script), project, _environment())
+    run(_command(compiler.name, script), project, os.environ)
     return compiler.title
 
 
@@ -92,11 +91,4 @@ def _sources(project: Path) -> list[str]:
 
 
 def _object(command: Sequence[str], source: str, project: Path) -> str:
-    return str(compiled(command, source, project, _environment()))
-
-
-def _environment() -> dict[str, str]:
-    """What the product gives a compiler: Zig's cache, which lasts."""
-    cache = str(cache_directory() / "zig")
-    names = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
-    return {**os.environ, **{name: os.environ.get(name, cache) for name in names}}
+    return str(compiled(command, source, project, os.environ))

@@ -74,6 +74,8 @@ def networks_once(compile_network: Compile) -> Compile:
         path = folder / f"net-shared-{os.getpid()}-{next(_numbers)}.so"
         files = (part for file in sorted(network.files.items()) for part in file)
         parts = [*compiler, "", *flags, "", *files, driver]
+        for name, text in network.files.items():
+            (folder / name).write_text(text, "utf-8")
         build = lambda: compile_network(network, folder, compiler, flags).rename(path)  # noqa: E731
         library(parts, path, build)
         return path
