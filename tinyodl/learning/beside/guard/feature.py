@@ -189,7 +189,7 @@ def _facts(graph: Graph) -> dict[str, int]:
 FEATURE = Feature(
     "guard",
     add=_add,
-    after=("cache",),
+    after=("cache", "prototypes"),
     settings=_settings,
     keeps=frozenset({MEMORY, MEMORY_SCALES, HELD_COUNTS, SINCE, BEST}),
     flash=flash_bytes,
