@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import tinyodl
+from tests.beside.board import person
 from tests.hostnet import HostNet
 from tests.onnx_torch import TorchModel
 from tests.projects import two_layers
-from tests.watching.board import person
 from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.graph import Graph

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.beside.board import person
 from tests.models import WATCH
-from tests.watching.board import person
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import DataError, ToolError, UserError

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.watching.board import net
+from tests.beside.board import net
 
 SAMPLE = np.arange(5, dtype=np.float32) / 5
 WAYS: dict[str, dict[str, object]] = {

@@ -131,7 +131,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"learner": "rsl"}, "learner rsl: give online, rls, elm, transfer, slda or ncm"),
+            (
+                {"learner": "rsl"},
+                "learner rsl: give online, rls, elm, transfer, slda, ncm or prototypes",
+            ),
             ({"learner": "rls", "head": "dense:4"}, "leave --head away"),
             ({"learner": "rls", "optimizer": "sgd"}, "leave --optimizer away"),
             ({"learner": "rls", "update": "full"}, "leave --update away"),
@@ -140,7 +143,7 @@ class TestMistakes:
             ({"ridge": 0.1}, "--ridge is for recursive least squares"),
             (
                 {"start_weight": 0.5},
-                "--start-weight is for --learner online, rls, elm, slda or ncm",
+                "--start-weight is for --learner online, rls, elm, slda, ncm or prototypes",
             ),
             ({"learner": "rls", "start_weight": 0.5}, "--start-weight is for --start"),
             ({"learner": "rls", "start": "a", "start_weight": 0.0}, "give more than 0"),

@@ -270,7 +270,7 @@ class TestMistakes:
         [
             (
                 {"max_classes": 3},
-                "--max-classes is for --learner online, rls, elm, transfer, slda or ncm",
+                "--max-classes is for --learner online, rls, elm, transfer, slda, ncm or proto",
             ),
             ({"learner": "online", "max_classes": 3, "classes": 3}, "give one of them"),
             ({"learner": "online", "max_classes": 0}, "--max-classes 0: give at least 1"),

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
 from tests.projects import WATCH, built, flat_model, image_model, require_arm_compiler
-from tests.virtual.test_places import function_sizes
+from tests.virtual.test_node_code import function_sizes
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import DataError, UserError

@@ -104,9 +104,10 @@ def _head(options: Options) -> Head | None:
     if "head" not in options:
         return None
     rule = rule_named(options.get("optimizer", "sgd"))
+    given = parse_head(options["head"])
     head = replace(
-        parse_head(options["head"]),
-        zero=rule.zero,
+        given,
+        zero=given.zero or rule.zero,
         bias=rule.bias,
         grows=options.get("grow", False),
     )

@@ -69,7 +69,7 @@ typedef struct {
 static void receive(const uint8_t *samples, const uint8_t *targets, uint32_t i)
 {
     net_receive(NET_BUFFER_INPUT, 0, samples + (size_t)i * NET_INPUT_BYTES, NET_INPUT_BYTES);
-    if (NET_TARGET_BYTES != 0)
+    if (NET_TARGET_BYTES != 0 && targets)
         net_receive(NET_BUFFER_TARGET, 0, targets + (size_t)i * NET_TARGET_BYTES, NET_TARGET_BYTES);
 }
 

@@ -187,10 +187,12 @@ def test_bounded_steps_are_the_same_bits_on_a_board(tmp_path):
         {"learner": "slda", "max_classes": 12},
         {"learner": "slda", "forgetting": 0.98},
         {"learner": "ncm", "forgetting": 0.98},
+        {"head": "prototypes:12"},
+        {"head": "prototypes:12", "shots": 5, "update": "full"},
     ],
-    ids=["rls", "elm", "slda", "slda forgets", "ncm"],
+    ids=["rls", "elm", "slda", "slda forgets", "ncm", "prototypes", "prototypes that go on"],
 )
-def test_learners_without_gradients_learn_the_same_bits_everywhere(tmp_path, options):
+def test_learners_and_their_heads_learn_the_same_bits_everywhere(tmp_path, options):
     require_tool("arm-none-eabi-gcc")
     model = residual_network(tmp_path / "residual.onnx")
     ended = {m: train(model, tmp_path, m, **options) for m in MACHINES[:4]}

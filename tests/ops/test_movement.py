@@ -17,7 +17,7 @@ from tests.ops.test_gradients import check, compare, seeds, values
 from tinyodl.errors import ModelError
 from tinyodl.frontend import import_model
 from tinyodl.ops.shared import Unsupported
-from tinyodl.ops.shared.strides import Place, check_axes, copy_call, merged_axes, whole
+from tinyodl.ops.shared.strides import Strided, check_axes, copy_call, merged_axes, whole
 
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=6)
 _numbers = itertools.count()
@@ -30,7 +30,7 @@ def test_axes_that_lie_behind_each_other_are_walked_as_one():
 
 def test_a_copy_of_six_axes_has_three_outer_and_three_inner_ones():
     perm = (3, 1, 5, 0, 4, 2)
-    mixed = Place(0, tuple(whole((2, 3, 2, 3, 2, 3)).strides[axis] for axis in perm))
+    mixed = Strided(0, tuple(whole((2, 3, 2, 3, 2, 3)).strides[axis] for axis in perm))
     sizes = (3, 3, 3, 2, 2, 2)
     (struct, *_) = copy_call(sizes, "x", mixed, "y", whole(sizes)).arguments
     fields = dict(struct.fields)

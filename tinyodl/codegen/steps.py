@@ -29,6 +29,7 @@ def sections_of(graph: Graph, names: Names, summed: bool) -> dict[str, list[dict
         "loss_calls": [],
         "count": [],
         "note": [],
+        "first": [],
         "backward": [],
         "apply": [],
     }

@@ -3,7 +3,8 @@
 `dense:10` is one dense layer with 10 outputs, `dense:64,10` is 64 units, Relu, then 10 outputs:
 Flatten where the features are not a row, and a Gemm for each layer. `elm:128,10` is 128 units with
 the weights of `HashedGemm`, which never learn, then Tanh and 10 outputs. `*` is the number of
-outputs of the model. Biases are zero. Weights are drawn uniformly from +-bound:
+outputs of the model. `prototypes:5` is a dense layer of 5 outputs that begins at zero. Biases are
+zero. Weights are drawn uniformly from +-bound:
 
     He      bound = sqrt(6 / fan_in)               layers before a Relu   (He et al. 2015)
     Glorot  bound = sqrt(6 / (fan_in + fan_out))   the last layer         (Glorot and Bengio 2010)
@@ -34,7 +35,9 @@ from tinyodl.graph import Array
 from tinyodl.ops.hashed_gemm import hashed_weights
 from tinyodl.ops.shared import MAX_ELEMENTS, unused
 
-_SPEC = re.compile(r"(?:dense:|(elm):(?=\d+,[^,]+$))((?:\d{1,9},)*(?:\d{1,9}|\*))")
+_SPEC = re.compile(
+    r"(?:dense:|(prototypes):(?=[^,]+$)|(elm):(?=\d+,[^,]+$))((?:\d{1,9},)*(?:\d{1,9}|\*))"
+)
 _ON_SCORES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "Identity"})
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearSoftmax", "QLinearSigmoid"})
@@ -80,14 +83,15 @@ def parse_head(spec: str) -> Head:
     """The head described by `spec`. Raises UserError."""
     found = _SPEC.fullmatch(spec.replace(" ", ""))
     sizes = (
-        tuple(None if size == "*" else int(size) for size in found[2].split(",")) if found else ()
+        tuple(None if size == "*" else int(size) for size in found[3].split(",")) if found else ()
     )
     if found is None or 0 in sizes:
         raise UserError(
-            f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10, or of "
-            "a hashed hidden layer and of the output, as elm:128,10"
+            f"--head {spec}: give the units of each dense layer, as dense:10 or dense:64,10, the "
+            "most labels of prototypes, as prototypes:10, or the units of a hashed hidden layer "
+            "and of the output, as elm:128,10"
         )
-    return Head(sizes, found[1] == "elm")
+    return Head(sizes, hashed=found[2] == "elm", zero=found[1] is not None)
 
 
 def classifier_input(model: onnx.ModelProto, output: str) -> str | None:

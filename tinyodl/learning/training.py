@@ -14,6 +14,7 @@ import numpy as np
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.error_statistics import with_error_statistics
+from tinyodl.learning.importance import NOTHING, Measured
 from tinyodl.learning.learners import rule_of
 from tinyodl.learning.learners.learner import Begun
 from tinyodl.learning.logits import sigmoid_logits, softmax_logits
@@ -41,11 +42,13 @@ def differentiate(
     plan: UpdatePlan,
     begun: Begun | None = None,
     errors: Array | None = None,
+    measured: Measured = NOTHING,
 ) -> Graph:
     """The training graph of `graph` under `plan`.
 
     `begun` has the states of the plan's rule after earlier samples; `errors` are reconstruction
-    errors the device begins with, as if it had seen them.
+    errors the device begins with, as if it had seen them. `measured` layers say how much their
+    channels matter, whether they learn or not; so it is for plans that learn by gradients.
     Raises UserError when the plan names a layer that does not exist or cannot learn, ModelError
     when an operator between the loss and a learning layer has no gradient.
     """
@@ -75,15 +78,16 @@ def differentiate(
     graph = replace(graph, nodes=(*graph.nodes, loss), outputs=(*graph.outputs, LOSS))
     if plan.reconstructs:
         graph = with_error_statistics(graph, plan, LOSS, errors)
-    if not any(t.storage is Storage.PARAMETER for t in graph.tensors.values()):
+    learns = any(t.storage is Storage.PARAMETER for t in graph.tensors.values())
+    if not learns and not measured.layers:
         return graph
     if rule.replaces:
         return rule.replaces(graph, plan, loss, begun or {})
 
-    needing = _needing_gradient(graph)
+    needing = _needing_gradient(graph, measured)
     graph = _saving(graph, plan, needing)
-    walk = Walk(graph, plan, needing)
-    if plan.optimizer == "adam" and not plan.summed:
+    walk = Walk(graph, plan, needing, measured)
+    if plan.optimizer == "adam" and learns and not plan.summed:
         walk.tick()
     walk.add(predicted, walk.emit(f"{kind}Gradient", loss, (predicted, *target), like=predicted))
     walk.backward()
@@ -189,9 +193,12 @@ def _with_changed(
     return graph.with_tensors(tensors.values()).with_nodes(nodes).with_tensors(tensors.values())
 
 
-def _needing_gradient(graph: Graph) -> frozenset[str]:
-    """Parameters that learn, and whatever depends on them."""
+def _needing_gradient(graph: Graph, measured: Measured) -> frozenset[str]:
+    """Parameters that learn, outputs of measured layers, and whatever depends on them."""
     needing = {n for n, t in graph.tensors.items() if t.storage is Storage.PARAMETER}
+    for node in graph.nodes:
+        if node.name in measured.layers:
+            needing.update(name for name in node.outputs[:1] if name)
     for node in graph.nodes:
         if needing.intersection(node.inputs):
             needing.update(name for name in node.outputs if name)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tinyodl.errors import ModelError
 from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.importance import NOTHING, Measured, measured_inputs, measured_outputs
 from tinyodl.learning.tensors import (
     ADAM_CORRECTION,
     FRACTION,
@@ -37,6 +38,7 @@ class Walk:
     graph: Graph
     plan: UpdatePlan
     needing: frozenset[str]
+    measured: Measured = NOTHING
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     contributions: dict[str, list[str]] = field(default_factory=dict)
@@ -98,10 +100,15 @@ class Walk:
         """Visit the forward nodes in reverse order, without the loss and nodes that only count."""
         end = next(i for i, node in enumerate(self.graph.nodes) if node.outputs == (LOSS,))
         for node in reversed(self.graph.nodes[:end]):
-            if not self.needing.intersection(node.inputs):
+            needed = bool(self.needing.intersection(node.inputs))
+            if not needed and node.name not in self.measured.layers:
                 continue
             gradients = tuple(self._sum(name) for name in node.outputs)
             if not any(gradients):
+                continue
+            if node.name in self.measured.layers and gradients[0]:
+                self._measure(*measured_outputs(self, node, gradients[0], self.measured))
+            if not needed:
                 continue
             rule = OPERATORS[node.op].gradient
             if rule is None:
@@ -110,11 +117,18 @@ class Walk:
                     "freeze the layers before it"
                 )
             rule(self, node, *gradients)
+            given = self.contributions.get(node.inputs[0])
+            if node.name in self.measured.layers and self.measured.inputs and given:
+                self._measure(*measured_inputs(self, node, given[-1]))
             for name in dict.fromkeys(node.inputs):
                 if name and self.graph.consumers[name][0] is node:
                     self._learn_from_sum(name)
         for name in list(self.contributions):
             self._learn_from_sum(name)
+
+    def _measure(self, node: Node, states: list[Tensor]) -> None:
+        self.tensors.update((tensor.name, tensor) for tensor in states)
+        self.nodes.append(replace(node, phase=Phase.BACKWARD))
 
     def result(self) -> Graph:
         """The forward nodes, then the nodes of the walk and the updates of summed gradients.

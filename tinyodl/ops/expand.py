@@ -22,7 +22,7 @@ from tinyodl.ops.shared import (
     no_macs,
     register,
 )
-from tinyodl.ops.shared.strides import Place, check_axes, copy_call, whole
+from tinyodl.ops.shared.strides import Strided, check_axes, copy_call, whole
 
 
 @imports(
@@ -76,7 +76,7 @@ def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
 def _call(node: Node, graph: Graph) -> Call:
     (x,), (y,) = node.inputs, node.outputs
     own = zip(graph.shape(x), whole(graph.shape(x)).strides, strict=True)
-    repeated = Place(0, tuple(stride if size > 1 else 0 for size, stride in own))
+    repeated = Strided(0, tuple(stride if size > 1 else 0 for size, stride in own))
     return copy_call(graph.shape(y), x, repeated, y, whole(graph.shape(y)))
 
 

@@ -23,7 +23,7 @@ from tinyodl.ops.shared import (
     no_macs,
     register,
 )
-from tinyodl.ops.shared.strides import Place, check_axes, copy_call, whole
+from tinyodl.ops.shared.strides import Strided, check_axes, copy_call, whole
 
 
 @imports(
@@ -100,7 +100,7 @@ def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:
 def _call(node: Node, graph: Graph) -> Call:
     (x,), (y,) = node.inputs, node.outputs
     strides = whole(graph.shape(x)).strides
-    moved = Place(0, tuple(strides[axis] for axis in node.attrs["perm"]))
+    moved = Strided(0, tuple(strides[axis] for axis in node.attrs["perm"]))
     return copy_call(graph.shape(y), x, moved, y, whole(graph.shape(y)))
 
 

@@ -17,7 +17,8 @@ class Options(TypedDict, total=False):
     cut: str
 
     # A fresh classifier, dense layers of N units: after --cut, or in the place of the last dense
-    # layer, or on an embedding. With it, `--update last` is the head.
+    # layer, or on an embedding. With it, `--update last` is the head. prototypes:N: a layer made of
+    # the means of up to N labels, which come as they like.
     head: str
 
     # What the fresh head reads, if not what the last dense layer does; several are put side by
@@ -41,8 +42,8 @@ class Options(TypedDict, total=False):
     # standardisation; rls, recursive least squares; elm, the same behind a hidden layer of hashed
     # weights; transfer, a head behind frozen layers that replays a cache of their features; slda,
     # linear discriminants of a covariance that the classes share; ncm, the class whose mean is
-    # nearest.
-    learner: Literal["online", "rls", "elm", "transfer", "slda", "ncm"]
+    # nearest; prototypes, the class whose mean points where the sample does.
+    learner: Literal["online", "rls", "elm", "transfer", "slda", "ncm", "prototypes"]
 
     # Outputs of the learner's layer. [default: as many as the model's]
     classes: int
@@ -80,7 +81,8 @@ class Options(TypedDict, total=False):
     # Of labels: cross-entropy of a softmax, binary-cross-entropy of a sigmoid, or one-hot, the
     # squared error against a vector of one 1; mse of target vectors; of autoencoders, against the
     # sample itself: reconstruction, mse, or reconstruction-cross-entropy, of a sigmoid and samples
-    # from 0 to 1. [default: cross-entropy; rls and elm: one-hot; slda and ncm: zero-one]
+    # from 0 to 1. [default: cross-entropy; rls and elm: one-hot; slda, ncm and prototypes: zero-
+    # one]
     loss: Literal[
         "cross-entropy",
         "binary-cross-entropy",
@@ -91,9 +93,9 @@ class Options(TypedDict, total=False):
         "reconstruction-cross-entropy",
     ]
 
-    # sgd, momentum or adam; or rls, slda or ncm, which the learners of that name bring. [default:
-    # sgd]
-    optimizer: Literal["sgd", "momentum", "adam", "rls", "slda", "ncm"]
+    # sgd, momentum or adam; or rls, slda, ncm or prototypes, which the learners of that name bring.
+    # [default: sgd]
+    optimizer: Literal["sgd", "momentum", "adam", "rls", "slda", "ncm", "prototypes"]
 
     # Samples per update. [default: 1]
     batch: int
@@ -178,3 +180,8 @@ class Options(TypedDict, total=False):
 
     # How much less a prediction counts in that share with the next. [default: 0.99]
     fading: float
+
+    # Of --head prototypes:N: the first K samples of each label make its prototype, and later ones
+    # train the head by --update or --learner online, rls or transfer. [default: with --head
+    # prototypes:N all samples make prototypes]
+    shots: int

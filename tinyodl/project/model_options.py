@@ -33,9 +33,10 @@ OPTIONS = (
         help="End the network with this node; everything after it goes away.",
     ),
     Option(
-        "head", example="dense:32,5", kind=str, often=7, metavar="dense:N[,N]",
+        "head", example="dense:32,5", kind=str, often=7, metavar="dense:N[,N]|prototypes:N",
         help="A fresh classifier, dense layers of N units: after --cut, or in the place "
-        "of the last dense layer, or on an embedding. With it, `--update last` is the head.",
+        "of the last dense layer, or on an embedding. With it, `--update last` is the head. "
+        "prototypes:N: a layer made of the means of up to N labels, which come as they like.",
     ),
     Option(
         "tap", example=("NODE",), kind=str, group=_NETWORK, metavar="NODE", several=True,

@@ -70,7 +70,7 @@ RULE = (
     ),
     Option(
         "loss", group=_RULE, section="rule", metavar="LOSS",
-        note="rls and elm: one-hot; slda and ncm: zero-one",
+        note="rls and elm: one-hot; slda, ncm and prototypes: zero-one",
         help="Of labels: cross-entropy of a softmax, binary-cross-entropy of a sigmoid, "
         "or one-hot, the squared error against a vector of one 1; mse of target vectors; "
         "of autoencoders, against the sample itself: reconstruction, mse, or "
@@ -78,7 +78,8 @@ RULE = (
     ),
     Option(
         "optimizer", words=optimizers, group=_RULE, section="rule", metavar="OPTIMIZER",
-        help="sgd, momentum or adam; or rls, slda or ncm, which the learners of that name bring.",
+        help="sgd, momentum or adam; or rls, slda, ncm or prototypes, which the learners of that "
+        "name bring.",
     ),
     Option("batch", group=_RULE, section="rule", help="Samples per update."),
     Option(

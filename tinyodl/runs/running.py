@@ -22,7 +22,7 @@ from tinyodl.runs.record import Event, EventName, Outlier, Step, finite
 from tinyodl.runs.replaying import epoch_from_cache, record_of
 from tinyodl.samples.data import Samples
 from tinyodl.samples.gate import Gate
-from tinyodl.samples.order import Place
+from tinyodl.samples.order import Position
 from tinyodl.session.answering import Asking
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Trainer:
     session: Session
     log: RunLog
     samples: Samples
-    order: list[Place]
+    order: list[Position]
     tested: Samples | None
     wish: Wish
     progress: OnProgress | None
@@ -96,9 +96,9 @@ class Trainer:
         self.again = deque([*resuming.go_back(self.session, self.log), *self.again])
         self._within_epoch = False
         if self.gate:
-            self.gate.begin([place.sample for place in self.order], self.log.steps)
-        place = self.log.record.checkpoint
-        self._saved = place.generation if place else None
+            self.gate.begin([position.sample for position in self.order], self.log.steps)
+        checkpoint = self.log.record.checkpoint
+        self._saved = checkpoint.generation if checkpoint else None
         self.log.happened(at, event, self._saved)
         self._tell()
 
@@ -130,20 +130,20 @@ class Trainer:
         judged = [step for step in self.log.steps if step.label is not None]
         right, count = sum(step.predicted == step.label for step in judged), len(judged)
         every = self.log.record.save_every
-        for place in islice(self.order, len(self.log.steps), None):
+        for position in islice(self.order, len(self.log.steps), None):
             self.wish.check()
-            outlier = self.gate.look(place.step, place.sample) if self.gate else None
+            outlier = self.gate.look(position.step, position.sample) if self.gate else None
             if outlier:
                 self._name(outlier)
-            step = self._checked_again(self._learn(place, outlier))
+            step = self._checked_again(self._learn(position, outlier))
             if self.gate and step.outlier and not outlier:
-                self._name(self.gate.told(place.step, place.sample))
+                self._name(self.gate.told(position.step, position.sample))
             self.log.step(step)
             if step.loss is None and step.learned and not step.unlabelled:
-                raise self._diverged(f"at step {place.step + 1} (sample {place.sample})")
+                raise self._diverged(f"at step {position.step + 1} (sample {position.sample})")
             count += step.label is not None
             right += step.label is not None and step.predicted == step.label
-            done = place.step + 1
+            done = position.step + 1
             if every and done % every == 0:
                 self._save(done, 0)
             if self.progress:
@@ -226,9 +226,9 @@ class Trainer:
                 )
         return step
 
-    def _ahead(self, place: Place) -> tuple[Array, int | Array] | None:
+    def _ahead(self, position: Position) -> tuple[Array, int | Array] | None:
         """The sample behind this one in the stream, which may travel already."""
-        after = place.step - self.order[0].step + 1
+        after = position.step - self.order[0].step + 1
         if after == len(self.order):
             return None
         return self.session.ahead(self.samples, self.order[after].sample)
@@ -245,41 +245,41 @@ class Trainer:
         if self.progress:
             self.progress(Progress("learning", outlier.step, len(self.order), None, note=note))
 
-    def _learn(self, place: Place, outlier: Outlier | None) -> Step:
+    def _learn(self, position: Position, outlier: Outlier | None) -> Step:
         """One step, on a sample of the stream; of an outlier the forward half."""
         samples, is_mse = self.samples, self.manifest.plan.loss == "mse"
         counted = self.session.instructions()
         logged: dict[str, Any] = {}
         try:
-            target = self.session.target(samples, place.sample)
+            target = self.session.target(samples, position.sample)
             if outlier is not None:
                 does = self.client if self.asking is None else self.asking
-                reply = does.evaluate(samples.x[place.sample], target)
+                reply = does.evaluate(samples.x[position.sample], target)
                 reply = replace(reply, flags=reply.flags | Flag.OUTLIER)
                 logged = {} if self.asking is None else {"asked": False}
             elif self.asking is not None:
-                exchange = self.asking.step(samples, place.sample)
+                exchange = self.asking.step(samples, position.sample)
                 reply, logged = exchange.reply, exchange.logged()
             else:
-                ahead = self._ahead(place)
-                reply = self.client.train(samples.x[place.sample], target, ahead)
+                ahead = self._ahead(position)
+                reply = self.client.train(samples.x[position.sample], target, ahead)
         except BoardError as error:
             raise BoardError(
-                f"step {place.step + 1} of {len(self.order)} "
-                f"(sample {place.sample} of {samples.source}): {error}"
+                f"step {position.step + 1} of {len(self.order)} "
+                f"(sample {position.sample} of {samples.source}): {error}"
             ) from error
-        if self._note_reconnection(place.step):
+        if self._note_reconnection(position.step):
             counted = None  # an emulator that was started anew counts from 0
         saved, self._saved = self._saved, None
-        nameless = not is_mse and int(samples.y[place.sample]) < 0
+        nameless = not is_mse and int(samples.y[position.sample]) < 0
         now = self.session.instructions()
         cycles = (reply.cycles_forward, reply.cycles_backward, reply.cycles_update)
         spent = tuple(b - a for a, b in zip(counted, now, strict=True)) if counted and now else None
         return Step(
-            step=place.step,
-            epoch=place.epoch,
-            sample=place.sample,
-            label=None if is_mse or nameless else int(samples.y[place.sample]),
+            step=position.step,
+            epoch=position.epoch,
+            sample=position.sample,
+            label=None if is_mse or nameless else int(samples.y[position.sample]),
             unlabelled=nameless and self.manifest.plan.loss in LABELLED,
             predicted=None if is_mse else reply.predicted,
             loss=finite(reply.loss),

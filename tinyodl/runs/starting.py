@@ -22,7 +22,7 @@ from tinyodl.runs.summary import RunSummary
 from tinyodl.samples import raw_inputs
 from tinyodl.samples.data import Samples
 from tinyodl.samples.gate import OtherSamplesError, gating
-from tinyodl.samples.order import Place, order_of
+from tinyodl.samples.order import Position, order_of
 from tinyodl.session.answering import Answers, Asking, answers
 from tinyodl.session.linked import linked_firmware
 from tinyodl.session.radio import radio_of
@@ -68,7 +68,7 @@ def run_session(
     try:
         if options.resume is None:
             _prepare(session, log)
-        rows = [place.sample for place in order]
+        rows = [position.sample for position in order]
         gated = gating(client, manifest, samples, rows, keep=options.keep_outliers)
         with session.patient(), gated as gate, interruptible() as wish:
             trainer = Trainer(session, log, samples, order, tested, wish, progress, asking, gate)
@@ -184,12 +184,12 @@ def _record(
     )
 
 
-def _check_room(session: Session, samples: Samples, order: list[Place]) -> None:
+def _check_room(session: Session, samples: Samples, order: list[Position]) -> None:
     """Raises UserError where the samples have more labels than there are free outputs."""
     known = session.labels()
     if session.manifest.plan.labels is None or known is None:
         return
-    new = sorted({int(samples.y[place.sample]) for place in order} - {-1, *known})
+    new = sorted({int(samples.y[position.sample]) for position in order} - {-1, *known})
     outputs = math.prod(session.manifest.model.output_shape)
     if len(known) + len(new) > outputs:
         raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """A sample's place in the stream."""
 
     step: int
@@ -17,12 +17,12 @@ class Place:
     sample: int
 
 
-def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[Place]:
+def order_of(count: int, epochs: int, limit: int | None, shuffle: int | None) -> Iterator[Position]:
     """The samples' places: as they are, or each epoch in a permutation of its own."""
     random = None if shuffle is None else np.random.default_rng(shuffle)
     step = 0
     for epoch in range(epochs):
         rows = np.arange(count) if random is None else random.permutation(count)
         for row in rows[:limit]:
-            yield Place(step, epoch, int(row))
+            yield Position(step, epoch, int(row))
             step += 1

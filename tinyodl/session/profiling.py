@@ -1,7 +1,7 @@
 """`tinyodl profile`: what each node of a training step costs, on the virtual board.
 
 It is the ordinary firmware that is counted, from one place in the network's code to the next: see
-`tinyodl.virtual.places`.
+`tinyodl.virtual.node_code`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _profile(project: Path, samples: Path | None) -> Profile:
     build = pio.build(project, board)
     counts = _counted_step(project, board, manifest, x, label)
     # Not before the virtual board is known to be installed.
-    from tinyodl.virtual.places import NO_NODE, code_of
+    from tinyodl.virtual.node_code import NO_NODE, code_of
 
     code = code_of(load_image(build.elf))
     if not code.own:

@@ -41,7 +41,7 @@ def boot(project: Path, board: Board, *, profiling: bool = False) -> UnicornBoar
     elf, content = _firmware(project, board, "virtual")
     try:
         from tinyodl.virtual.models import model_of
-        from tinyodl.virtual.places import places_of
+        from tinyodl.virtual.node_code import places_of
         from tinyodl.virtual.unicorn_board import UnicornBoard
     except ImportError as error:
         raise ToolError(

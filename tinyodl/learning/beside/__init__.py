@@ -22,6 +22,7 @@ NAMES = (
     "drift",
     "guard",
     "counts",
+    "prototypes",
 )
 
 

@@ -24,6 +24,7 @@ WORDS = {
     "transfer": "a head behind frozen layers that replays a cache of their features",
     "slda": "linear discriminants of a covariance that the classes share",
     "ncm": "the class whose mean is nearest",
+    "prototypes": "the class whose mean points where the sample does",
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinyodl.errors import UserError
 from tinyodl.learning.learners import either, learner_named, learners, rule_named
 from tinyodl.learning.learners.learner import Learner
+from tinyodl.learning.learners.prototypes import with_prototypes
 from tinyodl.project.plan import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def as_learner(options: Options) -> Options:
     """The options completed with the learner's own. Raises UserError if they clash."""
+    options = with_prototypes(options)
     reconstructs = options.get("loss") in RECONSTRUCTIONS
     for name in ("threshold", "learn_flagged"):
         if options.get(name) and not reconstructs:

@@ -25,7 +25,7 @@ RULE = Rule(
     ("sgd", "momentum", "adam"),
     "gradients",
     losses=(*_LOSSES, *_RECONSTRUCTIONS),
-    wants="loss zero-one has no gradient: it is for --learner slda and ncm",
+    wants="loss zero-one has no gradient: it is for --learner slda and ncm, and prototypes",
     says=_says,
     variants={"momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")},
 )

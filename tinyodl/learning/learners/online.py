@@ -48,9 +48,9 @@ def _makes(options: Options) -> Options:
 
 
 def _layer(head: Head, options: Options) -> Head:
-    grows = options.get("grow", False)
+    as_they_are = options.get("grow", False) or "shots" in options
     sigmoid = options.get("activation") == "sigmoid"
-    return replace(head, zero=True, standardized=not grows, sigmoid=sigmoid)
+    return replace(head, zero=True, standardized=not as_they_are, sigmoid=sigmoid)
 
 
 def _starts(options: Options) -> Fit:

@@ -119,8 +119,9 @@ class Affine:
 
 
 # Parts of a step, which features add: `look` at every sample, `decide` whether its label is wanted,
-# `note` the label, `count` predictions; `remember` features, and `recall` or `retest` them.
-Part = Literal["look", "decide", "note", "count", "remember", "recall", "retest"]
+# `note` the label, `count` predictions; `remember` features, and `recall` or `retest` them;
+# `first`, whether a sample makes a prototype.
+Part = Literal["look", "decide", "note", "count", "remember", "recall", "retest", "first"]
 
 Rewrite = tuple[Node, Sequence[Tensor]]  # a node in place of another, and tensors to add
 

@@ -21,28 +21,28 @@ _HALF = MAX_AXES // 2
 
 
 @dataclass(frozen=True)
-class Place:
+class Strided:
     """Where a block lies in a tensor: its first element, and the step along each of its axes."""
 
     start: int
     strides: tuple[int, ...]
 
 
-def whole(shape: ShapeTuple) -> Place:
+def whole(shape: ShapeTuple) -> Strided:
     """All of a tensor, in its own order."""
-    return Place(0, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
+    return Strided(0, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
 
 
-def region(shape: ShapeTuple, starts: Sequence[int], steps: Sequence[int] = ()) -> Place:
+def region(shape: ShapeTuple, starts: Sequence[int], steps: Sequence[int] = ()) -> Strided:
     """The part of a tensor that begins at `starts` and takes every `steps`-th element (1)."""
     own = whole(shape).strides
     start = sum(first * stride for first, stride in zip(starts, own, strict=True))
     if not steps:
-        return Place(start, own)
-    return Place(start, tuple(n * stride for n, stride in zip(steps, own, strict=True)))
+        return Strided(start, own)
+    return Strided(start, tuple(n * stride for n, stride in zip(steps, own, strict=True)))
 
 
-def copy_call(sizes: ShapeTuple, source: str, at: Place, target: str, to: Place) -> Call:
+def copy_call(sizes: ShapeTuple, source: str, at: Strided, target: str, to: Strided) -> Call:
     """Copy a block of these sizes from its place in `source` to its place in `target`."""
     axes = merged_axes(sizes, at.strides, to.strides)
     inner = axes[-1:] if len(axes) <= _HALF + 1 else axes[-_HALF:]

@@ -18,7 +18,7 @@ from tinyodl.graph import Graph, Node, Storage, Tensor
 from tinyodl.learning.beside.cache.operators import KEEPS, flash_bytes
 from tinyodl.learning.beside.cache.section import MOST_REPLAYED, Cache
 from tinyodl.learning.beside.record import Feature, MemoryKind, Region, Setting, Step
-from tinyodl.learning.places import changing_nodes, place_before
+from tinyodl.learning.frozen_part import changing_nodes, place_before
 from tinyodl.ops import OPERATORS
 from tinyodl.project.plan import UpdatePlan
 

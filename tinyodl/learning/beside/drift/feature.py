@@ -9,8 +9,8 @@ import numpy as np
 from tinyodl.graph import Array, Phase, Storage, Tensor
 from tinyodl.learning.beside.drift import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.record import Feature, Seen, Setting, Step, node
+from tinyodl.learning.frozen_part import last_layer
 from tinyodl.learning.learners import rule_of
-from tinyodl.learning.places import last_layer
 from tinyodl.learning.tensors import state_name
 from tinyodl.ops.shared import Symbol
 from tinyodl.ops.shared.step import SKIPPED

@@ -11,8 +11,8 @@ from tinyodl.learning.beside import features
 from tinyodl.learning.beside.guard import operators  # noqa: F401 (into the table)
 from tinyodl.learning.beside.guard.section import Guard
 from tinyodl.learning.beside.record import Feature, Region, Setting, Step, node
+from tinyodl.learning.frozen_part import changing_nodes, last_layer, last_node, place_before
 from tinyodl.learning.outliers import REACH
-from tinyodl.learning.places import changing_nodes, last_layer, last_node, place_before
 from tinyodl.learning.state_names import LABELS
 from tinyodl.learning.tensors import SUM, state_name
 from tinyodl.ops import OPERATORS
@@ -189,7 +189,7 @@ def _facts(graph: Graph) -> dict[str, int]:
 FEATURE = Feature(
     "guard",
     add=_add,
-    after=("cache",),
+    after=("cache", "prototypes"),
     settings=_settings,
     keeps=frozenset({MEMORY, MEMORY_SCALES, HELD_COUNTS, SINCE, BEST}),
     flash=flash_bytes,

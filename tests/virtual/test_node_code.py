@@ -13,7 +13,7 @@ from tests.virtual.test_counts import BOARDS
 from tinyodl.targets.boards import Board, load_board
 from tinyodl.virtual.counts import Count
 from tinyodl.virtual.image import load_image
-from tinyodl.virtual.places import code_of, places_of
+from tinyodl.virtual.node_code import code_of, places_of
 from tinyodl.virtual.unicorn_board import UnicornBoard
 
 SHARED = 2 + 1  # two nops and the way back

@@ -9,10 +9,10 @@ import pytest
 from onnx import helper
 
 import tinyodl
+from tests.beside.board import RULES, Watched, index_of, net, person
 from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, stream
-from tests.watching.board import RULES, Watched, index_of, net, person
 from tinyodl.device.codes import Draw, Flag
 from tinyodl.errors import UserError
 from tinyodl.frontend import import_model

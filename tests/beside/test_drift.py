@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from tests.beside.board import RULES, Watched, net
 from tests.frontend.models import model, saved
-from tests.watching.board import RULES, Watched, net
 from tinyodl.device.codes import Flag
 from tinyodl.frontend import import_model
 from tinyodl.learning.beside.drift.feature import COUNTS, RECENT, SPREAD, TRAINED, WARMUP, WINDOW

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.beside.board import RULES, net, person
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import stream
-from tests.watching.board import RULES, net, person
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Flag
 from tinyodl.host_run.network import HostNetwork

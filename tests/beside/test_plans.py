@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 import tinyodl
+from tests.beside.board import net, person, refusal
 from tests.models import WATCH
-from tests.watching.board import net, person, refusal
 from tinyodl.device.codes import Command, Status
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.beside.adding import settings_of

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.beside.board import person, refusal
 from tests.frontend.models import model, node, saved
 from tests.models import WATCH
-from tests.watching.board import person, refusal
 from tinyodl.device.codes import Command, Status
 from tinyodl.device.protocol import label_body
 from tinyodl.errors import DataError, UserError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.beside.board import net
 from tests.ops.test_recursive_least_squares import stream
-from tests.watching.board import net
 from tinyodl.learning.state_names import LABELS
 
 
