@@ -34,6 +34,7 @@ from tinyodl.project.manifest import (
     TensorRecord,
 )
 from tinyodl.targets import firmware
+from tinyodl.text import stored
 
 
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:
@@ -97,6 +98,7 @@ def _model(source: str, prepared: Prepared, lowered: Lowered) -> ModelRecord:
         output_is_probability=ends_in_sigmoid(graph),
         macs=lowered.macs[Phase.FORWARD],
         calibration=prepared.calibration,
+        notes=tuple(map(stored, prepared.notes)),
     )
 
 

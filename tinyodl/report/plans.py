@@ -46,6 +46,8 @@ def print_plan(
                        count(layer.parameters), count(layer.macs),
                        Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    if manifest.model.notes:
+        console.print(f"The file: {line('; '.join(manifest.model.notes))}.")
     for shared in manifest.shared:
         console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
