@@ -180,6 +180,19 @@ class MacsRecord(_Record):
     update: int
 
 
+class EstimateRecord(_Record):
+    """Modelled cycles of a step by phase, estimated from the layers' shapes; or `none` says why."""
+
+    forward: int = 0
+    backward: int = 0
+    update: int = 0
+    none: str = ""
+
+    @property
+    def step(self) -> int:
+        return self.forward + self.backward + self.update
+
+
 class Manifest(_Record):
     """The whole file."""
 
@@ -201,6 +214,7 @@ class Manifest(_Record):
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
+    estimate: EstimateRecord | None = None  # None: compiled by an older tinyodl
 
     @property
     def classes(self) -> int | None:

@@ -21,6 +21,7 @@ from tinyodl.project.layers import layer_records, shared_records
 from tinyodl.project.manifest import (
     FORMAT,
     ArenaRecord,
+    EstimateRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -64,6 +65,18 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
             backward=lowered.macs[Phase.BACKWARD],
             update=lowered.macs[Phase.UPDATE],
         ),
+        estimate=_estimate(lowered),
+    )
+
+
+def _estimate(lowered: Lowered) -> EstimateRecord:
+    if lowered.cycles is None:
+        return EstimateRecord(none=lowered.no_cycles)
+    phases = lowered.cycles.phases
+    return EstimateRecord(
+        forward=phases[Phase.FORWARD],
+        backward=phases[Phase.BACKWARD],
+        update=phases[Phase.UPDATE],
     )
 
 
