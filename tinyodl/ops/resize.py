@@ -25,9 +25,11 @@ from tinyodl.ops.shared import OnnxNode, Scope, Unsupported, imports
 
 _OPSET = 19  # has all the attributes
 _MODES = ("nearest", "linear", "cubic")
+_PLACE = "coordinate_transformation_mode"
+_NOT_IN_THE_REFERENCE = "tf_half_pixel_for_nn"  # of opset 11 and 12
 _OLD = 10  # the last opset without these attributes
 _KEPT = (
-    *("coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside"),
+    *(_PLACE, "nearest_mode", "cubic_coeff_a", "exclude_outside"),
     *("antialias", "keep_aspect_ratio_policy"),
 )
 _LARGEST = 1 << 12  # of an axis: its matrix has as many rows
@@ -47,7 +49,7 @@ def resize(node: OnnxNode, scope: Scope) -> None:
     attrs = {name: node.attrs[name] for name in _KEPT if name in node.attrs}
     if node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unsupported("it keeps the aspect ratio", "keep_aspect_ratio_policy stretch")
-    if attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+    if attrs.get(_PLACE) == "tf_crop_and_resize":
         raise Unsupported("it crops, tf_crop_and_resize", "the other modes")
     _resize(node, scope, scales, sizes, None if old else attrs)
 
@@ -145,7 +147,8 @@ def _weights(
         model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
         given = {"x": np.eye(size, dtype=np.float32)[None, None], "s": fed}
         [made] = session(model).run(None, given)
-        [expected] = ReferenceEvaluator(model).run(None, given) if attrs is not None else [made]
+        known = attrs is not None and attrs.get(_PLACE) != _NOT_IN_THE_REFERENCE
+        [expected] = ReferenceEvaluator(model).run(None, given) if known else [made]
     except Exception as error:  # onnxruntime raises its own types
         raise Unsupported(f"its weights cannot be computed ({error})", "valid scales") from error
     weights: Array = np.asarray(made)[0, 0]
