@@ -26,7 +26,7 @@ from tinyodl.ops.shared import OnnxNode, Scope, Unsupported, imports
 _OPSET = 19  # has all the attributes
 _MODES = ("nearest", "linear", "cubic")
 _PLACE = "coordinate_transformation_mode"
-_NOT_IN_THE_REFERENCE = "tf_half_pixel_for_nn"  # of opset 11 and 12
+_NOT_IN_THE_REFERENCE, _LAST_WITH_IT = "tf_half_pixel_for_nn", 12
 _OLD = 10  # the last opset without these attributes
 _KEPT = (
     *(_PLACE, "nearest_mode", "cubic_coeff_a", "exclude_outside"),
@@ -142,13 +142,15 @@ def _weights(
         ],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
     )
-    opset = onnx.helper.make_opsetid("", _OLD if attrs is None else _OPSET)
+    known = attrs is not None and attrs.get(_PLACE) != _NOT_IN_THE_REFERENCE
+    version = _OPSET if known else _OLD if attrs is None else _LAST_WITH_IT
+    opset = onnx.helper.make_opsetid("", version)
     try:
         model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
         given = {"x": np.eye(size, dtype=np.float32)[None, None], "s": fed}
         [made] = session(model).run(None, given)
-        known = attrs is not None and attrs.get(_PLACE) != _NOT_IN_THE_REFERENCE
-        [expected] = ReferenceEvaluator(model).run(None, given) if known else [made]
+        reference: Any = ReferenceEvaluator(model).run(None, given) if known else [made]
+        expected = np.asarray(reference[0])
     except Exception as error:  # onnxruntime raises its own types
         raise Unsupported(f"its weights cannot be computed ({error})", "valid scales") from error
     weights: Array = np.asarray(made)[0, 0]
