@@ -179,6 +179,29 @@ class MacsRecord(_Record):
     update: int
 
 
+class CandidateRecord(_Record):
+    """A plan that --update auto looked at; shares from 0 to 1, None where they are not known."""
+
+    name: str
+    learns: str
+    ram: int
+    flash: int
+    macs: int
+    milliseconds: float | None
+    millijoules: float | None
+    value: float | None
+    accuracy: float | None
+    error: float | None
+    verdict: str
+
+
+class ChoiceRecord(_Record):
+    """How --update auto chose."""
+
+    candidates: tuple[CandidateRecord, ...]
+    sentences: tuple[str, ...]
+
+
 class Manifest(_Record):
     """The whole file."""
 
@@ -200,6 +223,7 @@ class Manifest(_Record):
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
+    choice: ChoiceRecord | None = None  # of --update auto
 
     @property
     def classes(self) -> int | None:

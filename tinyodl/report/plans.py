@@ -16,7 +16,7 @@ from tinyodl.project.manifest import (
     NodeRecord,
     described_board,
 )
-from tinyodl.report import saves
+from tinyodl.report import choices, saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
     count,
@@ -44,6 +44,8 @@ def print_plan(
                        count(layer.parameters), count(layer.macs),
                        Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    if manifest.choice:
+        choices.print_choice(console, manifest.choice)
     for shared in manifest.shared:
         console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
