@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import subprocess
 from collections.abc import Callable, Mapping
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import objects
 from tests.quick_c import flags_for
 from tinyodl.codegen.literals import c_type, float_literal, initializer
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Argument, Call, Ref, Struct, Symbol, calls_of
 from tinyodl.resources import TEMPLATES
 
+_KERNELS = TEMPLATES / "kernels"
 _numbers = itertools.count()
 Arrays = Mapping[str, np.ndarray]
 
@@ -81,9 +84,11 @@ def compiled(
     library = folder / f"kernel{next(_numbers)}.so"
     path = library.with_suffix(".c")
     path.write_text(source)
-    include = ("-I", TEMPLATES / "kernels")
     flags = flags_for(source)
-    subprocess.run(["gcc", *flags, *include, "-fPIC", "-shared", "-o", library, path], check=True)
+    command = ["gcc", *flags, f"-I{_KERNELS}", "-fPIC", "-shared", "-o", str(library), str(path)]
+    objects.library(
+        [*flags, source, _kernels()], library, lambda: subprocess.run(command, check=True)
+    )
     function = ctypes.CDLL(str(library)).run
 
     def kernel(arrays: Arrays, first: int, end: int) -> None:
@@ -93,6 +98,12 @@ def compiled(
         function(first, end, *(array.ctypes.data_as(ctypes.c_void_p) for array in given))
 
     return kernel
+
+
+@functools.cache
+def _kernels() -> str:
+    """All that a kernel's file may include."""
+    return "".join(path.read_text() for path in sorted(_KERNELS.glob("*.h")))
 
 
 def argument(argument: Argument, names: Mapping[str, str]) -> str:

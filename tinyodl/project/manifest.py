@@ -63,6 +63,7 @@ class ModelRecord(_Record):
     output_is_probability: bool = False  # of a label by itself, from a Sigmoid
     macs: int
     calibration: CalibrationRecord | None = None
+    notes: tuple[str, ...] = ()  # what was changed in the file before the import, a clause each
 
 
 class OriginRecord(_Record):

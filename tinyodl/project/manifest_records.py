@@ -36,6 +36,7 @@ from tinyodl.project.manifest import (
     TensorRecord,
 )
 from tinyodl.targets import firmware
+from tinyodl.text import stored
 
 if TYPE_CHECKING:
     from tinyodl.select.auto import Chosen
@@ -113,6 +114,7 @@ def _model(source: str, prepared: Prepared, lowered: Lowered) -> ModelRecord:
         output_is_probability=ends_in_sigmoid(graph),
         macs=lowered.macs[Phase.FORWARD],
         calibration=prepared.calibration,
+        notes=tuple(map(stored, prepared.notes)),
     )
 
 

@@ -46,6 +46,8 @@ def print_plan(
     console.print(layers)
     if manifest.choice:
         choices.print_choice(console, manifest.choice)
+    if manifest.model.notes:
+        console.print(f"The file: {line('; '.join(manifest.model.notes))}.")
     for shared in manifest.shared:
         console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs

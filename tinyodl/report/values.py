@@ -35,6 +35,7 @@ def plan_values(
     return {
         "model": manifest.model.source,
         "model_id": manifest.model_id,
+        "notes": list(manifest.model.notes),
         "board": manifest.board,
         "fits": fits(manifest, ram, flash),
         "ram_bytes": manifest.ram.model_dump(),
