@@ -203,6 +203,19 @@ class ChoiceRecord(_Record):
     sentences: tuple[str, ...]
 
 
+class EstimateRecord(_Record):
+    """Modelled cycles of a step by phase, estimated from the layers' shapes; or `none` says why."""
+
+    forward: int = 0
+    backward: int = 0
+    update: int = 0
+    none: str = ""
+
+    @property
+    def step(self) -> int:
+        return self.forward + self.backward + self.update
+
+
 class Manifest(_Record):
     """The whole file."""
 
@@ -225,6 +238,7 @@ class Manifest(_Record):
     flash: MemoryRecord
     macs: MacsRecord
     choice: ChoiceRecord | None = None  # of --update auto
+    estimate: EstimateRecord | None = None  # None: compiled by an older tinyodl
 
     @property
     def classes(self) -> int | None:

@@ -24,6 +24,7 @@ from tinyodl.project.manifest import (
     ArenaRecord,
     CandidateRecord,
     ChoiceRecord,
+    EstimateRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -70,6 +71,18 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
             backward=lowered.macs[Phase.BACKWARD],
             update=lowered.macs[Phase.UPDATE],
         ),
+        estimate=_estimate(lowered),
+    )
+
+
+def _estimate(lowered: Lowered) -> EstimateRecord:
+    if lowered.cycles is None:
+        return EstimateRecord(none=lowered.no_cycles)
+    phases = lowered.cycles.phases
+    return EstimateRecord(
+        forward=phases[Phase.FORWARD],
+        backward=phases[Phase.BACKWARD],
+        update=phases[Phase.UPDATE],
     )
 
 

@@ -118,9 +118,12 @@ def _costs(prepared: Prepared, plan: UpdatePlan, board: Board, budget: Budget) -
         learning = choose(prepared.graph, "last").items()
         base = {name: update for name, update in learning if update != "none"}
     costs = Costs(prepared, rule, board, budget, base)
+    lowered, _, _ = costs.exactly({})
+    if lowered.cycles:  # the same network: about as many cycles for a multiply-accumulate
+        costs.rate = lowered.cycles.step / max(1, sum(lowered.macs.values()))
     if costs.fits({}):
         return costs
-    costs = Costs(prepared, rule, board, budget, {})
+    costs = Costs(prepared, rule, board, budget, {}, costs.rate)
     if not costs.fits({}):
         _, cost, _ = costs.exactly({})
         raise DoesNotFitError(
@@ -155,7 +158,7 @@ def _shortlist(costs: Costs, found: Importance, most: int) -> list[Shortlisted]:
     made = []
     for name in _FIXED:
         base = {} if name == "none" or (name == "bias" and not costs.prepared.head) else costs.base
-        plain = Costs(costs.prepared, costs.plan, costs.board, costs.budget, base)
+        plain = Costs(costs.prepared, costs.plan, costs.board, costs.budget, base, costs.rate)
         learning = {n: u for n, u in fixed[name].items() if u != "none"}
         lowered, cost, fits = plain.exactly(learning)
         value = sum(

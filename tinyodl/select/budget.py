@@ -10,10 +10,10 @@ from tinyodl.frontend import Prepared
 from tinyodl.planner.lowering import Lowered, lower, lower_bound
 from tinyodl.project.layer_update import LayerUpdate
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.session.energy import meter
+from tinyodl.session.energy import estimate_meter
 from tinyodl.targets.boards import Board
 
-CYCLES_PER_MAC = 4.0  # of a whole step, forward, backward and update: between float32 and int8
+CYCLES_PER_MAC = 4.0  # of a step whose kernels the planner has no cycles of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Cost:
 
 def check_budget(budget: Budget, board: Board) -> None:
     """Raises UserError for a budget of time or energy on a board without a model of them."""
-    found = cost_of(0, 1, board)
+    found = cost_of(0, 1, 1.0, board)
     for name in ("time", "energy"):
         if getattr(budget, name) is not None and getattr(found, name) is None:
             raise UserError(
@@ -53,12 +53,11 @@ def check_budget(budget: Budget, board: Board) -> None:
             )
 
 
-def cost_of(ram: int, macs: int, board: Board) -> Cost:
-    """The cost of so many bytes and multiply-accumulates, by the stated rate CYCLES_PER_MAC."""
+def cost_of(ram: int, macs: int, cycles: float, board: Board) -> Cost:
+    """The cost of so many bytes, multiply-accumulates and modelled cycles."""
     if not board.target.cycles:
         return Cost(ram, macs, None, None)
-    found = meter(board, "virtual", 0, board.clock_hz)
-    cycles = round(CYCLES_PER_MAC * macs)
+    found = estimate_meter(board)
     return Cost(ram, macs, found.ms(cycles), found.mj(cycles))
 
 
@@ -84,6 +83,7 @@ class Costs:
     board: Board
     budget: Budget
     base: Mapping[str, LayerUpdate]
+    rate: float = CYCLES_PER_MAC  # of a plan that is only bounded
     asked: int = 0  # plans that were worked out
     _known: dict[tuple[tuple[str, str], ...], Cost] = field(default_factory=dict)
 
@@ -97,7 +97,8 @@ class Costs:
         if key not in self._known:
             self.asked += 1
             bound = lower_bound(self.prepared, self.plan_with(updates), self.board)
-            self._known[key] = cost_of(bound.ram_bytes, bound.macs, self.board)
+            cycles = self.rate * bound.macs
+            self._known[key] = cost_of(bound.ram_bytes, bound.macs, cycles, self.board)
         return self._known[key]
 
     def fits(self, updates: Mapping[str, LayerUpdate]) -> bool:
@@ -107,6 +108,8 @@ class Costs:
     def exactly(self, updates: Mapping[str, LayerUpdate]) -> tuple[Lowered, Cost, bool]:
         """The plan as it would be compiled, its cost, and whether it is within the budget."""
         lowered = lower(self.prepared, self.plan_with(updates), self.board)
-        cost = cost_of(lowered.ram_bytes, sum(lowered.macs.values()), self.board)
+        macs = sum(lowered.macs.values())
+        cycles = lowered.cycles.step if lowered.cycles else self.rate * macs
+        cost = cost_of(lowered.ram_bytes, macs, cycles, self.board)
         small = self.budget.flash is None or lowered.flash_bytes <= self.budget.flash
         return lowered, cost, small and fits(cost, self.budget)
