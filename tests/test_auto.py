@@ -15,6 +15,7 @@ from tinyodl.frontend import Changes, prepare
 from tinyodl.planner.lowering import lower
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import load_plan
+from tinyodl.report import write_plan
 from tinyodl.select.auto import choose_plan
 from tinyodl.select.budget import Budget, Costs
 from tinyodl.select.importance import Samples, importance
@@ -81,6 +82,10 @@ def test_the_trial_chooses_and_the_plan_says_how(tmp_path):
     assert manifest.ram.total <= 40_000
     edited = load_plan(tmp_path / "p" / "plan.toml")
     assert edited.layers == manifest.plan.layers
+    page = tmp_path / "plan.html"
+    write_plan(manifest, page)
+    text = page.read_text()
+    assert text.count("<circle") >= 4 and all(each.name in text for each in choice.candidates)
     assert edited.learning_rate == manifest.plan.learning_rate != UpdatePlan().learning_rate
 
 
