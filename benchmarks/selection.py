@@ -68,7 +68,8 @@ def _row(name: str, path: Path) -> str:
         over += not fits
         left += _left(ladders, costs, best.choice)
         if best.exhaustive:
-            values.append(_by_steps(ladders, _costs(prepared, base, ram)) / best.value)
+            steps = _by_steps(ladders, _costs(prepared, base, ram))
+            values.append(steps / best.value if best.value else 1.0)
     least_value = f"{min(values):.3f}" if values else "-"
     return f"| {name} | {BUDGETS} | {over} | {left} | {least_value} | {max(seconds):.1f} |"
 
