@@ -85,7 +85,8 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     return plan_of(layers, given)
 
 
-def _changes(options: Options) -> Changes:
+def changes_of(options: Options) -> Changes:
+    """The changes to the model's file that the options ask for, a learner's own among them."""
     samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
@@ -135,7 +136,7 @@ def compilation(model: Path, board: Board, options: Options) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
-    prepared = prepare(model, _changes(options))
+    prepared = prepare(model, changes_of(options))
     lowered = lower(prepared, _plan(prepared, options), board)
     source = stored(model.name)
     network = render_network(
