@@ -126,7 +126,8 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     return plan_of(layers, _rule(prepared, options))
 
 
-def _changes(options: Options) -> Changes:
+def changes_of(options: Options) -> Changes:
+    """The changes to the model's file that the options ask for, a learner's own among them."""
     samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
@@ -186,7 +187,7 @@ def compilation(
     """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
-    prepared = prepare(model, _changes(options))
+    prepared = prepare(model, changes_of(options))
     chosen = None
     if options.get("update") == AUTO:
         chosen = _chosen(prepared, board, options, (ram, flash), progress)
