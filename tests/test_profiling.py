@@ -90,8 +90,9 @@ def profile(project: Path) -> Profile:
     return tinyodl.profile(project)
 
 
-def test_the_planner_estimates_what_is_counted(profile):
+def test_the_planner_estimates_what_is_counted(watch_nrf):
     """Before building, from shapes alone."""
+    profile = tinyodl.profile(watch_nrf)
     estimate = profile.manifest.estimate
     assert estimate.none == ""
     assert estimate.step == pytest.approx(profile.step.cycles, rel=0.25)
