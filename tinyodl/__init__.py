@@ -58,13 +58,17 @@ def plan(
     model: str | Path,
     board: str | Path,
     *,
+    ram: int | None = None,
+    flash: int | None = None,
     config: str | Path | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
     """The manifest `compile` would write; nothing is written. See `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
-    return plan_model(Path(model), str(board), **_with_config(config, options)[0])
+    options, budgets = _with_config(config, options)
+    ram, flash = ram or budgets.get("ram"), flash or budgets.get("flash")
+    return plan_model(Path(model), str(board), ram=ram, flash=flash, **options)
 
 
 def _with_config(

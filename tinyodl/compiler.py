@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tinyodl import __version__
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
+from tinyodl.errors import UserError
 from tinyodl.files.built_here import remember_sources
 from tinyodl.files.project_files import locked_folder
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
@@ -20,13 +21,17 @@ from tinyodl.planner.lowering import Lowered, lower
 from tinyodl.project.keyword_types import Options
 from tinyodl.project.keywords import check_keywords
 from tinyodl.project.manifest import Manifest, board_of
-from tinyodl.project.manifest_records import manifest_of
+from tinyodl.project.manifest_records import choice_record, manifest_of
 from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
-from tinyodl.select import SCHEMES, choose
+from tinyodl.select import AUTO, SCHEMES, choose
 from tinyodl.targets.boards import Board, find_board
 from tinyodl.text import stored
+
+if TYPE_CHECKING:
+    from tinyodl.select.auto import Chosen
+    from tinyodl.select.progress import OnTrial
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Compilation:
     lowered: Lowered
     network: Network
     manifest: Manifest
+    chosen: Chosen | None = None  # of --update auto
 
 
 def compile_model(
@@ -46,15 +52,17 @@ def compile_model(
     *,
     ram: int | None = None,
     flash: int | None = None,
+    progress: OnTrial | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
     """Compile an ONNX file into a PlatformIO project in `out`, and return its manifest.
 
-    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError,
-    DoesNotFitError, or InUseError while another has `out`; then nothing is written.
+    `ram` and `flash` are budgets in bytes, at most the board's. `progress` is told of the trials of
+    `update` "auto". Raises ModelError, UserError, DoesNotFitError, or InUseError while another has
+    `out`; then nothing is written.
     """
     with locked_folder(out):
-        made = compilation(model, find_board(board, model), options)
+        made = compilation(model, find_board(board, model), options, ram, flash, progress)
         check_fit(made.lowered, made.manifest, ram, flash)
         files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
         write_project(files, out)
@@ -62,12 +70,48 @@ def compile_model(
     return made.manifest
 
 
-def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
+def plan_model(
+    model: Path,
+    board: str,
+    *,
+    ram: int | None = None,
+    flash: int | None = None,
+    progress: OnTrial | None = None,
+    **options: Unpack[Options],
+) -> Manifest:
     """The manifest that `compile_model` would write; nothing is written.
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
     """
-    return compilation(model, find_board(board, model), options).manifest
+    return compilation(model, find_board(board, model), options, ram, flash, progress).manifest
+
+
+def _rule(prepared: Prepared, options: Options) -> dict[str, Any]:
+    """The options, with what the prepared model brings for the plan."""
+    given: dict[str, Any] = {**options, "seen": prepared.seen}
+    if given.get("labels") == ():
+        given["labels"] = prepared.labels
+    return given
+
+
+def _chosen(
+    prepared: Prepared,
+    board: Board,
+    options: Options,
+    budgets: tuple[int | None, int | None],
+    progress: OnTrial | None,
+) -> Chosen:
+    """The choice of --update auto."""
+    from tinyodl.select.auto import TRIALS, choose_plan
+    from tinyodl.select.budget import Budget
+    from tinyodl.select.importance import load_samples
+
+    file = options.get("samples")
+    rule = plan_of({}, _rule(prepared, options))
+    samples = load_samples(Path(file), prepared.graph, rule) if file else None
+    budget = Budget(*budgets, options.get("time"), options.get("energy"))
+    trials = options.get("trials", TRIALS)
+    return choose_plan(prepared, rule, board, samples, budget, trials=trials, progress=progress)
 
 
 def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
@@ -79,10 +123,7 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
         layers |= dict.fromkeys(prepared.head, "weights")
         if prepared.standardized:
             layers[prepared.standardized] = "statistics"
-    given = {**options, "seen": prepared.seen}
-    if given.get("labels") == ():
-        given["labels"] = prepared.labels
-    return plan_of(layers, given)
+    return plan_of(layers, _rule(prepared, options))
 
 
 def _changes(options: Options) -> Changes:
@@ -131,16 +172,39 @@ def _start(options: Options) -> Start | None:
     )
 
 
-def compilation(model: Path, board: Board, options: Options) -> Compilation:
-    """Run the pipeline up to the text of the network and the manifest."""
+def compilation(
+    model: Path,
+    board: Board,
+    options: Options,
+    ram: int | None = None,
+    flash: int | None = None,
+    progress: OnTrial | None = None,
+) -> Compilation:
+    """Run the pipeline up to the text of the network and the manifest.
+
+    `ram` and `flash` are budgets of `update` "auto".
+    """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
     prepared = prepare(model, _changes(options))
-    lowered = lower(prepared, _plan(prepared, options), board)
+    chosen = None
+    if options.get("update") == AUTO:
+        chosen = _chosen(prepared, board, options, (ram, flash), progress)
+    else:
+        _check_unused(options)
+    lowered = lower(prepared, chosen.plan if chosen else _plan(prepared, options), board)
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__
     )
-    return Compilation(
-        prepared.data, lowered, network, manifest_of(source, prepared, lowered, network)
-    )
+    manifest = manifest_of(source, prepared, lowered, network)
+    if chosen:
+        manifest = manifest.model_copy(update={"choice": choice_record(chosen)})
+    return Compilation(prepared.data, lowered, network, manifest, chosen)
+
+
+def _check_unused(options: Options) -> None:
+    """Raises UserError for options of --update auto beside another choice."""
+    unused = [name for name in ("samples", "trials", "time", "energy") if name in options]
+    if unused:
+        raise UserError(f"{unused[0]} is for --update auto; give that, or leave it away")

@@ -48,7 +48,9 @@ _NEVER = 3.4e38  # above any square of a float32
 
 # Nodes with the gradient of a parameter that the layer multiplies with its input.
 _MULTIPLIES = {
+    "ConvChannelsWeightGradient",
     "ConvWeightGradient",
+    "GemmChannelsWeightGradient",
     "GemmWeightGradient",
     "Learn",
     "MatMulLearn",

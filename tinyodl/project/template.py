@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Millijoules, Milliseconds, Option, Size
 from tinyodl.project.options import (
     OFTEN,
     OPTIONS,
@@ -87,6 +87,8 @@ def _schema(option: Option) -> dict[str, Any]:
         made = {"type": "string", "enum": list(words)}
     elif kind is Path:
         made = {"type": "string", "minLength": 1}
+    elif kind in (Milliseconds, Millijoules):
+        made = {"type": "string"}
     elif kind is Size:
         size = {"type": "string", "pattern": r"^\s*\d+\s*([BKMbkm]|[KMkm][Ii][Bb])?\s*$"}
         made = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, size]}
