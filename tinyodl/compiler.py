@@ -126,7 +126,8 @@ def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
     return plan_of(layers, _rule(prepared, options))
 
 
-def _changes(options: Options) -> Changes:
+def changes_of(options: Options) -> Changes:
+    """The changes to the model's file that the options ask for, a learner's own among them."""
     samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
@@ -186,6 +187,10 @@ def compilation(
     """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
+<<<<<<< HEAD
+    prepared = prepare(model, changes_of(options))
+    lowered = lower(prepared, _plan(prepared, options), board)
+=======
     prepared = prepare(model, _changes(options))
     chosen = None
     if options.get("update") == AUTO:
@@ -193,6 +198,7 @@ def compilation(
     else:
         _check_unused(options)
     lowered = lower(prepared, chosen.plan if chosen else _plan(prepared, options), board)
+>>>>>>> main
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__
