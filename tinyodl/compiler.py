@@ -187,18 +187,13 @@ def compilation(
     """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
-<<<<<<< HEAD
     prepared = prepare(model, changes_of(options))
-    lowered = lower(prepared, _plan(prepared, options), board)
-=======
-    prepared = prepare(model, _changes(options))
     chosen = None
     if options.get("update") == AUTO:
         chosen = _chosen(prepared, board, options, (ram, flash), progress)
     else:
         _check_unused(options)
     lowered = lower(prepared, chosen.plan if chosen else _plan(prepared, options), board)
->>>>>>> main
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__
