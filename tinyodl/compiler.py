@@ -9,6 +9,7 @@ from typing import Unpack
 from tinyodl import __version__
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import Network, render_network
+from tinyodl.errors import UserError
 from tinyodl.files.built_here import remember_sources
 from tinyodl.files.project_files import locked_folder
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
@@ -24,6 +25,7 @@ from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
 from tinyodl.select import SCHEMES, choose
+from tinyodl.select.candidates import check_candidates, with_candidates, with_room
 from tinyodl.targets.boards import Board, find_board
 from tinyodl.text import stored
 
@@ -53,7 +55,7 @@ def compile_model(
     DoesNotFitError, or InUseError while another has `out`; then nothing is written.
     """
     with locked_folder(out):
-        made = compilation(model, find_board(board, model), options)
+        made = compilation(model, find_board(board, model), options, ram)
         check_fit(made.lowered, made.manifest, ram, flash)
         files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
         write_project(files, out)
@@ -61,18 +63,33 @@ def compile_model(
     return made.manifest
 
 
-def plan_model(model: Path, board: str, **options: Unpack[Options]) -> Manifest:
+def plan_model(
+    model: Path, board: str, *, ram: int | None = None, **options: Unpack[Options]
+) -> Manifest:
     """The manifest that `compile_model` would write; nothing is written.
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
+    `ram` is a budget in bytes for what is chosen while the board runs.
     """
-    return compilation(model, find_board(board, model), options).manifest
+    return compilation(model, find_board(board, model), options, ram).manifest
 
 
-def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
+def _plan(prepared: Prepared, options: Options, board: Board, ram: int | None) -> UpdatePlan:
     update = options.get("update", "last")
-    if update not in SCHEMES:
-        return load_plan(Path(update))
+    if update != "device" and "candidates" in options:
+        raise UserError("--candidates is for --update device; give both")
+    if update not in (*SCHEMES, "device"):
+        plan = load_plan(Path(update))
+        check_candidates(plan, prepared.graph)
+        return plan
+    plan = _of_scheme(prepared, options, "last" if update == "device" else update)
+    if update == "device":
+        plan = with_candidates(plan, prepared.graph, options.get("candidates"))
+        plan = with_room(prepared, plan, board, ram)
+    return plan
+
+
+def _of_scheme(prepared: Prepared, options: Options, update: str) -> UpdatePlan:
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
@@ -129,12 +146,12 @@ def _start(options: Options) -> Start | None:
     )
 
 
-def compilation(model: Path, board: Board, options: Options) -> Compilation:
+def compilation(model: Path, board: Board, options: Options, ram: int | None = None) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest."""
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
     prepared = prepare(model, _changes(options))
-    lowered = lower(prepared, _plan(prepared, options), board)
+    lowered = lower(prepared, _plan(prepared, options, board, ram), board)
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__

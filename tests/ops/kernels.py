@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.kernel_headers import kernel_headers
 from tests.quick_c import flags_for
 from tinyodl.codegen.literals import c_type, float_literal, initializer
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Argument, Call, Ref, Struct, Symbol, calls_of
-from tinyodl.resources import TEMPLATES
 
 _numbers = itertools.count()
 Arrays = Mapping[str, np.ndarray]
@@ -81,7 +81,7 @@ def compiled(
     library = folder / f"kernel{next(_numbers)}.so"
     path = library.with_suffix(".c")
     path.write_text(source)
-    include = ("-I", TEMPLATES / "kernels")
+    include = ("-I", kernel_headers())
     flags = flags_for(source)
     subprocess.run(["gcc", *flags, *include, "-fPIC", "-shared", "-o", library, path], check=True)
     function = ctypes.CDLL(str(library)).run

@@ -26,7 +26,7 @@ def plan(model: Path, html: Path | None, as_json: bool, **given: Any) -> None:
     options = given_options(model, given, printer, needed=("board",))
     options.pop("out", None)
     board, ram, flash = options.pop("board"), options.pop("ram", None), options.pop("flash", None)
-    manifest = plan_model(model, board, **options)
+    manifest = plan_model(model, board, ram=ram, **options)
     plans.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)

@@ -72,8 +72,13 @@ class Options(TypedDict, total=False):
     start_weight: float
 
     # What learns: last (the last layer), bias (all biases), full (everything), none, or as the plan
-    # file of that path says, with its own training rule. [default: last]
+    # file of that path says, with its own training rule. device: the last layer, and of others what
+    # is chosen while the board runs; --ram says how much memory that gets. [default: last]
     update: str
+
+    # With --update device: the layers to choose among, the last N or those named. [default: all
+    # that can be, 32 at most]
+    candidates: str
 
     # Learning rate. [default: 0.01]
     learning_rate: float

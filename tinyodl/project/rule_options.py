@@ -10,7 +10,7 @@ from tinyodl.project.option import Option
 
 _LAYER, _RULE = "The learner's layer", "The training rule"
 _INT8, _AUTOENCODERS = "int8 layers that learn", "Autoencoders"
-_SCHEMES = ("last", "bias", "full", "none")
+_SCHEMES = ("last", "bias", "full", "none", "device")
 
 
 def _always(text: str) -> bool:
@@ -62,7 +62,13 @@ RULE = (
         "update", kind=str, often=8, default="last", metavar="WHAT",
         is_path=lambda text: text not in _SCHEMES,
         help="What learns: last (the last layer), bias (all biases), full (everything), none, or "
-        "as the plan file of that path says, with its own training rule.",
+        "as the plan file of that path says, with its own training rule. device: the last layer, "
+        "and of others what is chosen while the board runs; --ram says how much memory that gets.",
+    ),
+    Option(
+        "candidates", example="NODE", kind=str, group=_RULE, metavar="N|NODE,...",
+        note="all that can be, 32 at most",
+        help="With --update device: the layers to choose among, the last N or those named.",
     ),
     Option(
         "learning_rate", flag="--lr", often=9, section="rule",

@@ -46,6 +46,11 @@ C_FLAGS = (
 KERNEL_CODE = 530
 NODE_CODE = 100
 
+# The same for what a run chooses: for the choice, and for each layer to choose among. Fitted to two
+# int8 networks, of 3 and 22 such layers.
+CHOICE_CODE = 13_000
+CANDIDATE_CODE = 850
+
 
 def buffer_bytes(family: Family) -> int:
     """Static RAM that does not depend on the network: serial ring, requests, replies, counters."""
