@@ -101,8 +101,15 @@ def trained(net: nn.Sequential, count: int, rate: float, seed: int) -> nn.Sequen
 
 def exported(net: nn.Module, path: Path) -> Path:
     sample = torch.zeros(1, 1, 28, 28)
-    names = {"input_names": ["input"], "output_names": ["embedding"]}
-    torch.onnx.export(net, (sample,), path, opset_version=17, dynamo=False, **names)
+    torch.onnx.export(
+        net,
+        (sample,),
+        path,
+        opset_version=17,
+        dynamo=False,
+        input_names=["input"],
+        output_names=["embedding"],
+    )
     return path
 
 

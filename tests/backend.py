@@ -33,6 +33,7 @@ OPERATORS = tuple(sorted({*IMPORTERS, *FOLDED}))
 _WINDOWS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool"})
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
 _ON_CONSTANTS = constants.FOLDABLE | set(IMPORTERS) | FOLDED | {"Size"}
+_CROP = b"tf_crop_and_resize"
 _SUFFIX = re.compile(r"_expanded(_ver\d+)?$")
 _WANTS_CONSTANT = re.compile(r"input '([^']+)' is not a constant")
 
@@ -118,6 +119,13 @@ def reason_to_exclude(op: str, case: Case) -> str:
         return "more than 6 axes in one copy"
     if op in _WINDOWS and _first(case).shape[0] != 1:
         return "batch larger than 1"
+    if (
+        op == "Resize"
+        and _attribute(case, "coordinate_transformation_mode") == b"tf_crop_and_resize"
+    ):
+        return "cropping"
+    if op == "Resize" and _attribute(case, "keep_aspect_ratio_policy") not in (None, b"stretch"):
+        return "an aspect ratio that is kept"
     if op == "LSTM" and len(case.model.graph.node[0].input) > 7:
         return "peepholes"
     unknown = _unknown(case)
@@ -224,6 +232,12 @@ def _unknown(case: Case) -> set[str]:
         if node.op_type not in (set(IMPORTERS) if on_computed else _ON_CONSTANTS):
             found.add(node.op_type)
     return found - FOLDED
+
+
+def _attribute(case: Case, name: str) -> object:
+    """An attribute of the case's node; None where it has none."""
+    found = [each for each in case.model.graph.node[0].attribute if each.name == name]
+    return helper.get_attribute_value(found[0]) if found else None
 
 
 def _is_float(value: object) -> bool:

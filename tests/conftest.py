@@ -11,6 +11,7 @@ import tempfile
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import objects
 from tests.projects import (  # noqa: F401 (fixtures)
     regression,
     regression_built,
@@ -19,6 +20,8 @@ from tests.projects import (  # noqa: F401 (fixtures)
     watch_nrf,
     watch_nrf_built,
 )
+from tinyodl.files.folders import cache_directory
+from tinyodl.host_run import library
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile(
@@ -31,6 +34,13 @@ settings.load_profile("any machine")
 # What is built in tests is recorded for them alone, and not with what the user has built.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinyodl-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+# Zig compiles its run-time library once for each target (10 s), whatever folders a test works in.
+for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+    os.environ.setdefault(name, str(cache_directory() / "zig"))
+
+# Networks in this process that are the same are compiled once.
+library._compiled = objects.networks_once(library._compiled)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
+from tests.builds import build
 from tinyodl import pio
 from tinyodl.errors import ToolError
 from tinyodl.targets.boards import load_board
@@ -105,7 +106,7 @@ def image_model(path: Path) -> Path:
 def built(model: Path, board: str, out: Path, **options: object) -> Path:
     """A compiled and built project."""
     tinyodl.compile(model, board, out, **options)  # type: ignore[arg-type]
-    pio.build(out, load_board(board))
+    build(out, load_board(board))
     return out
 
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved
 from tests.test_learners import flashed, outputs
@@ -263,7 +264,7 @@ def test_an_autoencoder_learns_the_same_bits_on_a_board(tmp_path, loss):
         folder = tmp_path / board
         tinyodl.compile(path, board, folder, loss=loss, update="full",
                         threshold="percentile:90", forgetting=0.97)  # fmt: skip
-        tinyodl.flash(folder, port=port)
+        build(folder)
         with Session(folder, port=port) as session:
             replies = [session.client.train(each, -1) for each in x]
             parameters = [session.client.read_parameter(p.index).tobytes()

@@ -11,6 +11,7 @@ import torch
 
 import tinyodl
 from tests.beside.board import person
+from tests.builds import build
 from tests.hostnet import HostNet
 from tests.onnx_torch import TorchModel
 from tests.projects import two_layers
@@ -236,7 +237,7 @@ def test_one_sample_far_out_leaves_what_was_learned(tmp_path, options):
     """With the bound alone: the gate learns it too. One of 300, all of it and one feature of it."""
     x, y = digits(700)
     tinyodl.compile(DIGITS, "host", tmp_path / "p", outliers="keep", **options)
-    tinyodl.flash(tmp_path / "p", port="host")
+    build(tmp_path / "p")
     after = []
     for index, features in enumerate((None, slice(64), slice(30, 31))):
         samples = x[:300].copy()
@@ -255,7 +256,7 @@ def test_one_sample_far_out_leaves_what_was_learned(tmp_path, options):
 def test_a_rate_a_thousand_times_too_high_is_bounded_and_said(tmp_path):
     x, y = digits(500)
     tinyodl.compile(DIGITS, "host", tmp_path / "p", update="full", learning_rate=10.0)
-    tinyodl.flash(tmp_path / "p", port="host")
+    build(tmp_path / "p")
     test = (x[300:].reshape(-1, 64), y[300:])
     with tinyodl.Session(tmp_path / "p", port="host") as session:
         given = (x[:300].reshape(-1, 64), y[:300])
@@ -268,7 +269,7 @@ def test_a_rate_a_thousand_times_too_high_is_bounded_and_said(tmp_path):
 @pytest.mark.parametrize("options", [{"learning_rate": 0.02}, {"learner": "transfer"}])
 def test_new_persons_of_the_watch_are_never_bounded(tmp_path, options):
     tinyodl.compile(EXAMPLES / "watch" / "watch_cnn_c7.onnx", "host", tmp_path / "p", **options)
-    tinyodl.flash(tmp_path / "p", port="host")
+    build(tmp_path / "p")
     for number in (8, 9, 10):
         with tinyodl.Session(tmp_path / "p", port="host") as session:
             session.client.reset()

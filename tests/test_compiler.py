@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.models import LARGE, ROOT, SHIPPED, WATCH, name, shared_only
 from tests.projects import flat_model
@@ -58,7 +59,7 @@ def test_predicted_ram_is_within_two_percent_of_the_linked(
     monkeypatch.setenv("TINYODL_COMPILER", compiler)
     options = {"update": "last", "optimizer": "adam", "batch": 2}
     manifest = tinyodl.compile(path, board, tmp_path / "p", **options)
-    built = pio.build(tmp_path / "p", load_board(board))
+    built = build(tmp_path / "p", load_board(board))
     linked = built.data_bytes + built.bss_bytes + built.stack_bytes
     assert linked == pytest.approx(manifest.ram.total, rel=0.02)
     assert built.flash_bytes == pytest.approx(manifest.flash.total, rel=0.15)
@@ -79,7 +80,7 @@ def test_published_schemes_need_as_much_memory_as_predicted(tmp_path, model, sch
     options = {"head": "dense:10", "update": ROOT / "examples" / "schemes" / f"{scheme}.toml"}
     path = ROOT.parent / "shared" / "models" / f"{model}.onnx"
     manifest = tinyodl.compile(path, "nrf52840_dk", tmp_path / "p", **options)
-    built = pio.build(tmp_path / "p", load_board("nrf52840_dk"))
+    built = build(tmp_path / "p", load_board("nrf52840_dk"))
     linked = built.data_bytes + built.bss_bytes + built.stack_bytes
     assert linked <= most
     assert linked == pytest.approx(manifest.ram.total, abs=16)
@@ -199,7 +200,7 @@ def test_names_that_no_compiler_would_take_become_c_names(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "names.onnx")
     tinyodl.compile(tmp_path / "names.onnx", "host", tmp_path / "p", update="full")
-    pio.build(tmp_path / "p", load_board("host"))
+    build(tmp_path / "p", load_board("host"))
 
 
 def test_names_that_the_generated_c_uses_itself_are_avoided(tmp_path):
@@ -221,7 +222,7 @@ def test_names_that_the_generated_c_uses_itself_are_avoided(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "names.onnx")
     tinyodl.compile(tmp_path / "names.onnx", "host", tmp_path / "p", update="full", loss="mse")
-    pio.build(tmp_path / "p", load_board("host"))
+    build(tmp_path / "p", load_board("host"))
 
 
 def test_names_that_training_needs_are_refused(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 import tinyodl
 from tests.beside.board import person
+from tests.builds import build
 from tests.models import WATCH
 from tinyodl.compiler import compilation
 from tinyodl.device.codes import Draw, Flag
@@ -82,7 +83,7 @@ def test_a_stream_has_the_bits_of_the_virtual_board(tmp_path, rule):
     """Losses, predictions, flags, and all that is kept, on the very network of the board."""
     project = tmp_path / "project"
     tinyodl.compile(WATCH, "nrf52840_dk", project, **EVERYTHING[rule])
-    tinyodl.flash(project, port="virtual")
+    build(project)
     x, y = person(8, "learn")
     with tinyodl.Session(project, port="virtual") as session:
         told = [session.client.train(a, int(b)) for a, b in zip(x[:40], y[:40], strict=True)]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as functional
 
 from tests import fake_quantized
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.firmware.test_same_bits import MACHINES, digits, pointwise_network, residual_network
 from tests.hostnet import HostNet
@@ -18,7 +19,6 @@ from tests.models import INT8, WATCH, shared_only
 from tests.onnx_torch import TorchModel
 from tests.test_quantized_training import clearest, logits_of
 from tests.test_training import watch_samples
-from tinyodl import pio
 from tinyodl.codegen import render_project, write_project
 from tinyodl.codegen.network import render_network
 from tinyodl.device.client import Client
@@ -144,7 +144,7 @@ def on_machine(model: Path, folder: Path, machine: tuple[str, str, str]) -> list
     remember_sources(project)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYODL_COMPILER", compiler)
-        pio.build(project, board)
+        build(project, board, optimised=True)
     transport = connect(project, port)
     try:
         client = Client(transport, manifest)

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.models import WATCH
 from tinyodl.errors import DataError, UserError
 from tinyodl.learning.learners.choice import as_learner
@@ -28,7 +29,7 @@ def compiled(folder, board="host", **options):
 
 def flashed(path, folder, board="host", **options):
     tinyodl.compile(path, board, folder, **options)
-    tinyodl.flash(folder, port="host" if board == "host" else "virtual")
+    build(folder)
     return folder
 
 

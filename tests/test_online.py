@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import tinyodl
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.frontend.models import model, node, saved, weights
 from tests.models import ROOT, WATCH, shared_only
@@ -229,7 +230,7 @@ class TestSamplesWithoutLabel:
         y[3] = -1
         with pytest.raises(DataError, match=r"y\[3\] is -1, the model has classes 0 to 6;"):
             tinyodl.samples.data.check(x, y, load(folder))
-        tinyodl.flash(folder, port="host")
+        build(folder)
         with Session(folder, port="host") as session:
             with pytest.raises(DataError, match="not a class from 0 to 6"):
                 session.client.train(x[0], -1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.models import WATCH
-from tinyodl import pio
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Command, Draw, Status
 from tinyodl.device.connect import connect
@@ -37,7 +37,7 @@ def person(number, part="learn"):
 def compiled(folder, **options):
     """A host build; the options by default those of --learner transfer with a fresh head."""
     tinyodl.compile(WATCH, "host", folder, **(options or HEAD))
-    pio.build(folder, load_board("host"))
+    build(folder, load_board("host"))
     return folder
 
 
@@ -246,7 +246,7 @@ def test_the_virtual_board_learns_the_bits_of_the_host(tmp_path, precision, memo
     for board, port in (("host", "host"), (chip, "virtual")):
         project = tmp_path / board
         manifest = tinyodl.compile(WATCH, board, project, **options)
-        pio.build(project, load_board(board))
+        build(project, load_board(board))
         transport = connect(project, port)
         try:
             client = Client(transport, manifest)
@@ -346,7 +346,7 @@ class TestFlash:
         for cache in (20, 4000):
             project = tmp_path / "p"
             tinyodl.compile(WATCH, "nrf52840_dk", project, **HEAD, cache=cache, **FLASH)
-            pio.build(project, load_board("nrf52840_dk"))
+            build(project, load_board("nrf52840_dk"))
             with Session(project, "virtual") as session:
                 self.train(session, 1)
                 session.save()

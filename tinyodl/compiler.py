@@ -13,6 +13,7 @@ from tinyodl.errors import UserError
 from tinyodl.files.built_here import remember_sources
 from tinyodl.files.project_files import locked_folder
 from tinyodl.frontend import Changes, Head, Prepared, Start, parse_head, prepare
+from tinyodl.frontend.opening.given_shapes import shapes_of
 from tinyodl.learning.learners import learner_named, rule_named
 from tinyodl.learning.learners.choice import as_learner
 from tinyodl.planner.fitting import check_fit
@@ -105,6 +106,7 @@ def _changes(options: Options) -> Changes:
     samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
+        shapes=shapes_of(options.get("shape", ())),
         cut=options.get("cut"),
         taps=tuple(options.get("tap", ())),
         head=_head(options),

@@ -194,6 +194,11 @@ class Graph:
         return {n: t for n, t in self.tensors.items() if t.data is not None}
 
 
+def of_one_sample(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a sample's own part of a tensor: without the batch of 1, where there is one."""
+    return shape[1:] if shape[:1] == (1,) else shape
+
+
 def parameters(graph: Graph) -> list[Tensor]:
     """The tensors kept between steps, in the order of the protocol: parameters, then state."""
     tensors = graph.tensors.values()

@@ -10,6 +10,7 @@ from onnx import helper
 
 import tinyodl
 from tests.beside.board import RULES, Watched, index_of, net, person
+from tests.builds import build
 from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tests.ops.test_recursive_least_squares import LAYER, stream
@@ -79,7 +80,7 @@ class TestGuard:
             options = {"guard": guard} if guard else {}
             folder = tmp_path / str(guard)
             tinyodl.compile(WATCH, "host", folder, learning_rate=0.02, **options)
-            tinyodl.flash(folder, port="host")
+            build(folder)
             with Session(folder, port="host") as session:
                 summary = session.train(
                     *person(8, "learn"), eval=person(8, "test"), run=tmp_path / f"run{guard}"
@@ -215,7 +216,7 @@ class TestGuardOfSeveralLayers:
         x, y = person(8, "learn")
         order = np.random.default_rng(0).permutation(len(x))
         tinyodl.compile(WATCH, "host", tmp_path / "p", **options, guard="4")
-        tinyodl.flash(tmp_path / "p", port="host")
+        build(tmp_path / "p")
         with Session(tmp_path / "p", port="host") as session:
             for index in order:
                 session.client.train(x[index], int(y[index]))
@@ -237,7 +238,7 @@ class TestGuardOfSeveralLayers:
         x, y = person(8, "learn")
         options = {"learner": "transfer", "head": "dense:12,7", "cache": 28, "guard": "4"}
         tinyodl.compile(WATCH, "host", tmp_path / "p", **options)
-        tinyodl.flash(tmp_path / "p", port="host")
+        build(tmp_path / "p")
         with Session(tmp_path / "p", port="host") as session:
             for index in np.random.default_rng(0).permutation(len(x)):
                 session.client.train(x[index], int(y[index]))

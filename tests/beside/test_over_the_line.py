@@ -9,6 +9,7 @@ import pytest
 
 import tinyodl
 from tests.beside.board import person, refusal
+from tests.builds import build
 from tests.frontend.models import model, node, saved
 from tests.models import WATCH
 from tinyodl.device.codes import Command, Status
@@ -23,7 +24,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("watching") / "p"
     options = {"query": "auto", "error_budget": 0.05, "drift": True, "guard": "8"}
     tinyodl.compile(WATCH, "host", folder, learner="rls", **options)
-    tinyodl.flash(folder, port="host")
+    build(folder)
     return folder
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import tinyodl
 from tests.beside.board import net, person, refusal
+from tests.builds import build
 from tests.models import WATCH
 from tinyodl.device.codes import Command, Status
 from tinyodl.errors import DataError, UserError
@@ -49,7 +50,7 @@ class TestPlans:
 
     def test_a_firmware_that_does_not_ask_says_so(self, tmp_path):
         tinyodl.compile(WATCH, "host", tmp_path / "p")
-        tinyodl.flash(tmp_path / "p", port="host")
+        build(tmp_path / "p")
         x, y = person(8, "learn")
         with Session(tmp_path / "p", port="host") as session:
             with pytest.raises(UserError, match="does not ask for labels; compile it with --query"):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.device import bench
 from tests.device.bench import Server
 from tests.device.lines import KINDS, RATES, Faults, MemoryLine, PacedLine, keep_time
@@ -133,7 +134,7 @@ def test_every_network_of_the_bench_takes_it(
 def test_the_host_build_of_a_real_network_takes_it(tmp_path: Path) -> None:
     project = tmp_path / "project"
     tinyodl.compile(flat_model(tmp_path / "flat.onnx", 64, 10), "host", project, update="full")
-    tinyodl.flash(project)
+    build(project)
     stream = samples(40)
     learned = []
     for kind, rate in (("drop", 0.0), *((kind, rate) for kind in KINDS for rate in (0.001, 0.01))):

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tinyodl
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.models import ROOT, SHIPPED, name, shared_only
-from tinyodl import pio
 from tinyodl.device.client import Client
 from tinyodl.device.codes import Flag
 from tinyodl.device.connect import connect
@@ -141,7 +141,7 @@ def train(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYODL_COMPILER", compiler)
         manifest = tinyodl.compile(model, board, project, **options)
-        pio.build(project, load_board(board))
+        build(project, load_board(board), optimised=True)
     x, y = samples or digits()
     transport = connect(project, port)
     try:
@@ -266,7 +266,7 @@ def test_boards_compute_what_onnxruntime_computes(tmp_path, path, board, port):
         require_tool("qemu-system-arm")
     project = tmp_path / "project"
     manifest = tinyodl.compile(path, board, project)
-    pio.build(project, load_board(board))
+    build(project, load_board(board), optimised=True)
     runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     transport = connect(project, port)
     try:
@@ -299,7 +299,7 @@ def test_labels_on_request_drift_and_guard_give_the_same_bits_everywhere(tmp_pat
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TINYODL_COMPILER", compiler)
             manifest = tinyodl.compile(model, board, project, **options)
-            pio.build(project, load_board(board))
+            build(project, load_board(board), optimised=True)
         transport = connect(project, port)
         try:
             client = Client(transport, manifest)

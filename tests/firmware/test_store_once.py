@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.models import SHIPPED
-from tinyodl import pio
 from tinyodl.device.client import Client
 from tinyodl.device.connect import connect
 from tinyodl.errors import UserError
@@ -22,7 +22,7 @@ def test_an_stm32l4_finds_the_last_of_three_saves_after_power_off(tmp_path: Path
     require_tool("arm-none-eabi-gcc")
     project = tmp_path / "p"
     manifest = tinyodl.compile(SHIPPED[0], "nucleo_l4r5zi", project, learning_rate=0.1)
-    pio.build(project, load_board("nucleo_l4r5zi"))
+    build(project, load_board("nucleo_l4r5zi"))
     sample = np.linspace(-1, 1, 64, dtype=np.float32)
     for generation in (1, 2, 3):
         transport = connect(project, "virtual")

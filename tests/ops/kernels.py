@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import subprocess
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import objects
 from tests.kernel_headers import kernel_headers
 from tests.quick_c import flags_for
 from tinyodl.codegen.literals import c_type, float_literal, initializer
@@ -81,9 +83,20 @@ def compiled(
     library = folder / f"kernel{next(_numbers)}.so"
     path = library.with_suffix(".c")
     path.write_text(source)
-    include = ("-I", kernel_headers())
     flags = flags_for(source)
-    subprocess.run(["gcc", *flags, *include, "-fPIC", "-shared", "-o", library, path], check=True)
+    command = [
+        "gcc",
+        *flags,
+        f"-I{kernel_headers()}",
+        "-fPIC",
+        "-shared",
+        "-o",
+        str(library),
+        str(path),
+    ]
+    objects.library(
+        [*flags, source, _kernels()], library, lambda: subprocess.run(command, check=True)
+    )
     function = ctypes.CDLL(str(library)).run
 
     def kernel(arrays: Arrays, first: int, end: int) -> None:
@@ -93,6 +106,12 @@ def compiled(
         function(first, end, *(array.ctypes.data_as(ctypes.c_void_p) for array in given))
 
     return kernel
+
+
+@functools.cache
+def _kernels() -> str:
+    """All that a kernel's file may include."""
+    return "".join(path.read_text() for path in sorted(kernel_headers().glob("*.h")))
 
 
 def argument(argument: Argument, names: Mapping[str, str]) -> str:

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tinyodl.pio.standins import cache_directory
-
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; what Zig compiled once is shared, since it takes seconds."""
-    zig_cache = str(cache_directory() / "zig")
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", zig_cache)
-    monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", zig_cache)
+    """An empty cache, but for Zig's, which all tests share."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache

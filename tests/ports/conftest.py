@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builds import build
 from tests.conftest import require_tool
 from tests.ports.projects import write_project
-from tinyodl.pio import Build, build
+from tinyodl.pio import Build
 from tinyodl.targets.boards import load_board
 
 Builder = Callable[[str, str], Build]

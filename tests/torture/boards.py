@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.builds import build
 from tests.ports.projects import keeping_board, write_project
 from tests.test_board_checks import PAGE, owners
-from tinyodl import pio
 from tinyodl.errors import ToolError
 from tinyodl.resources import BOARDS
 from tinyodl.targets import boards
@@ -101,7 +101,7 @@ def careless(folder: Path) -> tuple[Board, Path]:
     usual, boards.BOARDS = boards.BOARDS, folder / "boards"
     try:
         board = keeping_board("careless")
-        return board, pio.build(write_project(folder / "p", "careless"), board).elf
+        return board, build(write_project(folder / "p", "careless"), board).elf
     finally:
         boards.BOARDS = usual
 

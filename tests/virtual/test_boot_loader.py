@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import tinyodl
+from tests.builds import build
 from tests.projects import WATCH, require_arm_compiler
-from tinyodl import Session, pio
+from tinyodl import Session
 from tinyodl.device.codes import Status
 from tinyodl.device.refusals import RefusedError
 from tinyodl.errors import BoardError
@@ -41,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("boot_loader") / "p"
     model = next(WATCH.glob("*.onnx"))
     tinyodl.compile(model, "nrf52840_dk", folder, **OPTIONS, guard_memory="flash")
-    pio.build(folder, load_board("nrf52840_dk"))
+    build(folder, load_board("nrf52840_dk"))
     for _ in range(2):
         with Session(folder, "virtual") as session:
             session.train(*samples())

@@ -14,8 +14,12 @@ import onnx.shape_inference
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import constants
-from tinyodl.frontend.load import bound, load_model, opset_of
+from tinyodl.frontend.batch_axes import with_batch_axes
+from tinyodl.frontend.load import bound, loaded, opset_of
 from tinyodl.frontend.names import live_nodes, node_names
+from tinyodl.frontend.opening.causes import domain_fault, several_outputs
+from tinyodl.frontend.opening.opened import opened
+from tinyodl.frontend.opening.outputs import only_real_output
 from tinyodl.frontend.passes import Learns, drop_unused, simplify
 from tinyodl.frontend.problems import Problem, model_error
 from tinyodl.frontend.quantized import fuse_quantized
@@ -25,7 +29,6 @@ from tinyodl.ops.quantized_import import MOVING, as_real_numbers, through_real_n
 from tinyodl.ops.shared import OnnxNode, Scope, UnknownInput, Unsupported
 
 OPAQUE = "Unsupported"  # stands for a node that could not be imported
-_ON_CONSTANTS = constants.FOLDABLE | {"Constant", "Shape", "Size"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def import_model(path: Path, output: str | None = None, learns: Learns = never) 
     ModelError (for unsupported operators it lists every node at fault), and UserError when `output`
     is no output.
     """
-    return import_checked(load_model(path), str(path), output, learns).graph
+    model = loaded(opened(path, output=output).model, str(path))
+    return import_checked(model, str(path), output, learns).graph
 
 
 def import_checked(
@@ -65,6 +69,7 @@ def import_checked(
     output = chosen_output(model, source, output)
     live = live_nodes(model.graph, (output,))
     scope, problems = _import_nodes(model, names, live, output, opset, source)
+    with_batch_axes(scope, output)
     graph = Graph(
         tuple(scope.nodes),
         scope.tensors,
@@ -114,12 +119,12 @@ def chosen_output(model: onnx.ModelProto, source: str, output: str | None) -> st
     names: list[str] = [value.name for value in model.graph.output]
     if output is None and len(names) == 1:
         return names[0]
-    listed = ", ".join(f"'{name}'" for name in names)
     if output is None:
-        raise ModelError(
-            f"{source}: has {len(names)} outputs ({listed}); name the one to train and answer "
-            "with --output NAME"
-        )
+        only = only_real_output(model)
+        if only is None:
+            raise ModelError(f"{source}: {several_outputs(model, source)}")
+        return only
+    listed = ", ".join(f"'{name}'" for name in names)
     if output not in names:
         raise UserError(f"{source}: has no output '{output}'; its outputs are {listed}")
     return output
@@ -203,11 +208,9 @@ def _add_input(value: onnx.ValueInfoProto, shape: tuple[int, ...], scope: Scope)
 def _import_node(proto: onnx.NodeProto, name: str, opset: int, scope: Scope) -> None:
     """Fold a node on constants, or let its importer append what it becomes."""
     op = proto.op_type
-    domain = "" if proto.domain == "ai.onnx" else proto.domain
-    domains = IMPORTERS[op].domains if op in IMPORTERS else ("",) if op in _ON_CONSTANTS else ()
-    if domain not in domains:
-        where = f"operator of the domain '{domain}'" if domain else "unknown operator"
-        raise Unsupported(where)
+    fault = domain_fault(op, proto.domain)
+    if fault:
+        raise Unsupported(fault)
     node = _decoded(proto, name, opset)
     if op == "Constant":
         scope.constants[node.outputs[0]] = constants.constant_node(node)
@@ -292,7 +295,7 @@ def _check(graph: Graph, model: onnx.ModelProto, source: str) -> None:
         tensor = graph.tensors.get(value.name)
         if inferred is None or tensor is None or tensor.data is not None:
             continue
-        if tensor.shape != inferred:
+        if tensor.shape not in (inferred, (1, *inferred)):
             raise ModelError(
                 f"{source}: tensor '{value.name}' has the shape {inferred} by ONNX's rules and "
                 f"{tensor.shape} by tinyodl's; this is a fault of tinyodl, please report the model"

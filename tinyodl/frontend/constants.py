@@ -21,7 +21,7 @@ _ELEMENTWISE = frozenset(
     (
         *("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Abs", "Neg", "Reciprocal", "Sqrt"),
         *("Floor", "Ceil", "Cast", "Identity", "Equal", "Less", "Greater", "And", "Or", "Not"),
-        *("Where", "Exp", "Log", "Pow", "Sum"),
+        *("Where", "Exp", "Log", "Pow", "Sum", "GreaterOrEqual", "LessOrEqual", "Xor", "Sign"),
     )
 )
 _REARRANGING = frozenset(

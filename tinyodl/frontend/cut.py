@@ -12,8 +12,9 @@ import onnx.shape_inference
 from tinyodl.errors import UserError
 from tinyodl.frontend.build import value_shapes
 from tinyodl.frontend.dequantized import real_value, rounded_value
+from tinyodl.frontend.edit import drop_unused
 from tinyodl.frontend.load import bound
-from tinyodl.frontend.names import live_nodes, node_names, read_by
+from tinyodl.frontend.names import node_names
 
 
 def cut_model(model: onnx.ModelProto, node: str, source: str) -> onnx.ModelProto:
@@ -58,21 +59,6 @@ def ending_at(model: onnx.ModelProto, value: str, source: str) -> onnx.ModelProt
     graph.output.append(output)
     drop_unused(graph)
     return made
-
-
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes without effect on any output, and unread initializers and inputs."""
-    live = set(live_nodes(graph))
-    for index in reversed(range(len(graph.node))):
-        if index not in live:
-            del graph.node[index]
-    read = {name for node in graph.node for name in read_by(node)}
-    read.update(value.name for value in graph.output)
-    made = read.union(name for node in graph.node for name in node.output)
-    for values, kept in ((graph.initializer, read), (graph.input, read), (graph.value_info, made)):
-        for index in reversed(range(len(values))):
-            if values[index].name not in kept:
-                del values[index]
 
 
 def value_info(model: onnx.ModelProto, name: str, source: str) -> onnx.ValueInfoProto:

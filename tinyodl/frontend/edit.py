@@ -109,6 +109,21 @@ def drop_newly_unused(graph: onnx.GraphProto, before: onnx.GraphProto) -> None:
                 del values[index]
 
 
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes without effect on any output, and unread initializers and inputs."""
+    live = set(live_nodes(graph))
+    for index in reversed(range(len(graph.node))):
+        if index not in live:
+            del graph.node[index]
+    read = {name for node in graph.node for name in read_by(node)}
+    read.update(value.name for value in graph.output)
+    made = read.union(name for node in graph.node for name in node.output)
+    for values, kept in ((graph.initializer, read), (graph.input, read), (graph.value_info, made)):
+        for index in reversed(range(len(values))):
+            if values[index].name not in kept:
+                del values[index]
+
+
 def fresh_name(graph: onnx.GraphProto, name: str) -> str:
     """A value name that the graph does not use yet: this one, or with a number behind it."""
     used = {value for node in graph.node for value in (*node.input, *node.output)}

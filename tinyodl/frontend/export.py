@@ -23,7 +23,12 @@ from tinyodl.frontend.build import Imported, import_checked
 from tinyodl.frontend.dequantized import with_real_weights
 from tinyodl.frontend.integers import write_integers
 from tinyodl.frontend.labels import keep_outputs
-from tinyodl.frontend.load import load_model, read_model
+from tinyodl.frontend.load import (
+    INITIALIZERS_BY_THEMSELVES,
+    check_onnx,
+    load_model,
+    read_model,
+)
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.ops.quantized_import import FORMS
@@ -34,7 +39,6 @@ from tinyodl.select.choice import decoded, weights_of_choice
 
 READ = (PLAN, POOL)  # parameters that say what learned where the run chose it
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
-INITIALIZERS_BY_THEMSELVES = 4  # from this IR version on they need not be graph inputs too
 
 
 def export_model(
@@ -78,7 +82,7 @@ def export_model(
         model.ir_version = max(model.ir_version, INITIALIZERS_BY_THEMSELVES)
         if labels:
             keep_outputs(model, labels)
-        onnx.checker.check_model(model)
+        check_onnx(model)
         data = model.SerializeToString()
     _write_file(out, data)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 
 from tinyodl.frontend.build import import_checked
-from tinyodl.frontend.export import INITIALIZERS_BY_THEMSELVES, write_back
-from tinyodl.frontend.load import load_model
+from tinyodl.frontend.export import write_back
+from tinyodl.frontend.load import INITIALIZERS_BY_THEMSELVES, load_model
 
 
 def folded(model: onnx.ModelProto, source: str) -> onnx.ModelProto:

@@ -25,12 +25,12 @@ class LastLayer:
     labels: tuple[int, ...]
 
 
-def last_layer(path: Path, output: str | None) -> LastLayer:
-    """The real weights of the last layer, with the nodes folded into it.
+def last_layer(path: Path, data: bytes, output: str | None) -> LastLayer:
+    """The real weights of the last layer of the file's `data`, with the nodes folded into it.
 
     The labels are 0, 1, 2, ..., or the labels written by an earlier export. Raises ModelError.
     """
-    model = load_model(path)
+    model = load_model(path, data)
     graph = import_checked(model, str(path), output).graph
     layer = layers_of(graph)[-1]
     [weight, *_] = weights_of(layer, graph)

@@ -27,9 +27,9 @@ import onnx.numpy_helper
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend.build import value_shapes
-from tinyodl.frontend.cut import batch_symbol, drop_unused, ending_at
+from tinyodl.frontend.cut import batch_symbol, ending_at
 from tinyodl.frontend.dequantized import real_value
-from tinyodl.frontend.edit import fresh_name
+from tinyodl.frontend.edit import drop_unused, fresh_name
 from tinyodl.frontend.tap import flattened
 from tinyodl.graph import Array
 from tinyodl.ops.hashed_gemm import hashed_weights

@@ -20,7 +20,9 @@ from tinyodl.frontend.build import chosen_output, import_checked
 from tinyodl.frontend.cut import cut_model, ending_at
 from tinyodl.frontend.grow import last_layer
 from tinyodl.frontend.head import Head, Headed, classifier_input, with_head
-from tinyodl.frontend.load import load_model, model_bytes, read_model
+from tinyodl.frontend.load import load_model, loaded
+from tinyodl.frontend.opening import Opened, opened
+from tinyodl.frontend.opening.outputs import only_real_output
 from tinyodl.frontend.passes import with_hashed_layer
 from tinyodl.frontend.start import Layers, Start, reconstruction_errors, started
 from tinyodl.frontend.tap import shape_of, tapped
@@ -38,6 +40,7 @@ class Changes:
     """The changes to the file before it is imported; see `docs/importing.md`."""
 
     output: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs, by name
     cut: str | None = None
     taps: tuple[str, ...] = ()  # the nodes that the head reads, side by side
     head: Head | None = None
@@ -72,6 +75,7 @@ class Prepared:
     begun: Begun = field(default_factory=dict)  # of --start: the rule's states
     shown: Seen | None = None  # the samples of --start
     samples: tuple[Path, ...] = ()  # the files of --calibrate and --start
+    notes: tuple[str, ...] = ()  # what was changed in the file, a clause each
     _built: list[tuple[Mapping[str, bool], Graph]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
@@ -105,7 +109,9 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     """
     start = changes.start
     files = (changes.calibrate, start.samples if start else None)
-    made = replace(_prepared(path, changes), samples=tuple(filter(None, files)))
+    file = opened(path, changes.shapes, "" if changes.cut else changes.output)
+    made = _prepared(path, file, changes)
+    made = replace(made, samples=tuple(filter(None, files)), notes=_notes(file, changes))
     if not (start and start.reconstruction):
         return made
     errors = reconstruction_errors(
@@ -114,19 +120,31 @@ def prepare(path: Path, changes: Changes) -> Prepared:
     return replace(made, errors=errors)
 
 
-def _prepared(path: Path, changes: Changes) -> Prepared:
+def _notes(file: Opened, changes: Changes) -> tuple[str, ...]:
+    """What was changed in the file, and which of its outputs is taken, in words."""
+    only = only_real_output(file.model)
+    if only is None or changes.output or changes.cut:
+        return file.notes
+    return (
+        *file.notes,
+        f"of {len(file.model.graph.output)} outputs '{only}' is the only one of real numbers",
+    )
+
+
+def _prepared(path: Path, file: Opened, changes: Changes) -> Prepared:
     source = str(path)
     samples = _samples(changes)
     if changes.taps and not changes.head:
         raise UserError("--tap says what a fresh head reads; give --head or --learner too")
     if not (changes.cut or changes.head or changes.simplify or samples):
-        imported = import_checked(load_model(path), source, changes.output, lambda layer: True)
-        return Prepared(path, model_bytes(path), changes.output, imported.graph)
+        model = loaded(file.model, source)
+        imported = import_checked(model, source, changes.output, lambda layer: True)
+        return Prepared(path, file.data, changes.output, imported.graph)
     from tinyodl.frontend.simplify import check_same, simplified  # onnxruntime loads slowly
 
     head = changes.head
-    last = last_layer(path, changes.output) if head and head.grows else None
-    original = model = read_model(path)
+    last = last_layer(path, file.data, changes.output) if head and head.grows else None
+    original = model = file.model
     output = changes.output
     classes = _classes(model, output, source) if head and None in head.sizes else 0
     if changes.cut:
@@ -156,8 +174,7 @@ def _prepared(path: Path, changes: Changes) -> Prepared:
         headed = with_head(model, on, shape, head, begun, classes, changes.seed, source, original)
         model, output = headed.model, None
     data = model.SerializeToString(deterministic=True)
-    loaded = load_model(path, data)
-    imported = import_checked(loaded, source, output, lambda layer: True)
+    imported = import_checked(load_model(path, data), source, output, lambda layer: True)
     if changes.check:
         check_same(original, model if real is None else real, source)
     made = Prepared(path, data, output, imported.graph, calibration=calibration)

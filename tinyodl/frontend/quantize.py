@@ -37,6 +37,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from tinyodl.errors import ModelError
 from tinyodl.files.whole_files import temporary_folder
+from tinyodl.frontend.batch_axes import as_in_file
 from tinyodl.frontend.build import import_checked
 from tinyodl.frontend.fold import folded
 from tinyodl.frontend.load import load_model, opset_of
@@ -122,17 +123,18 @@ def _newer(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
 class _Samples(CalibrationDataReader):  # type: ignore[misc]
     """One sample after the other, as onnxruntime asks for them."""
 
-    def __init__(self, inputs: Mapping[str, Array]) -> None:
-        self._samples = _each(inputs)
+    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Array]) -> None:
+        self._samples = _each(model, inputs)
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._samples, None)
 
 
-def _each(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """Each sample with its batch dimension of 1."""
+def _each(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Each sample as the model's inputs have it, a batch of 1 where they have one."""
     for index in range(_count(inputs)):
-        yield {name: values[index : index + 1] for name, values in inputs.items()}
+        sample = {name: values[index : index + 1] for name, values in inputs.items()}
+        yield as_in_file(model, sample)
 
 
 def _count(inputs: Mapping[str, Array]) -> int:
@@ -150,7 +152,7 @@ def _quantized(real: onnx.ModelProto, inputs: Mapping[str, Array], source: str) 
             quantize_static(
                 before,
                 after,
-                _Samples(inputs),
+                _Samples(real, inputs),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_QUANTIZED),
                 per_channel=True,
@@ -329,7 +331,7 @@ def _cost(
 def _outputs(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Array:
     """float64 (N, elements)."""
     running = session(model)
-    made = [running.run(None, sample)[0].reshape(-1) for sample in _each(inputs)]
+    made = [running.run(None, sample)[0].reshape(-1) for sample in _each(model, inputs)]
     return np.array(made, np.float64)
 
 

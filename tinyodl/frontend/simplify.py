@@ -16,7 +16,7 @@ import onnx.shape_inference
 
 from tinyodl.errors import ModelError
 from tinyodl.files.whole_files import temporary_folder
-from tinyodl.frontend.cut import drop_unused
+from tinyodl.frontend.edit import drop_unused
 from tinyodl.frontend.load import bound
 from tinyodl.frontend.names import node_names
 from tinyodl.frontend.runtime import one_line, session
@@ -47,25 +47,45 @@ def simplified(
     return made
 
 
-def check_same(original: onnx.ModelProto, changed: onnx.ModelProto, source: str) -> None:
+def check_same(
+    original: onnx.ModelProto,
+    changed: onnx.ModelProto,
+    source: str,
+    remedy: str = "compile without --simplify, or with --no-check if you know why",
+    row: int | None = None,
+) -> None:
     """Raise ModelError naming the first node at which two models differ, on one random input.
 
     Every float32 value that both models name is compared, as onnxruntime computes it without
-    optimisations, in the order of the changed model.
+    optimisations, in the order of the changed model. Where the original has a batch and the changed
+    model has one sample, this is `row` of the batch.
     """
     first, second = bound(original, source), bound(changed, source)
     made = {name for node in first.graph.node for name in node.output}
     shared = _float_values(second) & made  # nodes cut away may even be invalid
-    inputs = _random_inputs(second)
-    expected, found = _run(first, shared, inputs, source), _run(second, shared, inputs, source)
+    inputs = _random_inputs(first if row is not None else second)
+    expected = _run(first, shared, inputs, source, remedy)
+    if row is not None:
+        expected = {n: _row(value, row, _batch(inputs)) for n, value in expected.items()}
+        inputs = {name: value[row : row + 1] for name, value in inputs.items()}
+    found = _run(second, shared, inputs, source, remedy)
     for name, node in zip(node_names(second.graph), second.graph.node, strict=True):
         for value in node.output:
             if value in shared and not _close(found[value], expected[value]):
                 raise ModelError(
                     f"{source}: after the changes, node '{name}' ({node.op_type}) computes another "
                     f"'{value}' than the original: {_difference(found[value], expected[value])}; "
-                    "compile without --simplify, or with --no-check if you know why"
+                    f"{remedy}"
                 )
+
+
+def _batch(inputs: dict[str, Array]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _row(value: Array, row: int, batch: int) -> Array:
+    """A row of a value that has one for each sample; another value as it is."""
+    return value[row : row + 1] if value.shape[:1] == (batch,) else value
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
@@ -97,7 +117,11 @@ def _random_inputs(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def _run(
-    model: onnx.ModelProto, values: set[str], inputs: dict[str, Array], source: str
+    model: onnx.ModelProto,
+    values: set[str],
+    inputs: dict[str, Array],
+    source: str,
+    remedy: str,
 ) -> dict[str, Array]:
     """These values as onnxruntime computes them."""
     wanted = onnx.ModelProto()
@@ -117,8 +141,7 @@ def _run(
         made = running.run(sorted(values), given)
     except Exception as error:
         raise ModelError(
-            f"{source}: onnxruntime cannot run it to check the changes: {one_line(error)}; "
-            "give --no-check to go without"
+            f"{source}: onnxruntime cannot run it to check the changes: {one_line(error)}; {remedy}"
         ) from error
     return dict(zip(sorted(values), made, strict=True))
 

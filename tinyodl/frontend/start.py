@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from tinyodl.errors import UserError
+from tinyodl.frontend.batch_axes import as_in_file
 from tinyodl.frontend.cut import ending_at
 from tinyodl.frontend.edit import write_constant
 from tinyodl.frontend.load import read_model
@@ -138,5 +139,6 @@ def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> A
     rows = []
     for index in range(count):
         sample = {name: values[index : index + 1] for name, values in inputs.items()}
-        rows.append(np.asarray(runtime.run(None, sample)[0]).reshape(-1))
+        made = runtime.run(None, as_in_file(model, sample))[0]
+        rows.append(np.asarray(made).reshape(-1))
     return np.stack(rows)

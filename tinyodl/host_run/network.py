@@ -26,7 +26,7 @@ from tinyodl import __version__
 from tinyodl.codegen.network import render_network
 from tinyodl.device.codes import Flag
 from tinyodl.errors import DataError, UserError
-from tinyodl.graph import Array, Graph, parameters
+from tinyodl.graph import Array, Graph, of_one_sample, parameters
 from tinyodl.host_run.library import pointer, shared_library
 from tinyodl.host_run.samples import Layout, Sample, labels_of, targets_of
 from tinyodl.host_run.state import HostState
@@ -174,7 +174,7 @@ class HostNetwork(HostState):
     def forward_all(self, x: Sample) -> Array:
         """The outputs (N, ...) for N samples."""
         count = self._count(x)
-        made: Array = np.empty((count, *self.output.shape[1:]), self.output.dtype)
+        made: Array = np.empty((count, *of_one_sample(self.output.shape)), self.output.dtype)
         self.library.host_forward(pointer(self.layout.encoded(x, count)), count, pointer(made))
         return made
 

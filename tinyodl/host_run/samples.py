@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
-from tinyodl.graph import Array, Graph, Tensor
+from tinyodl.graph import Array, Graph, Tensor, of_one_sample
 from tinyodl.learning.tensors import sample_inputs
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
@@ -96,7 +96,7 @@ def targets_of(targets: ArrayLike | None, target: Tensor | None, count: int) -> 
     array = np.ascontiguousarray(np.zeros(0) if targets is None else targets, np.float32)
     if array.size != count * target.size:
         raise DataError(
-            f"loss mse needs a target of shape {target.shape[1:]} for each of {count} samples; "
-            f"given is {'nothing' if targets is None else array.shape}"
+            f"loss mse needs a target of shape {of_one_sample(target.shape)} for each of {count} "
+            f"samples; given is {'nothing' if targets is None else array.shape}"
         )
     return array

@@ -15,7 +15,7 @@ from __future__ import annotations
 from math import prod
 
 from tinyodl.errors import UserError
-from tinyodl.graph import Graph
+from tinyodl.graph import Graph, of_one_sample
 from tinyodl.learning.logits import ends_in_sigmoid
 from tinyodl.project.manifest import Manifest
 from tinyodl.project.plan import LABELLED, Loss, UpdatePlan
@@ -45,7 +45,7 @@ def expected_labels(manifest: Manifest) -> str:
     outputs = prod(shape)
     none = ", or -1 for none" if plan.may_be_unlabelled else ""
     if plan.loss == "mse":
-        sizes = " x ".join(map(str, shape[1:])) or "1"
+        sizes = " x ".join(map(str, of_one_sample(shape))) or "1"
         numbers = "number" if outputs == 1 else "numbers"
         return f"Each sample comes with a target of {sizes} {numbers}."
     if plan.reconstructs:

@@ -29,6 +29,8 @@ from tinyodl.ops.shared import (
     same_shape,
 )
 
+_FLT_MAX = float(np.finfo(np.float32).max)  # no bound, as attributes say it
+
 
 @imports("Relu", becomes=("Relu",), covers="everything")
 def relu(node: OnnxNode, scope: Scope) -> None:
@@ -39,7 +41,7 @@ def relu(node: OnnxNode, scope: Scope) -> None:
 @imports(
     "Clip",
     becomes=("Clip", "Identity"),
-    covers="min and max, one or none of them",
+    covers="min and max, one or none of them; attributes before opset 11",
     limits="bounds that are computed",
 )
 def clip(node: OnnxNode, scope: Scope) -> None:
@@ -53,6 +55,9 @@ def clip(node: OnnxNode, scope: Scope) -> None:
 
 
 def _bound(node: OnnxNode, scope: Scope, slot: int, default: float) -> float:
+    if node.opset < 11:
+        given = node.number("max" if slot == 2 else "min", default)
+        return default if abs(given) >= _FLT_MAX else given
     value = scope.optional(node, slot)
     if value is None:
         return default

@@ -42,6 +42,8 @@ def batch_normalization(node: OnnxNode, scope: Scope) -> None:
     x = scope.activation(node, 0)
     if node.integer("training_mode", 0):
         raise Unsupported("training_mode is 1", "inference, training_mode 0")
+    if node.opset < 9 and not node.integer("spatial", 1):
+        raise Unsupported("spatial is 0", "statistics of channels, spatial 1")
     if scope.uses_output(node, 1):
         raise Unsupported("its running mean or variance is used", "its first output only")
     channels = x.shape[1] if len(x.shape) > 1 else 1

@@ -1,26 +1,35 @@
-"""Cast of float32 values to float32: a copy that disappears.
+"""Cast of float32 values and truth values to float32 or bool.
 
-Casts of constants are folded, from and to any type.
+Truth values are float32 tensors of 0 and 1, so a cast to float32 is a copy that disappears, and one
+to bool asks whether the value is not 0. Casts of constants are folded, from and to any type.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
+from tinyodl.ops.select import not_
 from tinyodl.ops.shared import OnnxNode, Scope, Unsupported, imports
 
 
 @imports(
     "Cast",
-    becomes=("Identity",),
-    covers="to float32; any type on constants",
+    becomes=("Identity", "Equal"),
+    covers="to float32, from float32 and bool; to bool; any type on constants",
     limits="computed values of other types",
 )
 def cast(node: OnnxNode, scope: Scope) -> None:
-    """Cast to float32."""
+    """Cast to float32 or bool."""
     x = scope.activation(node, 0)
     to = node.integer("to", onnx.TensorProto.FLOAT)
+    if to == onnx.TensorProto.BOOL:
+        is_zero = scope.fresh(f"{node.outputs[0]}.zero")
+        not_(replace(node, name=scope.fresh_node(f"{node.name}.zero"), outputs=(is_zero,)), scope)
+        not_(replace(node, inputs=(is_zero,)), scope)
+        return
     if to != onnx.TensorProto.FLOAT:
         known = onnx.TensorProto.DataType.values()
         name = onnx.TensorProto.DataType.Name(to).lower() if to in known else str(to)

@@ -7,6 +7,8 @@ The output's shape is in the attribute `shape`; x has as many dimensions.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tinyodl.graph import Graph, Node
@@ -67,6 +69,15 @@ def _expand(node: OnnxNode, scope: Scope, x: str, shape: ShapeTuple, output: str
         return scope.emit("Identity", node.name, (x,), output)
     check_axes(shape)
     return scope.emit("Expand", node.name, (x,), output, {"shape": shape})
+
+
+def expanded(
+    node: OnnxNode, scope: Scope, x: str, shape: ShapeTuple, name: str, output: str
+) -> str:
+    """A tensor repeated along the axes of `shape`, by a node `name`; returns its name."""
+    given = scope.tensors[x].shape
+    seen = scope.view(node, x, (*(1,) * (len(shape) - len(given)), *given))
+    return _expand(replace(node, name=name), scope, seen, shape, output)
 
 
 def _shape(node: Node, shapes: tuple[ShapeTuple, ...]) -> ShapeTuple:

@@ -14,12 +14,13 @@ from tinyodl.ops.shared import OnnxNode, Scope, Unsupported, imports
 from tinyodl.ops.shared.elementwise import import_as_is, register_elementwise
 
 _KERNEL = "gelu_f32.h"
+_DOMAINS = ("", "com.microsoft")  # onnxruntime's own, of files before opset 20, is the same
 _FORMS = {"none": "Gelu", "tanh": "GeluTanh"}
 
 import_as_is("Erf")
 
 
-@imports("Gelu", becomes=("Gelu", "GeluTanh"), covers="approximate: none, tanh")
+@imports("Gelu", becomes=("Gelu", "GeluTanh"), covers="approximate: none, tanh", domains=_DOMAINS)
 def gelu(node: OnnxNode, scope: Scope) -> None:
     """Gelu in one of its two forms."""
     form = node.attrs.get("approximate", "none")

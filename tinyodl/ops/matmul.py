@@ -301,5 +301,7 @@ register(
         layer=Layer(weights=(0, 1)),
     )
 )
+# With a matrix that no plan may change: what it computes is no layer.
+register(Operator("FixedMatMul", _call, "contraction_f32.h", _shape, _macs, _gradient))
 register(Operator("MatMulGradient", _gradient_call, "contraction_f32.h", macs=_given_macs))
 register(Operator("MatMulLearn", _learn_call, "contraction_gradient_f32.h", macs=_given_macs))

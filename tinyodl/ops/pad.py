@@ -42,7 +42,7 @@ _REPEATING = ("reflect", "edge", "wrap")
     "more than 6 dimensions larger than 1",
 )
 def pad(node: OnnxNode, scope: Scope) -> None:
-    """Pad with constant pads. In all supported opsets the pads are inputs, not attributes."""
+    """Pad with constant pads: attributes before opset 11, then inputs."""
     x = scope.activation(node, 0)
     begins, ends = _pads(node, scope, len(x.shape))
     mode = node.attrs.get("mode", "constant")
@@ -67,7 +67,10 @@ def pad(node: OnnxNode, scope: Scope) -> None:
 
 def _pads(node: OnnxNode, scope: Scope, rank: int) -> tuple[list[int], list[int]]:
     """(begins, ends) of all axes."""
-    pads = scope.integers(node, 1)
+    if node.opset < 11:
+        pads = node.integers("pads", node.attrs.get("pads", ()))
+    else:
+        pads = scope.integers(node, 1)
     axes = from_the_front(scope.integers(node, 3) if node.input(3) else range(rank), rank)
     if len(pads) != 2 * len(axes) or not all(abs(size) <= MAX_ELEMENTS for size in pads):
         raise Unsupported(f"pads are {list(pads)} for {len(axes)} axes", "two for each axis")
@@ -78,6 +81,8 @@ def _pads(node: OnnxNode, scope: Scope, rank: int) -> tuple[list[int], list[int]
 
 
 def _value(node: OnnxNode, scope: Scope) -> float:
+    if node.opset < 11:
+        return node.number("value", 0.0)
     value = scope.optional(node, 2)
     if value is None:
         return 0.0

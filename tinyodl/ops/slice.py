@@ -7,6 +7,8 @@ Attributes, for each axis: starts (counted from the front), steps, sizes (of y).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import (
     Backward,
@@ -34,9 +36,7 @@ def slice_(node: OnnxNode, scope: Scope) -> None:
     """Slice with constant bounds; it disappears where it takes everything in order."""
     x = scope.activation(node, 0)
     rank = len(x.shape)
-    given = scope.integers(node, 1), scope.integers(node, 2)
-    axes = scope.integers(node, 3) if node.input(3) else range(len(given[0]))
-    steps = scope.integers(node, 4) if node.input(4) else (1,) * len(given[0])
+    given, axes, steps = _bounds(node, scope)
     if len({len(values) for values in (*given, axes, steps)}) != 1:
         raise Unsupported("starts, ends, axes and steps differ in length", "one of each per axis")
     starts, strides, sizes = [0] * rank, [1] * rank, list(x.shape)
@@ -51,6 +51,21 @@ def slice_(node: OnnxNode, scope: Scope) -> None:
     check_axes(x.shape)
     attrs = {"starts": tuple(starts), "steps": tuple(strides), "sizes": tuple(sizes)}
     scope.emit("Slice", node.name, (x.name,), node.outputs[0], attrs)
+
+
+def _bounds(
+    node: OnnxNode, scope: Scope
+) -> tuple[tuple[Sequence[int], Sequence[int]], Sequence[int], Sequence[int]]:
+    """(starts, ends), axes and steps: attributes before opset 10, then inputs."""
+    if node.opset < 10:
+        starts, ends, axes = (node.attrs.get(name) for name in ("starts", "ends", "axes"))
+        given = node.integers("starts", starts or ()), node.integers("ends", ends or ())
+        axes = range(len(given[0])) if axes is None else node.integers("axes", axes)
+        return given, axes, (1,) * len(given[0])
+    given = scope.integers(node, 1), scope.integers(node, 2)
+    axes = scope.integers(node, 3) if node.input(3) else range(len(given[0]))
+    steps = scope.integers(node, 4) if node.input(4) else (1,) * len(given[0])
+    return given, axes, steps
 
 
 def _taken(start: int, end: int, step: int, size: int) -> range:

@@ -4,6 +4,7 @@
     plan = UpdatePlan(layers=choose(prepared.graph, "last"))
     lowered = lower(prepared, plan, load_board("nano33ble"))
     lowered.ram_bytes, lowered.macs[Phase.BACKWARD]
+    lowered.cycles.step, lowered.meter.ms(lowered.cycles.forward)
 
 Nothing is rendered or written, so a search may lower one plan after the other. `lower_bound` gives
 a lower bound of the result in a fraction of the time.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Phase
@@ -29,9 +31,11 @@ from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.least import least_arena
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
+from tinyodl.planner.cycles import Cycles, coefficients, modelled_cycles
 from tinyodl.planner.footprint import flash_parts, ram_parts
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.select.shares import with_channels
+from tinyodl.session.energy import Meter, estimate_meter, no_cycles
 from tinyodl.targets.boards import Board
 
 
@@ -56,6 +60,34 @@ class Lowered:
     ram: Mapping[str, int]
     flash: Mapping[str, int]
     macs: Mapping[Phase, int]
+
+    @cached_property
+    def cycles(self) -> Cycles | None:
+        """Modelled cycles of a step on this board: an estimate, see `tinyodl.planner.cycles`.
+
+        None where `no_cycles` says why.
+        """
+        return None if isinstance(self._modelled, str) else self._modelled
+
+    @property
+    def no_cycles(self) -> str:
+        """Why there are no cycles: a sentence's end; "" if there are."""
+        return self._modelled if isinstance(self._modelled, str) else ""
+
+    @property
+    def meter(self) -> Meter:
+        """Turns `cycles` into milliseconds and, if the board's currents are known, millijoules."""
+        return estimate_meter(self.board)
+
+    @cached_property
+    def _modelled(self) -> Cycles | str:
+        table = coefficients(self.board.target.cycles)
+        if not table:
+            return no_cycles(self.board)
+        found = modelled_cycles(self.training, table)
+        if isinstance(found, Cycles):
+            return found
+        return f"tinyodl has no estimate of the cycles of {', '.join(found)}"
 
     @property
     def ram_bytes(self) -> int:

@@ -13,6 +13,9 @@ class Options(TypedDict, total=False):
     # The output that is trained and answered, where the model has several.
     output: str
 
+    # The size of each axis of an input, where the file leaves more open than the batch.
+    shape: Sequence[str]
+
     # End the network with this node; everything after it goes away.
     cut: str
 

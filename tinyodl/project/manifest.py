@@ -63,6 +63,7 @@ class ModelRecord(_Record):
     output_is_probability: bool = False  # of a label by itself, from a Sigmoid
     macs: int
     calibration: CalibrationRecord | None = None
+    notes: tuple[str, ...] = ()  # what was changed in the file before the import, a clause each
 
 
 class OriginRecord(_Record):
@@ -209,6 +210,19 @@ class MacsRecord(_Record):
     update: int
 
 
+class EstimateRecord(_Record):
+    """Modelled cycles of a step by phase, estimated from the layers' shapes; or `none` says why."""
+
+    forward: int = 0
+    backward: int = 0
+    update: int = 0
+    none: str = ""
+
+    @property
+    def step(self) -> int:
+        return self.forward + self.backward + self.update
+
+
 class Manifest(_Record):
     """The whole file."""
 
@@ -231,6 +245,7 @@ class Manifest(_Record):
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
+    estimate: EstimateRecord | None = None  # None: compiled by an older tinyodl
 
     @property
     def classes(self) -> int | None:

@@ -21,6 +21,7 @@ from tinyodl.project.layers import candidate_records, layer_records, shared_reco
 from tinyodl.project.manifest import (
     FORMAT,
     ArenaRecord,
+    EstimateRecord,
     MacsRecord,
     Manifest,
     MemoryRecord,
@@ -33,6 +34,7 @@ from tinyodl.project.manifest import (
     TensorRecord,
 )
 from tinyodl.targets import firmware
+from tinyodl.text import stored
 
 
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:
@@ -64,6 +66,18 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
             backward=lowered.macs[Phase.BACKWARD],
             update=lowered.macs[Phase.UPDATE],
         ),
+        estimate=_estimate(lowered),
+    )
+
+
+def _estimate(lowered: Lowered) -> EstimateRecord:
+    if lowered.cycles is None:
+        return EstimateRecord(none=lowered.no_cycles)
+    phases = lowered.cycles.phases
+    return EstimateRecord(
+        forward=phases[Phase.FORWARD],
+        backward=phases[Phase.BACKWARD],
+        update=phases[Phase.UPDATE],
     )
 
 
@@ -85,6 +99,7 @@ def _model(source: str, prepared: Prepared, lowered: Lowered) -> ModelRecord:
         output_is_probability=ends_in_sigmoid(graph),
         macs=lowered.macs[Phase.FORWARD],
         calibration=prepared.calibration,
+        notes=tuple(map(stored, prepared.notes)),
     )
 
 

@@ -29,6 +29,11 @@ OPTIONS = (
         help="The output that is trained and answered, where the model has several.",
     ),
     Option(
+        "shape", example=("x=1,12,5",), kind=str, group=_NETWORK, metavar="NAME=1,12,5",
+        several=True,
+        help="The size of each axis of an input, where the file leaves more open than the batch.",
+    ),
+    Option(
         "cut", example="NODE", kind=str, group=_NETWORK, metavar="NODE",
         help="End the network with this node; everything after it goes away.",
     ),

@@ -28,6 +28,8 @@ from tinyodl.report.figures import (
     together,
 )
 from tinyodl.report.values import limits
+from tinyodl.session.energy import estimate_meter
+from tinyodl.targets.boards import Board
 from tinyodl.text import line
 
 
@@ -44,12 +46,15 @@ def print_plan(
                        count(layer.parameters), count(layer.macs),
                        Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    if manifest.model.notes:
+        console.print(f"The file: {line('; '.join(manifest.model.notes))}.")
     for shared in manifest.shared:
         console.print(f"{line(together(shared))}.")
     plan, macs = manifest.plan, manifest.macs
     console.print(
         f"A step is {count(macs.forward)} MACs forward, {count(macs.backward)} backward and "
         f"{count(macs.update)} in updates.\n"
+        f"{_of_time(manifest, board)}"
         f"Loss {plan.loss}, {rule_of(plan).says(plan)}.\n{expected_labels(manifest)}\n"
         f"{_of_features(manifest)}"
         f"{_of_int8(manifest)}"
@@ -70,6 +75,24 @@ def print_plan(
     ):
         if need > limit:
             console.print(Text(f"Does not fit: {need:,} B of {name}, {limit:,} B there.", "red"))
+
+
+def _of_time(manifest: Manifest, board: Board) -> str:
+    """How long a step takes; "" on the host, which has no cycles of its own."""
+    estimate = manifest.estimate
+    if estimate is None or board.on_host:
+        return ""
+    if estimate.none:
+        return f"How long a step takes is not known before a run: {line(estimate.none)}.\n"
+    meter = estimate_meter(board)
+    step, forward = meter.ms(estimate.step), meter.ms(estimate.forward)
+    energy = meter.mj(estimate.step)
+    millijoules = f", {significant(energy)} mJ" if energy is not None else ""
+    return (
+        f"It takes about {significant(step)} ms{millijoules} on the board, {significant(forward)} "
+        "ms of that forward. This is an estimate from the layers' shapes, and no board has run it; "
+        "`tinyodl profile` counts the built firmware.\n"
+    )
 
 
 def _of_features(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyodl.learning.losses import expected_labels
 from tinyodl.project.manifest import Manifest, described_board
+from tinyodl.session.energy import estimate_meter
 
 if TYPE_CHECKING:
     from tinyodl.session.flashing import Flashed
@@ -35,6 +36,7 @@ def plan_values(
     return {
         "model": manifest.model.source,
         "model_id": manifest.model_id,
+        "notes": list(manifest.model.notes),
         "board": manifest.board,
         "fits": fits(manifest, ram, flash),
         "ram_bytes": manifest.ram.model_dump(),
@@ -46,11 +48,29 @@ def plan_values(
         "macs_forward": manifest.macs.forward,
         "macs_backward": manifest.macs.backward,
         "macs_update": manifest.macs.update,
+        "estimated_cycles": _estimated_cycles(manifest),
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         "labels": expected_labels(manifest),
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
         "learned_together": [shared.model_dump(mode="json") for shared in manifest.shared],
+    }
+
+
+def _estimated_cycles(manifest: Manifest) -> dict[str, Any] | None:
+    """The planner's estimate of a step, with time and energy; None where there is none."""
+    estimate = manifest.estimate
+    if estimate is None or estimate.none:
+        return None
+    meter = estimate_meter(described_board(manifest))
+    return {
+        "forward": estimate.forward,
+        "backward": estimate.backward,
+        "update": estimate.update,
+        "step_ms": meter.ms(estimate.step),
+        "step_mj": meter.mj(estimate.step),
+        "time_source": meter.time_source,
+        "energy_source": meter.energy_source,
     }
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError
-from tinyodl.graph import Quantization
+from tinyodl.graph import Quantization, of_one_sample
 from tinyodl.project.manifest import ANY_LABEL, Manifest, ModelRecord
 from tinyodl.samples.files import (
     csv_rows,
@@ -177,7 +177,7 @@ def _check_y(y: ArrayLike | None, count: int, manifest: Manifest, source: str) -
         y = np.full(count, -1)
     array = np.asarray(y)
     if manifest.plan.loss == "mse":
-        expected = (count, *manifest.model.output_shape[1:])
+        expected = (count, *of_one_sample(manifest.model.output_shape))
         if array.shape != expected:
             raise DataError(
                 f"{source}: y has shape {shaped(array.shape)}, loss mse needs {shaped(expected)}: "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyodl.errors import DataError
+from tinyodl.graph import of_one_sample
 from tinyodl.project.manifest import Manifest
 
 # The errors of zipfile, zlib and numpy on damaged or cut files.
@@ -91,7 +92,7 @@ def read_csv(path: Path, manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any]
     if not y.shape[1]:
         return x, None
     if mse:
-        return x, y.reshape(-1, *manifest.model.output_shape[1:])
+        return x, y.reshape(-1, *of_one_sample(manifest.model.output_shape))
     return x, whole_numbers(y[:, 0], path)
 
 

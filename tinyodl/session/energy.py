@@ -6,7 +6,7 @@ the board's TOML, and is always called "estimated".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tinyodl.targets.boards import Board
@@ -45,6 +45,14 @@ class Meter:
 def no_cycles(board: Board) -> str:
     """Why a virtual board has no time: a sentence's end that names its processor."""
     return f"tinyodl has no model of the cycles of a {board.target.cpu}"
+
+
+def estimate_meter(board: Board) -> Meter:
+    """The meter for cycles that the planner estimates; where they are none, so is time."""
+    counted = meter(board, "virtual", 0, board.clock_hz)
+    if not counted.has_cycles:
+        return counted
+    return replace(counted, time_source="estimate of the virtual board's modelled cycles")
 
 
 def link_of(port: str | None, board: Board) -> Link:
