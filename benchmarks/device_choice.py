@@ -44,7 +44,7 @@ def shares(manifest: manifest_file.Manifest) -> dict[str, Choice]:
 
 def measured(project: Path, choice: Choice | None, x: np.ndarray) -> tuple[list[int], float]:
     """Instructions of the last of some steps, by phase, and its loss."""
-    with Session(project, "virtual") as session:
+    with Session(project, "virtual", patience=900) as session:
         if choice is not None:
             session.reset()
             session.choose(choice)
