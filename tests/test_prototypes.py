@@ -226,6 +226,7 @@ def test_what_they_take():
         ({"shots": 3}, "--shots is for --head prototypes:N"),
         ({**HEAD, "max_classes": 9}, "leave --max-classes away"),
         ({**HEAD, "update": "full"}, "with --shots K"),
+        ({**HEAD, "update": "auto"}, "with --shots K"),
         ({**HEAD, "learner": "rls"}, "with --shots K"),
         ({**HEAD, "shots": 3, "learner": "slda"}, "goes on learning with --learner online, rls or"),
         ({**HEAD, "shots": 3, "learner": "rls", "start": "a.npz"}, "give one of them"),

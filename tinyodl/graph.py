@@ -68,8 +68,9 @@ class Origin:
 class Quantization:
     """The real value of a tensor's integers: real = scale * (q - zero_point).
 
-    `scale` has one value, or one for each index of axis 0; all are float32 numbers. An activation
-    is int8 with one scale, a weight int8 with zero_point 0, a bias int32 with zero_point 0.
+    `scale` has one value, or one for each index of an axis: axis 0 of a weight or bias, axis 1, the
+    channels, of an activation; all are float32 numbers. An activation is int8, a weight int8 with
+    zero_point 0, a bias int32 with zero_point 0.
     A float32 constant with a `Quantization` has only such real values, exactly.
     """
 
@@ -77,9 +78,13 @@ class Quantization:
     zero_point: int = 0
 
     def scales(self, count: int) -> Array:
-        """The scale of each of `count` indices of axis 0, float32."""
+        """The scale of each of `count` channels, float32.
+
+        Those of fewer channels are repeated: each input channel of a depthwise layer makes as many
+        output channels.
+        """
         scale: Array = np.asarray(self.scale, np.float32)
-        return np.broadcast_to(scale, (count,)).copy()
+        return np.repeat(scale, count // scale.size)
 
     def quantize(self, values: Array) -> Array:
         """Real numbers as int8, exactly as ONNX's QuantizeLinear: in float32, ties to even.

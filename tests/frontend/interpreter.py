@@ -116,6 +116,7 @@ OPERATORS = {
     "Relu": lambda node, x: np.maximum(x, 0),
     "Reshape": lambda node, x: x.reshape(node.attrs["shape"]),
     "Softmax": _softmax,
+    "Transpose": lambda node, x: x.transpose(node.attrs["perm"]),
 }
 
 
@@ -158,8 +159,21 @@ def _dequantized(node, quantized, q):
     return ((q - of.zero_point).astype(np.float32) * np.float32(of.scale[0])).astype(np.float64)
 
 
+def _dequantized_channels(node, quantized, q, scales):
+    of, shape = quantized[0], (-1, *(1,) * (q.ndim - 2))
+    return (q - of.zero_point) * scales.reshape(shape)
+
+
+def _quantized_channels(node, quantized, x, scales):
+    shape = (-1, *(1,) * (x.ndim - 2))
+    v = x.astype(np.float32) / scales.astype(np.float32).reshape(shape)
+    return _requantized(node, v, quantized[-1])
+
+
 INTEGERS = {
+    "DequantizeChannels": _dequantized_channels,
     "DequantizeLinear": _dequantized,
+    "QuantizeChannels": _quantized_channels,
     "QLinearAdd": _qlinear_add,
     "QLinearAveragePool": _qlinear_average_pool,
     "QLinearConv": _qlinear_conv,

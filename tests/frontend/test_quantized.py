@@ -347,12 +347,21 @@ class TestRefusals:
 
         self.refuse(tmp_path, build, "QuantizeLinear 'n0'", "int16", "int8 and uint8")
 
-    def test_a_scale_for_each_channel_of_what_is_computed(self, tmp_path):
+    def test_a_scale_for_each_index_of_another_axis(self, tmp_path):
         def build(b: Builder) -> str:
-            steps = b.steps(np.full(6, 0.1), 0, "int8")
+            x = b.add("Reshape", "x", b.hold(np.int64([1, 2, 3])))
+            steps = b.steps(b.scales(3), 0, "int8")
+            q = b.add("QuantizeLinear", x, *steps, axis=2)
+            return b.add("DequantizeLinear", q, *steps, axis=2)
+
+        self.refuse(tmp_path, build, "a scale for each index of axis 2", "each channel (axis 1)")
+
+    def test_several_zero_points_of_what_is_computed(self, tmp_path):
+        def build(b: Builder) -> str:
+            steps = b.steps(b.scales(6), np.arange(6), "int8")
             return b.add("DequantizeLinear", b.add("QuantizeLinear", "x", *steps), *steps)
 
-        self.refuse(tmp_path, build, "a computed value has a scale for each channel", "one scale")
+        self.refuse(tmp_path, build, "several zero points", "one zero point")
 
     def test_integers_read_with_another_scale(self, tmp_path):
         def build(b: Builder) -> str:
@@ -363,13 +372,10 @@ class TestRefusals:
 
     def test_a_scale_for_each_block(self, tmp_path):
         def build(b: Builder) -> str:
-            steps = b.steps(np.full((3, 6), 0.1), 0, "int8")
-            w = b.add(
-                "DequantizeLinear", b.hold(b.integers("int8", 6, 6)), *steps, axis=0, block_size=2
-            )
-            return b.add("Gemm", "x", w)
+            steps = b.steps(np.full((1, 3), 0.1), 0, "int8")
+            return b.add("QuantizeLinear", "x", *steps, axis=1, block_size=2)
 
-        self.refuse(tmp_path, build, "DequantizeLinear 'n0'", "a scale for each block")
+        self.refuse(tmp_path, build, "QuantizeLinear 'n0'", "a scale for each block")
 
     def test_arithmetic_on_integers(self, tmp_path):
         def build(b: Builder) -> str:

@@ -11,7 +11,7 @@ from tinyodl.graph import Graph, Node, Phase
 from tinyodl.learning.beside import FOLDER
 from tinyodl.learning.beside.record import Feature
 from tinyodl.learning.candidates import guard_of
-from tinyodl.learning.tensors import LOSS, UPDATES
+from tinyodl.learning.tensors import LOSS, SAMPLE, UPDATES
 from tinyodl.ops import OPERATORS, Call, Loop, calls_of
 from tinyodl.ops.rows import arriving
 from tinyodl.text import comment
@@ -46,7 +46,7 @@ def sections_of(graph: Graph, names: Names, summed: bool) -> dict[str, list[dict
             continue
         part = OPERATORS[node.op].part
         at_end = node.op in UPDATES.values() or (summed and node.op == "AdamTick")
-        if node.outputs == (LOSS,):
+        if node.outputs in ((LOSS,), (SAMPLE,)):
             section = "loss_calls"
         elif part:
             section = part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,6 +16,7 @@ import onnx.shape_inference
 from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import constants
 from tinyodl.frontend.batch_axes import with_batch_axes
+from tinyodl.frontend.integer_inputs import know_scales
 from tinyodl.frontend.load import bound, loaded, opset_of
 from tinyodl.frontend.names import live_nodes, node_names
 from tinyodl.frontend.opening.causes import domain_fault, several_outputs
@@ -175,6 +177,8 @@ def _import_nodes(
             if shape is None or prod(shape) > 1 << 26:
                 raise ModelError(f"{source}: input '{value.name}' is too large: {shape}")
             _add_input(value, shape, scope)
+    if any(scope.is_int8(name) for name in scope.tensors):
+        know_scales(_decodable(proto, names, live, opset), scope)
     inferred = {
         value.name: _static_shape(value)
         for value in proto.value_info
@@ -241,6 +245,17 @@ def _known_shape(node: OnnxNode, scope: Scope) -> tuple[int, ...] | None:
     if name in scope.tensors:
         return scope.tensors[name].shape
     return scope.constants[name].shape if name in scope.constants else None
+
+
+def _decodable(
+    proto: onnx.GraphProto, names: Sequence[str], live: Sequence[int], opset: int
+) -> list[OnnxNode]:
+    """The nodes as importers see them, without those that have attributes of no known form."""
+    nodes = []
+    for index in live:
+        with suppress(Unsupported):
+            nodes.append(_decoded(proto.node[index], names[index], opset))
+    return nodes
 
 
 def _decoded(proto: onnx.NodeProto, name: str, opset: int) -> OnnxNode:

@@ -21,14 +21,16 @@ _ELEMENTWISE = frozenset(
     (
         *("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Abs", "Neg", "Reciprocal", "Sqrt"),
         *("Floor", "Ceil", "Cast", "Identity", "Equal", "Less", "Greater", "And", "Or", "Not"),
-        *("Where", "Exp", "Log", "Pow", "Sum", "GreaterOrEqual", "LessOrEqual", "Xor", "Sign"),
+        *("Where", "Exp", "Log", "Pow", "Sum", "Clip", "Round", "Sign", "Relu", "Sigmoid", "Tanh"),
+        *("Erf", "Softplus", "GreaterOrEqual", "LessOrEqual", "Xor"),
     )
 )
 _REARRANGING = frozenset(
     (
         *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
         *("Concat", "Split", "Gather", "Slice", "Expand"),
-        *("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"),
+        *("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean"),
+        *("ReduceL1", "ReduceL2", "ReduceSumSquare"),
     )
 )
 # What holds the same elements as its first input, each once.

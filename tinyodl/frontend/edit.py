@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
 import onnx.helper
+import onnx.numpy_helper
 
 from tinyodl.frontend.names import live_nodes, read_by
 from tinyodl.graph import Array
@@ -158,10 +158,6 @@ def _readers(graph: onnx.GraphProto) -> Counter[str]:
 
 def _fill(tensor: onnx.TensorProto, value: Array) -> None:
     name, doc = tensor.name, tensor.doc_string
-    tensor.Clear()
-    tensor.name = name
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
     if doc:
         tensor.doc_string = doc
-    tensor.dims.extend(value.shape)
-    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    tensor.raw_data = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes()

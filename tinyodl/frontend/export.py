@@ -183,7 +183,7 @@ def _whole(tensor: Tensor, value: Array, graph: Graph, manifest: Manifest) -> Ar
         (layer,) = graph.consumers[tensor.name]
         y = graph.tensor(layer.outputs[0]).quantization
         assert y is not None
-        return value.astype(np.float64) * (y.scale[0] / DELTA_STEPS)
+        return value.astype(np.float64) * (y.scales(value.size).astype(np.float64) / DELTA_STEPS)
     if value.shape == tensor.shape:
         return value
     (layer,) = graph.consumers[tensor.name]

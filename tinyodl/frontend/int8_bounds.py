@@ -19,7 +19,11 @@ def bounds_after(node: Node, within: tuple[float, float]) -> tuple[float, float]
 
 
 def scale_factor(x: Quantization, y: Quantization) -> float:
-    """Steps of y in a step of x; infinite if the quotient is no float32."""
+    """Steps of y in a step of x; infinite if that is no float32, or not the same everywhere."""
+    if x.scale == y.scale:
+        return 1.0
+    if len(x.scale) > 1 or len(y.scale) > 1:
+        return math.inf
     with np.errstate(over="ignore"):
         return float(np.float32(np.float64(x.scale[0]) / np.float64(y.scale[0])))
 

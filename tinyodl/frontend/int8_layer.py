@@ -19,6 +19,7 @@ from tinyodl.ops.shared.quantization import multipliers
 
 _LARGEST = (1 << 31) - 1
 _NOTHING = 1 / 16  # of a step of the output
+_ROUNDING = 2.0**-22  # of a float32 number made of steps, as a part of it
 _FINE = 1 / 256  # of a step of the output
 
 
@@ -38,7 +39,8 @@ def layer_integers(
 ) -> Integers | None:
     """The integers of a real weight, which is quantised, and a real bias; None if they do not fit.
 
-    x and y are the quantisations of the layer's input and output.
+    x and y are the quantisations of the layer's input and output; x has one scale unless each
+    output channel is made of one input channel.
     """
     assert w.data is not None and w.quantization is not None
     channels = w.shape[0]
@@ -48,9 +50,10 @@ def layer_integers(
     if room < 0 or not _finite(x, w.quantization, y, channels):
         return None
     real = np.zeros(channels) if b is None or b.data is None else b.data.astype(np.float64)
-    finer = _finer(w.data, real, np.float64(x.scale[0]) * scale, np.float64(y.scale[0]))
+    s_x, s_y = (of.scales(channels).astype(np.float64) for of in (x, y))
+    finer = _finer(w.data, real, s_x * scale, s_y)
     scale = scale * finer
-    excess = np.abs(real) / (np.float64(x.scale[0]) * scale * room)
+    excess = np.abs(real) / (s_x * scale * room)
     over = excess > 1
     costs = sums * multipliers(x, w.quantization, y, channels) * w.data.reshape(channels, -1).any(1)
     if np.any(costs[over] > _NOTHING):
@@ -59,7 +62,9 @@ def layer_integers(
     scale = (scale * coarser).astype(np.float32)
     changed = over.any() or np.any(finer != 1)
     of_weight = _quantization(scale) if changed else w.quantization
-    steps = np.float64(x.scale[0]) * scale.astype(np.float64)
+    steps = s_x * scale.astype(np.float64)
+    if np.any(_lost(real, steps) > _NOTHING * s_y):
+        return None  # a float32 bias between two steps that are large in the output
     each = scale.reshape(-1, *(1,) * (w.data.ndim - 1))
     return Integers(
         np.rint(w.data / each).astype(np.int8),
@@ -70,11 +75,17 @@ def layer_integers(
     )
 
 
-def _finer(w: Array, real: Array, steps: Array, y_step: np.float64) -> Array:
+def _finer(w: Array, real: Array, steps: Array, y_step: Array) -> Array:
     """For each channel, the factor of its scale at which it can hold the bias: 1 for most."""
     dead = ~w.reshape(len(w), -1).any(axis=1)
-    lost = dead & (np.abs(np.rint(real / steps) * steps - real) > _NOTHING * y_step)
+    lost = dead & (_lost(real, steps) > _NOTHING * y_step)
     return np.where(lost, np.exp2(np.floor(np.log2(_FINE * y_step / steps))), 1.0)
+
+
+def _lost(real: Array, steps: Array) -> Array:
+    """How far a bias in whole steps is from the real one, beyond float32 rounding of that."""
+    off: Array = np.abs(np.rint(real / steps) * steps - real) - np.abs(real) * _ROUNDING
+    return off
 
 
 def _finite(x: Quantization, w: Quantization, y: Quantization, channels: int) -> bool:

@@ -2,7 +2,7 @@
 
 In the QDQ form a layer reads a DequantizeLinear, perhaps through nodes that only rearrange
 constants; in the QOperator form it reads the integers itself. Weights are int8 around 0 or uint8
-around 128, biases int32.
+around 128, or of 2 or 4 bits around the middle; biases are int32.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tinyodl.frontend import edit
 from tinyodl.frontend.constants import PERMUTING
 from tinyodl.graph import Array, Tensor
 from tinyodl.ops.quantized_import import FORMS
+from tinyodl.ops.shared.integer_constants import limits, middle
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def write_integers(
     """
     place = _place(graph, *use)
     held = constants.get(place.node.input[place.slot]) if place else None
-    if place is None or held is None or held.dtype.kind not in "iu":
+    if place is None or held is None or held.dtype.kind == "f":
         return False
     learned = held.astype(np.int64).reshape(-1)
     at = _positions(place, held, tensor, constants).reshape(-1)
@@ -56,11 +57,11 @@ def write_integers(
         steps = _steps(place, held, constants).reshape(-1)[at]
         learned[at] += np.rint(value.astype(np.float64).reshape(-1) / steps).astype(np.int64)
     elif found:
-        learned[at[found.other]] = found.q[found.other] + (128 if held.dtype == np.uint8 else 0)
+        learned[at[found.other]] = found.q[found.other] + (middle(held.dtype) or 0)
     else:
         return False
-    kind = np.iinfo(held.dtype)
-    if learned.min() < kind.min or learned.max() > kind.max:
+    low, high = limits(held.dtype)
+    if learned.min() < low or learned.max() > high:
         return False
     node = edit.own_nodes(graph, place.way, use)[0] if place.way else place.node
     edit.write_constant(graph, [(node, place.slot)], learned.astype(held.dtype).reshape(held.shape))

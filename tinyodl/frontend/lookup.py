@@ -50,7 +50,7 @@ def table_of(graph: Graph, name: str, y: Quantization) -> tuple[str, Table] | No
 
 
 def starting(x: Quantization) -> Curve:
-    """The real numbers that the integers from -128 to 127 stand for."""
+    """The real numbers that the integers from -128 to 127 stand for; x has one scale."""
     steps = np.arange(-128, 128, dtype=np.float32) - np.float32(x.zero_point)
     return Curve((steps * np.float32(x.scale[0])).astype(np.float64), np.ones(256))
 
@@ -62,8 +62,8 @@ def clamped(x: Curve, minimum: float, maximum: float) -> Curve:
 
 
 def quantized_table(made: Curve, y: Quantization) -> Table | None:
-    """The table of a function whose output is quantised; None where it is not finite."""
-    if not (np.isfinite(made.value).all() and np.isfinite(made.slope).all()):
+    """The table of a function whose output is quantised; None where it is not one finite one."""
+    if len(y.scale) > 1 or not (np.isfinite(made.value).all() and np.isfinite(made.slope).all()):
         return None
     v = made.value.astype(np.float32) / np.float32(y.scale[0])
     ends = bounds(y)
@@ -113,7 +113,9 @@ class _Source:
 
     def _start(self, integers: str) -> Curve | None:
         quantization = self.graph.tensor(integers).quantization
-        if quantization is None or self.integers not in (None, integers):
+        if quantization is None or len(quantization.scale) > 1:
+            return None
+        if self.integers not in (None, integers):
             return None
         self.integers = integers
         return starting(quantization)

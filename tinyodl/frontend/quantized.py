@@ -20,48 +20,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import prod
 from typing import Any
 
+from tinyodl.frontend.between import (
+    DQ,
+    UNBOUNDED,
+    VIEW,
+    Made,
+    Q,
+    integers_behind,
+    made_before,
+    quantization_of,
+    with_scales_as_constants,
+    without_views,
+)
 from tinyodl.frontend.equal_quantizers import merge_equal
-from tinyodl.frontend.int8_bounds import as_integers, bounds_after, scale_factor
+from tinyodl.frontend.int8_bounds import as_integers, scale_factor
 from tinyodl.frontend.int8_layer import layer_integers
 from tinyodl.frontend.lookup import Table, clamped, quantized_table, starting, table_of
 from tinyodl.frontend.passes import drop_unused, merge_views
-from tinyodl.graph import Array, Graph, Node, Quantization, Storage, Tensor
+from tinyodl.graph import Array, Graph, Node, Storage, Tensor
 from tinyodl.ops.shared import ShapeTuple, unused
 from tinyodl.ops.shared.int8_columns import scratch_size
 from tinyodl.ops.shared.quantization import bounds
 
-_Q, _DQ, _VIEW = "QuantizeLinear", "DequantizeLinear", "Reshape"
 _PLAIN = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
-_UNBOUNDED = (-math.inf, math.inf)
 
 
 def fuse_quantized(graph: Graph) -> Graph:
     """The graph with int8 layers in the place of float ones between integers."""
-    if not any(node.op in (_Q, _DQ) for node in graph.nodes):
+    if not any(node.op in (Q, DQ) for node in graph.nodes):
         return graph
     fusing = _Fusing(merge_equal(graph))
     for node in fusing.graph.nodes:
         fusing.visit(node)
     return fusing.result()
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A QuantizeLinear that makes `y` from the output of `core`, clamped to `within`."""
-
-    core: Node
-    within: tuple[float, float]
-    y: Tensor
-    quantize: Node
-
-    @property
-    def to(self) -> Quantization:
-        """The quantisation of the output."""
-        return _of(self.y)
 
 
 class _Fusing:
@@ -78,47 +73,47 @@ class _Fusing:
 
     def visit(self, node: Node) -> None:
         """Append the node, or what it is the end of."""
-        if node.op == _Q and self._fuse(node):
+        if node.op == Q and self._fuse(node):
             return
         self.nodes.append(replace(node, inputs=tuple(map(self._now, node.inputs))))
 
     def result(self) -> Graph:
         """The new graph, without what nothing reads any more."""
         graph = replace(self.graph, nodes=tuple(self.nodes), tensors=self.tensors)
-        return merge_views(drop_unused(graph))
+        return with_scales_as_constants(merge_views(drop_unused(graph)))
 
     def _fuse(self, node: Node) -> bool:
         """Whether the nodes that end with this QuantizeLinear could be fused to int8."""
         (x,), y = node.inputs, self.graph.tensor(node.outputs[0])
-        root = self._without_views(x)
+        root = without_views(self.graph, x)
         if root in self.inputs:
             given = self.graph.tensor(root)
             self.tensors[root] = replace(given, dtype="int8", quantization=y.quantization)
             self._put_view(node.name, root, y)
             return True
-        integers = self._integers(x)
-        if integers and _of(integers) == _of(y):
+        integers = integers_behind(self.graph, x)
+        if integers and quantization_of(integers) == quantization_of(y):
             self._put_view(node.name, integers.name, y)
             return True
-        made = self._made(node)
+        made = made_before(self.graph, node)
         if made and made.core.op in _RULES and _RULES[made.core.op](self, made):
             return True
         if self._is_probability(x, y):
             return False
-        found = table_of(self.graph, x, _of(y))
+        found = table_of(self.graph, x, quantization_of(y))
         if found:
             self._put_lookup(node.name, *found, y)
         return found is not None
 
     def _is_probability(self, x: str, y: Tensor) -> bool:
         """Whether x is the Sigmoid of a single output, whose logit a loss reads as a float."""
-        core = self.graph.producer.get(self._without_views(x))
+        core = self.graph.producer.get(without_views(self.graph, x))
         if core is None or core.op != "Sigmoid" or y.size > 1:
             return False
         name = y.name
         while name not in self.graph.outputs and len(self.graph.consumers[name]) == 1:
             (node,) = self.graph.consumers[name]
-            if node.op not in (_DQ, _VIEW):
+            if node.op not in (DQ, VIEW):
                 return False
             name = node.outputs[0]
         return name in self.graph.outputs
@@ -130,60 +125,38 @@ class _Fusing:
             return False
         while readers:
             for node in self.graph.consumers[readers.pop()]:
-                if node.op == _VIEW and node.outputs[0] not in self.graph.outputs:
+                if node.op == VIEW and node.outputs[0] not in self.graph.outputs:
                     readers.append(node.outputs[0])
                 else:
                     y = self.graph.tensor(node.outputs[0])
-                    found.add(y.quantization if node.op == _Q else None)
-        return len(found) == 1 and None not in found
+                    found.add(y.quantization if node.op == Q else None)
+        (of, *others) = found
+        return of is not None and len(of.scale) == 1 and not others
 
-    def _made(self, quantize: Node) -> _Made | None:
-        """The operator before a QuantizeLinear, where nobody else reads what lies between."""
-        (name,), y = quantize.inputs, self.graph.tensor(quantize.outputs[0])
-        within = _UNBOUNDED
-        while name not in self.graph.outputs and len(self.graph.consumers[name]) == 1:
-            node = self.graph.producer.get(name)
-            if node is None:
-                return None
-            if node.op in ("Relu", "Clip"):
-                within = bounds_after(node, within)
-            elif node.op != _VIEW:
-                return _Made(node, within, y, quantize)
-            name = node.inputs[0]
-        return None
-
-    def _without_views(self, name: str) -> str:
-        while (node := self.graph.producer.get(name)) and node.op == _VIEW:
-            name = node.inputs[0]
-        return name
-
-    def _integers(self, name: str) -> Tensor | None:
-        """The int8 tensor that a float one is dequantised from, views aside."""
-        node = self.graph.producer.get(self._without_views(name))
-        return self.graph.tensor(node.inputs[0]) if node and node.op == _DQ else None
-
-    def _convolution(self, made: _Made) -> bool:
+    def _convolution(self, made: Made) -> bool:
         """A Conv."""
         core = made.core
         x, y = self.graph.shape(core.inputs[0]), self.graph.shape(core.outputs[0])
         return self._layer(made, x, y, core.attrs)
 
-    def _dense(self, made: _Made) -> bool:
+    def _dense(self, made: Made) -> bool:
         """A Gemm: a convolution of one pixel, where it has one row."""
         x, y = self.graph.shape(made.core.inputs[0]), self.graph.shape(made.core.outputs[0])
         pixel = (1, x[-1], 1, 1), (1, y[-1], 1, 1)
         return prod(x[:-1]) == 1 and self._layer(made, *pixel, {**_PLAIN, "group": 1})
 
-    def _layer(self, made: _Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]) -> bool:
+    def _layer(self, made: Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]) -> bool:
         """A layer from maps of shape `x` to maps of shape `y`."""
         core = made.core
-        integers = self._integers(core.inputs[0])
+        integers = integers_behind(self.graph, core.inputs[0])
         w, b = (self.graph.tensor(name) if name else None for name in core.inputs[1:])
         if integers is None or w is None or not self._is_own(w) or w.quantization is None:
             return False
         if b is not None and not self._is_own(b):
             return False
-        held = layer_integers(w, b, _of(integers), made.to)
+        if len(quantization_of(integers).scale) > 1 and attrs["group"] != x[1]:
+            return False  # channels with several scales are summed
+        held = layer_integers(w, b, quantization_of(integers), made.to)
         if held is None:
             return False
         weight = held.weight if held.weight.ndim == 4 else held.weight[..., None, None]
@@ -200,16 +173,16 @@ class _Fusing:
         self._put("QLinearConv", made, inputs, y, wanted, ("", "", scratch.name))
         return True
 
-    def _sum(self, made: _Made) -> bool:
+    def _sum(self, made: Made) -> bool:
         """An Add of two tensors of one shape."""
         core = made.core
         shape = self.graph.shape(core.outputs[0])
-        a, b = (self._integers(name) for name in core.inputs)
+        a, b = (integers_behind(self.graph, name) for name in core.inputs)
         if a is None or b is None or any(self.graph.shape(n) != shape for n in core.inputs):
             return False
         factors = {
-            "a_factor": scale_factor(_of(a), made.to),
-            "b_factor": scale_factor(_of(b), made.to),
+            "a_factor": scale_factor(quantization_of(a), made.to),
+            "b_factor": scale_factor(quantization_of(b), made.to),
         }
         if not all(map(math.isfinite, factors.values())):
             return False
@@ -218,12 +191,12 @@ class _Fusing:
         self._put("QLinearAdd", made, inputs, shape, attrs)
         return True
 
-    def _average(self, made: _Made) -> bool:
+    def _average(self, made: Made) -> bool:
         """An AveragePool."""
         x, y = (self.graph.shape(name) for name in (made.core.inputs[0], made.core.outputs[0]))
         return self._average_of(made, x, y, made.core.attrs)
 
-    def _mean(self, made: _Made) -> bool:
+    def _mean(self, made: Made) -> bool:
         """A ReduceMean over all of a map: an average over one window."""
         shape = self.graph.shape(made.core.inputs[0])
         if len(shape) not in (3, 4) or made.core.attrs["axes"] != tuple(range(2, len(shape))):
@@ -233,12 +206,12 @@ class _Fusing:
         return self._average_of(made, (*shape[:2], *kernel), (*shape[:2], 1, 1), attrs)
 
     def _average_of(
-        self, made: _Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]
+        self, made: Made, x: ShapeTuple, y: ShapeTuple, attrs: Mapping[str, Any]
     ) -> bool:
-        integers = self._integers(made.core.inputs[0])
+        integers = integers_behind(self.graph, made.core.inputs[0])
         if integers is None:
             return False
-        factor = scale_factor(_of(integers), made.to)
+        factor = scale_factor(quantization_of(integers), made.to)
         if not math.isfinite(factor):
             return False
         wanted = {**attrs, "factor": factor, **asdict(bounds(made.to, *made.within))}
@@ -246,18 +219,20 @@ class _Fusing:
         self._put("QLinearAveragePool", made, inputs, y, wanted)
         return True
 
-    def _maximum(self, made: _Made) -> bool:
+    def _maximum(self, made: Made) -> bool:
         """A MaxPool; where the output is clamped, or quantised otherwise, a table follows."""
         core = made.core
         x, y = (self.graph.shape(name) for name in (core.inputs[0], core.outputs[0]))
-        integers = self._integers(core.inputs[0])
+        integers = integers_behind(self.graph, core.inputs[0])
         if integers is None:
             return False
         inputs = (self._view(core, integers, x),)
-        if _of(integers) == made.to and made.within == _UNBOUNDED:
+        if quantization_of(integers) == made.to and made.within == UNBOUNDED:
             self._put("QLinearMaxPool", made, inputs, y, core.attrs)
             return True
-        table = quantized_table(clamped(starting(_of(integers)), *made.within), made.to)
+        if len(quantization_of(integers).scale) > 1:
+            return False
+        table = quantized_table(clamped(starting(quantization_of(integers)), *made.within), made.to)
         if table is None:
             return False
         name = unused(f"{core.outputs[0]}.integers", self.names)
@@ -270,7 +245,7 @@ class _Fusing:
     def _put(
         self,
         op: str,
-        made: _Made,
+        made: Made,
         inputs: tuple[str, ...],
         shape: ShapeTuple,
         attrs: Mapping[str, Any],
@@ -299,7 +274,7 @@ class _Fusing:
         if self.tensors[x].shape == y.shape:
             self.same[y.name] = x
         else:
-            self.nodes.append(Node(_VIEW, name, (x,), (y.name,), {"shape": y.shape}))
+            self.nodes.append(Node(VIEW, name, (x,), (y.name,), {"shape": y.shape}))
 
     def _view(self, core: Node, x: Tensor, shape: ShapeTuple) -> str:
         """The integers of x in the shape that `core` sees."""
@@ -309,7 +284,7 @@ class _Fusing:
         view = unused(f"{name}.view", self.names)
         self.tensors[view] = replace(x, name=view, shape=shape, storage=Storage.ARENA)
         node = unused(f"{core.name}.view", self.node_names)
-        self.nodes.append(Node(_VIEW, node, (name,), (view,), {"shape": shape}))
+        self.nodes.append(Node(VIEW, node, (name,), (view,), {"shape": shape}))
         return view
 
     def _constant(self, name: str, value: Array) -> str:
@@ -326,7 +301,7 @@ class _Fusing:
         return tensor.data is not None and len(self.graph.consumers[tensor.name]) == 1
 
 
-_RULES: dict[str, Callable[[_Fusing, _Made], bool]] = {
+_RULES: dict[str, Callable[[_Fusing, Made], bool]] = {
     "Conv": _Fusing._convolution,
     "Gemm": _Fusing._dense,
     "Add": _Fusing._sum,
@@ -334,8 +309,3 @@ _RULES: dict[str, Callable[[_Fusing, _Made], bool]] = {
     "ReduceMean": _Fusing._mean,
     "MaxPool": _Fusing._maximum,
 }
-
-
-def _of(tensor: Tensor) -> Quantization:
-    assert tensor.quantization is not None
-    return tensor.quantization

@@ -176,7 +176,7 @@ def _ratio(x: str, parameter: str, layer: Node, graph: Graph) -> tuple[float, in
     if tensor.dtype == "int8":
         quantization = graph.tensor(layer.inputs[0]).quantization
         assert quantization is not None
-        ratio *= float(quantization.scale[0]) ** 2
+        ratio *= sum(scale**2 for scale in quantization.scale) / len(quantization.scale)
         zero_point = quantization.zero_point
     return ratio, zero_point
 

@@ -86,7 +86,7 @@ def _misfit(plan: UpdatePlan, graph: Graph) -> str:
     else:
         what = f"{output.size} values that are no row of scores"
     inputs = [graph.tensor(given) for given in graph.inputs]
-    if [given.size for given in inputs] == [output.size] and inputs[0].dtype == "float32":
+    if [given.size for given in inputs] == [output.size]:
         fitting.append(("reconstruction", "of an autoencoder"))
     named = "; ".join(f"--loss {loss} ({expects})" for loss, expects in fitting)
     more = ""

@@ -8,6 +8,7 @@ from tinyodl.graph import Graph
 RESERVED = "<"
 TARGET = "<target>"
 LOSS = "<loss>"
+SAMPLE = "<sample>"  # the real numbers of an int8 input, which an autoencoder makes again
 PENDING = "<pending>"
 ADAM_CORRECTION = "<bias correction>"
 

@@ -20,7 +20,7 @@ from tinyodl.learning.learners import rule_of
 from tinyodl.learning.learners.learner import Begun
 from tinyodl.learning.logits import sigmoid_logits, softmax_logits
 from tinyodl.learning.state_names import LABELS
-from tinyodl.learning.tensors import LOSS, RESERVED, TARGET, sample_inputs
+from tinyodl.learning.tensors import LOSS, RESERVED, SAMPLE, TARGET, sample_inputs
 from tinyodl.learning.walk import Walk
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.ops.standardize import standardized, with_updates
@@ -71,7 +71,8 @@ def differentiate(
         shape = graph.shape(predicted)
         graph = replace(graph, inputs=(*graph.inputs, TARGET)).with_tensors([Tensor(TARGET, shape)])
     elif plan.reconstructs:
-        target = (_sample_to_reconstruct(graph),)
+        graph, sample = _with_sample_to_reconstruct(graph)
+        target = (sample,)
     if plan.labels is not None:
         graph = graph.with_tensors([_labels(plan.labels, graph.tensor(predicted).size)])
         attrs = {} if rule.whole_loss else {"in_use": True}
@@ -116,17 +117,24 @@ def _loss_input(graph: Graph, plan: UpdatePlan) -> str:
     return graph.outputs[0]
 
 
-def _sample_to_reconstruct(graph: Graph) -> str:
-    """The input, which is the target too. Raises UserError where it cannot be."""
+def _with_sample_to_reconstruct(graph: Graph) -> tuple[Graph, str]:
+    """The graph, and the input, which is the target too: the real numbers of an int8 one.
+
+    Raises UserError where it cannot be.
+    """
     names, output = sample_inputs(graph), graph.tensor(graph.outputs[0])
     given = graph.tensor(names[0])
-    if len(names) > 1 or given.size != output.size or given.dtype != "float32":
+    if len(names) > 1 or given.size != output.size:
         shapes = ", ".join(f"{graph.shape(name)} {graph.tensor(name).dtype}" for name in names)
         raise UserError(
-            "loss reconstruction compares the output with the input, one float32 tensor of as many "
-            f"values; the output is {output.shape}, the input {shapes}"
+            "loss reconstruction compares the output with the input, one tensor of as many values; "
+            f"the output is {output.shape}, the input {shapes}"
         )
-    return names[0]
+    if given.dtype == "float32":
+        return graph, given.name
+    real = Tensor(SAMPLE, given.shape)
+    node = Node("DequantizeLinear", "sample", (given.name,), (SAMPLE,), {}, Phase.BACKWARD)
+    return replace(graph.with_tensors([real]), nodes=(*graph.nodes, node)), SAMPLE
 
 
 def _labels(known: tuple[int, ...], outputs: int) -> Tensor:

@@ -41,7 +41,10 @@ def batch_normalization(node: OnnxNode, scope: Scope) -> None:
     """BatchNormalization of inference."""
     x = scope.activation(node, 0)
     if node.integer("training_mode", 0):
-        raise Unsupported("training_mode is 1", "inference, training_mode 0")
+        raise Unsupported(
+            "training_mode is 1",
+            "training_mode 0: in PyTorch call model.eval() before the export",
+        )
     if node.opset < 9 and not node.integer("spatial", 1):
         raise Unsupported("spatial is 0", "statistics of channels, spatial 1")
     if scope.uses_output(node, 1):

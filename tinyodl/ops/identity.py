@@ -29,7 +29,9 @@ def dropout(node: OnnxNode, scope: Scope) -> None:
     x = scope.activation(node, 0)
     training = scope.optional(node, 2)
     if training is not None and training.any():
-        raise Unsupported("training_mode is true", "inference")
+        raise Unsupported(
+            "training_mode is true", "inference: in PyTorch call model.eval() before the export"
+        )
     if scope.uses_output(node, 1):
         raise Unsupported("its mask is used", "its first output only")
     scope.emit("Identity", node.name, (x.name,), node.outputs[0])

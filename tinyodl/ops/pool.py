@@ -11,6 +11,8 @@ the maxima again instead of storing where they were. GlobalMaxPool is one window
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import (
     Backward,
@@ -76,13 +78,18 @@ def average_pool(node: OnnxNode, scope: Scope) -> None:
     """AveragePool over 1 or 2 spatial dimensions."""
     x = spatial_input(node, scope, any_batch=True)
     over = windows(node, x.shape[2:], _kernel(node, len(x.shape) - 2), pool=True)
+    counts = node.integer("count_include_pad", 0) != 0
+    if counts and node.attrs.get("whole_kernel"):
+        top, left, bottom, right = over.pads
+        reaching = (top, left, bottom + over.beyond[0], right + over.beyond[1])
+        over = replace(over, pads=reaching, beyond=(0, 0))
     attrs = {
         "kernel": over.kernel,
         "strides": over.strides,
         "pads": over.pads,
         "dilations": over.dilations,
         "beyond": over.beyond,
-        "count_include_pad": int(any(over.pads) and node.integer("count_include_pad", 0) != 0),
+        "count_include_pad": int(any(over.pads) and counts),
     }
     emit_on_image(node, scope, "AveragePool", x, attrs=dict(attrs))
 

@@ -128,7 +128,15 @@ def _parameter(node: OnnxNode, scope: Scope, slot: int, shape: ShapeTuple) -> st
 def _first(node: OnnxNode, scope: Scope, slot: int, shape: ShapeTuple) -> str:
     """A first state: "" where it is zero."""
     name = node.input(slot)
-    if not name or (name in scope.constants and not np.any(scope.constants[name])):
+    if not name:
+        return ""
+    if name in scope.constants and scope.constants[name].shape[-1:] != shape[-1:]:
+        raise Unsupported(
+            f"'{name}' has the shape {scope.constants[name].shape} and hidden_size is {shape[-1]}, "
+            "as PyTorch writes nn.LSTM(proj_size=...), which ONNX cannot express",
+            f"{shape}",
+        )
+    if name in scope.constants and not np.any(scope.constants[name]):
         return ""
     tensor = scope.operand(node, slot)
     if tensor.shape != shape:

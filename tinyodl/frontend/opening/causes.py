@@ -15,6 +15,7 @@ from tinyodl.frontend.load import (
 from tinyodl.frontend.names import live_nodes
 from tinyodl.frontend.opening.batch import time_is_first
 from tinyodl.frontend.opening.outputs import described, only_real_output
+from tinyodl.frontend.remedies import other_quantisation
 from tinyodl.ops import IMPORTERS
 
 _ON_CONSTANTS = constants.FOLDABLE | {"Constant", "Shape", "Size"}
@@ -34,6 +35,8 @@ def domain_fault(op: str, domain: str) -> str | None:
     for start, reason in _WITHOUT_GRADIENT.items():
         if op.startswith(start):
             return f"{reason}; train a network instead, such as scikit-learn's MLPClassifier"
+    if quantised := other_quantisation(op, domain):
+        return quantised
     return f"operator of the domain '{domain}'" if domain else "unknown operator"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LENGTHS = "length of each sum"  # suffix of a state's name
 GOES_ON = ("online", "rls", "transfer")  # learners that take over a head of prototypes
+_CHOICES = ("auto", "device")  # values of --update that are no plan files either
 _HEAD = re.compile(r"prototypes:([1-9]\d{0,8})")
 _NO_CONFIDENCE = (
     "its outputs are cosines times the length of the features, of which no threshold says how "
@@ -46,7 +47,7 @@ def with_prototypes(options: Options) -> Options:
         if name in options:
             flag = name.replace("_", "-")
             raise UserError(f"--head {head} says how many labels may come; leave --{flag} away")
-    by_file = options.get("update", "last") not in SCHEMES
+    by_file = options.get("update", "last") not in (*SCHEMES, *_CHOICES)
     if "shots" in options or by_file:
         return _going_on(options, int(found[1]))
     for name in ("learner", "optimizer", "update"):

@@ -92,11 +92,11 @@ def convolution_saves(node: Node, graph: Graph, plan: UpdatePlan) -> Rewrite:
     y = graph.tensor(node.outputs[0])
     assert x.quantization and w.quantization and y.quantization
     channels = y.shape[1]
-    s_x, s_y = np.float64(x.quantization.scale[0]), np.float64(y.quantization.scale[0])
-    s_w = w.quantization.scales(channels).astype(np.float64)
+    tensors_of = (x.quantization, w.quantization, y.quantization)
+    s_x, s_w, s_y = (of.scales(channels).astype(np.float64) for of in tensors_of)
     alive = np.maximum(s_w, DEAD * np.median(s_w))
     factor = s_x / alive if plan.scaling else s_x * s_w
-    to_bias = np.full(channels, 1 / s_y) if plan.scaling else (s_x * s_w) ** 2 / s_y
+    to_bias = 1 / s_y if plan.scaling else (s_x * s_w) ** 2 / s_y
     names = {}
     for name, values in (("weight_scale", s_w), ("factor", factor), ("delta_factor", to_bias)):
         names[name] = f"<{w.name}.{name}>"

@@ -46,7 +46,7 @@ def bounds(
     zero = quantization.zero_point
     low, high = LOWEST - zero, HIGHEST - zero
     pass_low, pass_high = _rounds_to_at_least(low), _rounds_to_at_most(high)
-    scale = np.float32(quantization.scale[0])
+    scale = np.float32(max(quantization.scale))  # any, where 0 is the only finite bound
     if math.isfinite(minimum):
         floor = np.float32(minimum) / scale
         low = int(np.clip(np.rint(floor), low, high))
@@ -105,7 +105,8 @@ def zero_point(name: str, graph: Graph) -> int:
 
 def scale(name: str, graph: Graph) -> float:
     """The scale of a tensor that is quantised as a whole."""
-    return _quantization(name, graph).scale[0]
+    (scale,) = _quantization(name, graph).scale
+    return scale
 
 
 def _quantization(name: str, graph: Graph) -> Quantization:
@@ -117,5 +118,6 @@ def _quantization(name: str, graph: Graph) -> Quantization:
 
 def multipliers(x: Quantization, w: Quantization, y: Quantization, channels: int) -> np.ndarray:
     """The factors from sums of products to steps of the output: s_x * s_w / s_y, float32 (M)."""
-    wide = np.float64(x.scale[0]) * w.scales(channels).astype(np.float64) / np.float64(y.scale[0])
+    s_x, s_w, s_y = (of.scales(channels).astype(np.float64) for of in (x, w, y))
+    wide: np.ndarray = s_x * s_w / s_y
     return wide.astype(np.float32)
