@@ -23,13 +23,23 @@ from tinyodl.project.plan import UpdatePlan
 if TYPE_CHECKING:
     from tinyodl.project.keyword_types import Options
     from tinyodl.project.manifest import Manifest
+    from tinyodl.rehearsal.rehearse import Rehearsal
     from tinyodl.session.flashing import Flashed, OnLine
     from tinyodl.session.profiling import Profile
     from tinyodl.session.session import Session
 
 __version__ = "0.1.0"
 
-__all__ = ["Session", "UpdatePlan", "__version__", "compile", "flash", "plan", "profile"]
+__all__ = [
+    "Session",
+    "UpdatePlan",
+    "__version__",
+    "compile",
+    "flash",
+    "plan",
+    "profile",
+    "rehearse",
+]
 
 
 def compile(
@@ -58,13 +68,42 @@ def plan(
     model: str | Path,
     board: str | Path,
     *,
+    ram: int | None = None,
+    flash: int | None = None,
     config: str | Path | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
     """The manifest `compile` would write; nothing is written. See `tinyodl.compiler.plan_model`."""
     from tinyodl.compiler import plan_model
 
-    return plan_model(Path(model), str(board), **_with_config(config, options)[0])
+    options, budgets = _with_config(config, options)
+    ram, flash = ram or budgets.get("ram"), flash or budgets.get("flash")
+    return plan_model(Path(model), str(board), ram=ram, flash=flash, **options)
+
+
+@strict
+def rehearse(
+    model: str | Path,
+    board: str | Path,
+    data: str | Path,
+    *,
+    eval: str | Path | None = None,
+    old: str | Path | None = None,
+    jobs: int = 1,
+    dask: str | None = None,
+    folder: str | Path | None = None,
+    **options: Any,
+) -> Rehearsal:
+    """Try every learner and plan that fits on samples; see `tinyodl.rehearsal.rehearse`."""
+    from tinyodl.rehearsal.rehearse import rehearse as tried
+
+    def path(given: str | Path | None) -> Path | None:
+        return None if given is None else Path(given)
+
+    return tried(
+        Path(model), str(board), Path(data), eval=path(eval), old=path(old), jobs=jobs, dask=dask,
+        folder=path(folder), **options,
+    )  # fmt: skip
 
 
 def _with_config(

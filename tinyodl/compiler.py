@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tinyodl import __version__
 from tinyodl.codegen import render_project, write_project
@@ -21,14 +21,18 @@ from tinyodl.planner.lowering import Lowered, lower
 from tinyodl.project.keyword_types import Options
 from tinyodl.project.keywords import check_keywords
 from tinyodl.project.manifest import Manifest, board_of
-from tinyodl.project.manifest_records import manifest_of
+from tinyodl.project.manifest_records import choice_record, manifest_of
 from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
-from tinyodl.select import SCHEMES, choose
+from tinyodl.select import AUTO, SCHEMES, choose
 from tinyodl.select.candidates import check_candidates, with_candidates, with_room
 from tinyodl.targets.boards import Board, find_board
 from tinyodl.text import stored
+
+if TYPE_CHECKING:
+    from tinyodl.select.auto import Chosen
+    from tinyodl.select.progress import OnTrial
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Compilation:
     lowered: Lowered
     network: Network
     manifest: Manifest
+    chosen: Chosen | None = None  # of --update auto
 
 
 def compile_model(
@@ -48,15 +53,17 @@ def compile_model(
     *,
     ram: int | None = None,
     flash: int | None = None,
+    progress: OnTrial | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
     """Compile an ONNX file into a PlatformIO project in `out`, and return its manifest.
 
-    `ram` and `flash` are budgets in bytes, at most the board's. Raises ModelError, UserError,
-    DoesNotFitError, or InUseError while another has `out`; then nothing is written.
+    `ram` and `flash` are budgets in bytes, at most the board's. `progress` is told of the trials of
+    `update` "auto". Raises ModelError, UserError, DoesNotFitError, or InUseError while another has
+    `out`; then nothing is written.
     """
     with locked_folder(out):
-        made = compilation(model, find_board(board, model), options, ram)
+        made = compilation(model, find_board(board, model), options, ram, flash, progress)
         check_fit(made.lowered, made.manifest, ram, flash)
         files = render_project(made.manifest, made.network, board_of(made.manifest), made.model)
         write_project(files, out)
@@ -65,20 +72,51 @@ def compile_model(
 
 
 def plan_model(
-    model: Path, board: str, *, ram: int | None = None, **options: Unpack[Options]
+    model: Path,
+    board: str,
+    *,
+    ram: int | None = None,
+    flash: int | None = None,
+    progress: OnTrial | None = None,
+    **options: Unpack[Options],
 ) -> Manifest:
     """The manifest that `compile_model` would write; nothing is written.
 
     A model that does not fit is no error here: the caller compares the manifest with the board.
-    `ram` is a budget in bytes for what is chosen while the board runs.
     """
-    return compilation(model, find_board(board, model), options, ram).manifest
+    return compilation(model, find_board(board, model), options, ram, flash, progress).manifest
+
+
+def _rule(prepared: Prepared, options: Options) -> dict[str, Any]:
+    """The options, with what the prepared model brings for the plan."""
+    given: dict[str, Any] = {**options, "seen": prepared.seen}
+    if given.get("labels") == ():
+        given["labels"] = prepared.labels
+    return given
+
+
+def _chosen(
+    prepared: Prepared,
+    board: Board,
+    options: Options,
+    budgets: tuple[int | None, int | None],
+    progress: OnTrial | None,
+) -> Chosen:
+    """The choice of --update auto."""
+    from tinyodl.select.auto import TRIALS, choose_plan
+    from tinyodl.select.budget import Budget
+    from tinyodl.select.importance import load_samples
+
+    file = options.get("samples")
+    rule = plan_of({}, _rule(prepared, options))
+    samples = load_samples(Path(file), prepared.graph, rule) if file else None
+    budget = Budget(*budgets, options.get("time"), options.get("energy"))
+    trials = options.get("trials", TRIALS)
+    return choose_plan(prepared, rule, board, samples, budget, trials=trials, progress=progress)
 
 
 def _plan(prepared: Prepared, options: Options, board: Board, ram: int | None) -> UpdatePlan:
     update = options.get("update", "last")
-    if update != "device" and "candidates" in options:
-        raise UserError("--candidates is for --update device; give both")
     if update not in (*SCHEMES, "device"):
         plan = load_plan(Path(update))
         check_candidates(plan, prepared.graph)
@@ -96,13 +134,11 @@ def _of_scheme(prepared: Prepared, options: Options, update: str) -> UpdatePlan:
         layers |= dict.fromkeys(prepared.head, "weights")
         if prepared.standardized:
             layers[prepared.standardized] = "statistics"
-    given = {**options, "seen": prepared.seen}
-    if given.get("labels") == ():
-        given["labels"] = prepared.labels
-    return plan_of(layers, given)
+    return plan_of(layers, _rule(prepared, options))
 
 
-def _changes(options: Options) -> Changes:
+def changes_of(options: Options) -> Changes:
+    """The changes to the model's file that the options ask for, a learner's own among them."""
     samples = options.get("calibrate")
     return Changes(
         output=options.get("output"),
@@ -148,16 +184,42 @@ def _start(options: Options) -> Start | None:
     )
 
 
-def compilation(model: Path, board: Board, options: Options, ram: int | None = None) -> Compilation:
-    """Run the pipeline up to the text of the network and the manifest."""
+def compilation(
+    model: Path,
+    board: Board,
+    options: Options,
+    ram: int | None = None,
+    flash: int | None = None,
+    progress: OnTrial | None = None,
+) -> Compilation:
+    """Run the pipeline up to the text of the network and the manifest.
+
+    `ram` and `flash` are budgets of `update` "auto", `ram` of "device" too.
+    """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
-    prepared = prepare(model, _changes(options))
-    lowered = lower(prepared, _plan(prepared, options, board, ram), board)
+    prepared = prepare(model, changes_of(options))
+    chosen = None
+    if options.get("update") == AUTO:
+        chosen = _chosen(prepared, board, options, (ram, flash), progress)
+    else:
+        _check_unused(options)
+    plan = chosen.plan if chosen else _plan(prepared, options, board, ram)
+    lowered = lower(prepared, plan, board)
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__
     )
-    return Compilation(
-        prepared.data, lowered, network, manifest_of(source, prepared, lowered, network)
-    )
+    manifest = manifest_of(source, prepared, lowered, network)
+    if chosen:
+        manifest = manifest.model_copy(update={"choice": choice_record(chosen)})
+    return Compilation(prepared.data, lowered, network, manifest, chosen)
+
+
+def _check_unused(options: Options) -> None:
+    """Raises UserError for options of --update auto beside another choice."""
+    unused = [name for name in ("samples", "trials", "time", "energy") if name in options]
+    if unused:
+        raise UserError(f"{unused[0]} is for --update auto; give that, or leave it away")
+    if options.get("update") != "device" and "candidates" in options:
+        raise UserError("--candidates is for --update device; give both")

@@ -10,11 +10,12 @@ import onnxruntime.quantization
 import pytest
 from onnx import TensorProto, helper
 
+import tinyodl
 from tests.frontend.interpreter import evaluate
 from tests.frontend.models import model, node, run_onnx, saved, weights
 from tests.frontend.quantized_models import Builder
 from tests.hostnet import HostNet
-from tinyodl.errors import ModelError
+from tinyodl.errors import ModelError, UserError
 from tinyodl.frontend import import_model
 from tinyodl.graph import Array, Graph
 from tinyodl.project.plan import UpdatePlan
@@ -115,6 +116,18 @@ def test_an_autoencoder_of_integers_is_compared_with_its_input(tmp_path, learns)
     for parameter in nets[1].parameters if learns else ():
         found = (net.parameter(parameter.name) for net in nets)
         np.testing.assert_array_equal(*found)
+
+
+def test_samples_to_start_with_need_a_float_input(tmp_path):
+    b = Builder("int8")
+    x = b.add("DequantizeLinear", "x", *b.steps(0.04, 7, "int8"))
+    steps = b.steps(0.05, 0, "int8")
+    y = b.add("QuantizeLinear", b.add("Gemm", x, b.hold(weights(8, 8))), *steps)
+    path = with_integer_ends(b, [1, 8], y, "int8", tmp_path)
+    np.savez(tmp_path / "x.npz", x=weights(5, 8))
+    with pytest.raises(UserError, match="--start computes with real numbers"):
+        tinyodl.compile(path, "host", tmp_path / "ae", learner="online", loss="reconstruction",
+                        start=tmp_path / "x.npz")  # fmt: skip
 
 
 class TestOtherWays:

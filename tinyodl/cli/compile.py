@@ -29,7 +29,8 @@ def compile_command(model: Path, as_json: bool, **given: Any) -> None:
     printer = Output(as_json)
     options = given_options(model, given, printer, needed=("board", "out"))
     board, out = options.pop("board"), Path(options.pop("out"))
-    manifest = compile_model(model, board, out, **options)
+    with printer.trials() as shown:
+        manifest = compile_model(model, board, out, progress=shown, **options)
     plans.print_plan(printer.people, manifest)
     emulators = "".join(f", --port {name}" for name in described_board(manifest).virtual)
     without = f" (without hardware: {emulators[2:]})" if emulators else ""

@@ -10,15 +10,15 @@ import rich_click as click
 
 from tinyodl.cli.options import type_path
 from tinyodl.errors import UserError
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Option
 from tinyodl.project.options import (
     OFTEN,
     OPTIONS,
+    WITH_UNIT,
     choices_of,
     default_text,
     fills_the_plan,
     kind_of,
-    size_of,
 )
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def _word(context: click.Context, parameter: click.Parameter, text: str | None) 
     return text
 
 
-def _size(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+def _quantity(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     try:
-        return None if text is None else size_of(text)
+        return None if text is None else WITH_UNIT[kind_of(OPTIONS[str(option.name)])](text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -81,8 +81,8 @@ def click_option(option: Option) -> Callable[[Callable[..., Any]], Callable[...,
         more["metavar"] = option.metavar
     if option.gives is not None:
         more["is_flag"] = True
-    elif kind is Size:
-        more["callback"] = _size
+    elif kind in WITH_UNIT:
+        more["callback"] = _quantity
     elif option.words:
         more["callback"] = _word
     elif choices := choices_of(option):
@@ -146,11 +146,11 @@ def _keyword(name: str) -> str:
 
 def _check_rule(options: Mapping[str, Any], from_file: Mapping[str, Any]) -> None:
     """Raises UserError where the rule of a plan file is given beside it."""
-    from tinyodl.select import SCHEMES
+    from tinyodl.select import AUTO, SCHEMES
 
     update = options.get("update", "last")
     rule = [name for name in options if fills_the_plan(name)]
-    if not rule or update in (*SCHEMES, "device"):
+    if not rule or update in (*SCHEMES, AUTO, "device"):
         return
     words = [OPTIONS[n].on_the_line[2:].replace("-", "_") for n in rule if n not in from_file]
     if words:

@@ -21,6 +21,7 @@ from tinyodl.cli.flash import flash
 from tinyodl.cli.init import init
 from tinyodl.cli.plan import plan
 from tinyodl.cli.profile import profile
+from tinyodl.cli.rehearse import rehearse_command
 from tinyodl.cli.report import report
 from tinyodl.cli.stream_train import stream_train
 from tinyodl.errors import TinyodlError
@@ -36,7 +37,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "From a model to a board that learns",
          "commands": ["compile", "flash", "stream-train", "evaluate", "report", "export"]},
         {"name": "Looking around",
-         "commands": ["plan", "init", "profile", "boards", "doctor", "demo"]},
+         "commands": ["rehearse", "plan", "init", "profile", "boards", "doctor", "demo"]},
     ]
 }  # fmt: skip
 click.rich_click.OPTION_GROUPS = {
@@ -88,8 +89,8 @@ def tinyodl(debug: bool) -> None:
 
 
 for command in (
-    compile_command, plan, init, flash, stream_train, evaluate, report, export, profile, boards,
-    doctor, demo,
+    compile_command, rehearse_command, plan, init, flash, stream_train, evaluate, report, export,
+    profile, boards, doctor, demo,
 ):  # fmt: skip
     tinyodl.add_command(command)
 

@@ -22,6 +22,8 @@ from tinyodl.report.figures import percent
 from tinyodl.report.saves import of_event
 from tinyodl.report.terminal import Terminal
 from tinyodl.runs.progress import OnProgress, Progress
+from tinyodl.select.progress import OnTrial
+from tinyodl.select.progress import Progress as Trials
 
 _STAGES = {"before": "accuracy before", "learning": "learning", "after": "accuracy after"}
 
@@ -98,6 +100,26 @@ class Output:
                 return show
 
             yield bar
+
+    @contextmanager
+    def trials(self) -> Iterator[OnTrial]:
+        """A progress bar for the plans that are tried, from the first of them on."""
+        with Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.errors,
+        ) as bars:
+            tasks: list[Any] = []
+
+            def show(progress: Trials) -> None:
+                if not tasks:
+                    tasks.append(bars.add_task("", total=progress.total))
+                name = f"trying {progress.name}" if progress.name else "tried"
+                bars.update(tasks[0], description=name, completed=progress.done)
+
+            yield show
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:

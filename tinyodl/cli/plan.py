@@ -26,7 +26,8 @@ def plan(model: Path, html: Path | None, as_json: bool, **given: Any) -> None:
     options = given_options(model, given, printer, needed=("board",))
     options.pop("out", None)
     board, ram, flash = options.pop("board"), options.pop("ram", None), options.pop("flash", None)
-    manifest = plan_model(model, board, ram=ram, **options)
+    with printer.trials() as shown:
+        manifest = plan_model(model, board, ram=ram, flash=flash, progress=shown, **options)
     plans.print_plan(printer.people, manifest, ram=ram, flash=flash)
     if html is not None:
         write_plan(manifest, html)

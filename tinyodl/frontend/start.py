@@ -136,6 +136,12 @@ def _features(model: onnx.ModelProto, inputs: dict[str, Array], count: int) -> A
     from tinyodl.frontend.runtime import session  # onnxruntime loads slowly
 
     runtime = session(model)
+    for entry in runtime.get_inputs():
+        if entry.type != "tensor(float)":
+            raise UserError(
+                f"--start computes with real numbers, and input '{entry.name}' of the file is "
+                f"{entry.type}; leave --start away, or give a file with a float32 input"
+            )
     rows = []
     for index in range(count):
         sample = {name: values[index : index + 1] for name, values in inputs.items()}

@@ -49,7 +49,9 @@ _NEVER = 3.4e38  # above any square of a float32
 
 # Nodes with the gradient of a parameter that the layer multiplies with its input.
 _MULTIPLIES = {
+    "ConvChannelsWeightGradient",
     "ConvWeightGradient",
+    "GemmChannelsWeightGradient",
     "GemmWeightGradient",
     "Learn",
     "MatMulLearn",

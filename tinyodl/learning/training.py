@@ -22,9 +22,9 @@ from tinyodl.learning.logits import sigmoid_logits, softmax_logits
 from tinyodl.learning.state_names import LABELS
 from tinyodl.learning.tensors import LOSS, RESERVED, SAMPLE, TARGET, sample_inputs
 from tinyodl.learning.walk import Walk
-from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
+from tinyodl.ops import OPERATORS, biases_of, layers_of
+from tinyodl.ops.shared.float_learning import whole_tensors
 from tinyodl.ops.standardize import standardized, with_updates
-from tinyodl.project.layer_update import LayerUpdate
 from tinyodl.project.plan import UpdatePlan
 
 _LOSSES = {
@@ -162,8 +162,8 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
             continue
         if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
-        learns = OPERATORS[node.op].learns or _whole_tensors
-        if update == "candidate" and learns is _whole_tensors:
+        learns = OPERATORS[node.op].learns or whole_tensors
+        if update == "candidate" and node.op != "QLinearConv":
             raise UserError(
                 f"layer {name!r} is float32, and no candidate: channels are chosen of int8 "
                 "convolutions and dense layers; plan 'weights' or 'bias'"
@@ -174,18 +174,6 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
             changed[name], made = learns(node, graph, update)
         tensors.update((tensor.name, tensor) for tensor in made)
     return _with_changed(graph, changed, tensors)
-
-
-def _whole_tensors(node: Node, graph: Graph, update: LayerUpdate) -> tuple[Node, list[Tensor]]:
-    """A float32 layer as it learns: its constants become parameters."""
-    if not isinstance(update, str):
-        raise UserError(
-            f"the plan lets some channels of layer {node.name!r} learn, which is float32; channels "
-            "can be chosen of int8 convolutions and dense layers: plan 'weights' or 'bias'"
-        )
-    biases = biases_of(node, graph)
-    names = biases if update == "bias" else (*weights_of(node, graph), *biases)
-    return node, [replace(graph.tensor(name), storage=Storage.PARAMETER) for name in names]
 
 
 def _saving(graph: Graph, plan: UpdatePlan, needing: frozenset[str]) -> Graph:

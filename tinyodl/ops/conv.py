@@ -27,6 +27,7 @@ from tinyodl.ops.shared import (
     imports,
     register,
 )
+from tinyodl.ops.shared.float_learning import channels_learn
 from tinyodl.ops.shared.windows import emit_on_image, spatial_input, windows
 
 
@@ -153,6 +154,7 @@ register(
         kernel="conv_f32.h",
         gradient=_gradient,
         layer=Layer(weights=(1,), biases=(2,), channel_axis=1),
+        learns=channels_learn,
     )
 )
 register(

@@ -28,6 +28,7 @@ from tinyodl.ops.shared import (
     imports,
     register,
 )
+from tinyodl.ops.shared.float_learning import channels_learn
 
 
 @imports(
@@ -207,6 +208,7 @@ register(
         kernel="gemm_f32.h",
         gradient=_gradient,
         layer=Layer(weights=(1,), biases=(2,), channel_axis=-1),
+        learns=channels_learn,
     )
 )
 register(

@@ -41,6 +41,13 @@ class Options(TypedDict, total=False):
     # false: Do not compare what --simplify and --cut left with the original network.
     check: bool
 
+    # Budget of --update auto for one training step, forward pass included, such as 150ms. [default:
+    # any]
+    time: float
+
+    # Budget of --update auto for the energy of one training step, such as 2mJ. [default: any]
+    energy: float
+
     # A way to learn that brings its own last layer: online, gradients behind a running
     # standardisation; rls, recursive least squares; elm, the same behind a hidden layer of hashed
     # weights; transfer, a head behind frozen layers that replays a cache of their features; slda,
@@ -75,13 +82,22 @@ class Options(TypedDict, total=False):
     start_weight: float
 
     # What learns: last (the last layer), bias (all biases), full (everything), none, or as the plan
-    # file of that path says, with its own training rule. device: the last layer, and of others what
-    # is chosen while the board runs; --ram says how much memory that gets. [default: last]
+    # file of that path says, with its own training rule; auto: chosen for this model, board, budget
+    # and --samples. device: the last layer, and of others what is chosen while the board runs;
+    # --ram says how much memory that gets. [default: last]
     update: str
 
     # With --update device: the layers to choose among, the last N or those named. [default: all
     # that can be, 32 at most]
     candidates: str
+
+    # Labelled samples (.npz or .csv) for --update auto to choose with, in the order of their
+    # recording; an .npz may say in `groups` which recording each is of. [default: chosen as on
+    # other networks]
+    samples: str | Path
+
+    # Plans that --update auto trains to compare them; 0: none, it goes by importance. [default: 8]
+    trials: int
 
     # Learning rate. [default: 0.01]
     learning_rate: float

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 from tinyodl.files.whole_files import write_whole
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Millijoules, Milliseconds, Option, Size
 from tinyodl.project.options import KEYWORDS, OPTIONS, choices_of, default_text, help_of, kind_of
 
 _HEAD = '''\
@@ -58,6 +58,8 @@ def _type(option: Option) -> str:
         name = "str | Path" if kind is Path else "str"
     elif kind is Size:
         name = "int"
+    elif kind in (Milliseconds, Millijoules):
+        name = "float"
     else:
         name = {str: "str", int: "int", float: "float", bool: "bool"}.get(kind, "Sequence[int]")
     return f"Sequence[{name}]" if option.several else name

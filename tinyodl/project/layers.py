@@ -24,6 +24,21 @@ def layer_records(graph: Graph, training: Graph, plan: UpdatePlan) -> tuple[Laye
     return tuple(_layer(node, graph, training, plan) for node in layers_of(graph))
 
 
+def learning(plan: UpdatePlan) -> str:
+    """What learns under a plan, in a few words: "4 layers, 12 biases"."""
+    kinds = {"layers": 0, "parts of layers": 0, "biases": 0}
+    for update in plan.layers.values():
+        if update == "bias":
+            kinds["biases"] += 1
+        elif update in ("weights", "statistics"):
+            kinds["layers"] += 1
+        elif update != "none":
+            kinds["parts of layers"] += 1
+    singular = {"layers": "layer", "parts of layers": "part of a layer", "biases": "bias"}
+    told = (f"{n} {kind if n > 1 else singular[kind]}" for kind, n in kinds.items() if n)
+    return ", ".join(told) or "nothing"
+
+
 def shared_records(graph: Graph, training: Graph) -> tuple[SharedRecord, ...]:
     """The parameters read by several nodes: each is one tensor and learns from all of them."""
     found = []

@@ -210,6 +210,29 @@ class MacsRecord(_Record):
     update: int
 
 
+class CandidateRecord(_Record):
+    """A plan that --update auto looked at; shares from 0 to 1, None where they are not known."""
+
+    name: str
+    learns: str
+    ram: int
+    flash: int
+    macs: int
+    milliseconds: float | None
+    millijoules: float | None
+    value: float | None
+    accuracy: float | None
+    error: float | None
+    verdict: str
+
+
+class ChoiceRecord(_Record):
+    """How --update auto chose."""
+
+    candidates: tuple[CandidateRecord, ...]
+    sentences: tuple[str, ...]
+
+
 class EstimateRecord(_Record):
     """Modelled cycles of a step by phase, estimated from the layers' shapes; or `none` says why."""
 
@@ -245,6 +268,7 @@ class Manifest(_Record):
     ram: MemoryRecord
     flash: MemoryRecord
     macs: MacsRecord
+    choice: ChoiceRecord | None = None  # of --update auto
     estimate: EstimateRecord | None = None  # None: compiled by an older tinyodl
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tinyodl import __version__
 from tinyodl.codegen.network import Network
@@ -17,10 +18,17 @@ from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.planner.lowering import Lowered
-from tinyodl.project.layers import candidate_records, layer_records, shared_records
+from tinyodl.project.layers import (
+    candidate_records,
+    layer_records,
+    learning,
+    shared_records,
+)
 from tinyodl.project.manifest import (
     FORMAT,
     ArenaRecord,
+    CandidateRecord,
+    ChoiceRecord,
     EstimateRecord,
     MacsRecord,
     Manifest,
@@ -35,6 +43,9 @@ from tinyodl.project.manifest import (
 )
 from tinyodl.targets import firmware
 from tinyodl.text import stored
+
+if TYPE_CHECKING:
+    from tinyodl.select.auto import Chosen
 
 
 def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Network) -> Manifest:
@@ -78,6 +89,29 @@ def _estimate(lowered: Lowered) -> EstimateRecord:
         forward=phases[Phase.FORWARD],
         backward=phases[Phase.BACKWARD],
         update=phases[Phase.UPDATE],
+    )
+
+
+def choice_record(chosen: Chosen) -> ChoiceRecord:
+    """What `tinyodl.select.auto` looked at, and why it took what it took."""
+    return ChoiceRecord(
+        candidates=tuple(
+            CandidateRecord(
+                name=tried.name,
+                learns=learning(tried.plan),
+                ram=tried.cost.ram,
+                flash=tried.flash,
+                macs=tried.cost.macs,
+                milliseconds=tried.cost.time,
+                millijoules=tried.cost.energy,
+                value=tried.value,
+                accuracy=tried.outcome.accuracy if tried.outcome else None,
+                error=tried.outcome.error if tried.outcome else None,
+                verdict=tried.verdict,
+            )
+            for tried in chosen.tried
+        ),
+        sentences=chosen.sentences,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Millijoules, Milliseconds, Option, Size
 
 _NETWORK, _BUDGET = "The network", "Budgets"
 
@@ -74,5 +74,15 @@ OPTIONS = (
         "flash", kind=Size, group=_BUDGET, metavar="SIZE", note="the board's flash",
         example="512KiB",
         help="Budget of flash.",
+    ),
+    Option(
+        "time", kind=Milliseconds, group=_BUDGET, metavar="TIME", note="any",
+        example="150ms",
+        help="Budget of --update auto for one training step, forward pass included, such as 150ms.",
+    ),
+    Option(
+        "energy", kind=Millijoules, group=_BUDGET, metavar="ENERGY", note="any",
+        example="2mJ",
+        help="Budget of --update auto for the energy of one training step, such as 2mJ.",
     ),
 )  # fmt: skip

@@ -15,6 +15,14 @@ class Size(int):
     """Bytes; in text 65536, 64K or 64KiB."""
 
 
+class Milliseconds(float):
+    """Milliseconds; in text 150ms or 0.15s."""
+
+
+class Millijoules(float):
+    """Millijoules; in text 2mJ, 500uJ or 0.002J."""
+
+
 @dataclass(frozen=True)
 class Option:
     """An option. If it fills a field of the plan, it has the field's type and default.
@@ -22,7 +30,7 @@ class Option:
     name     the keyword of `tinyodl.compile`, and the key in tinyodl.toml.
     help     its effect; the help on the command line adds the default.
     kind     the type of its value, if it fills no field of this type: str, bool, int, float, Path,
-             Size or a Literal.
+             Size, Milliseconds, Millijoules or a Literal.
     words    the possible values, if no Literal names them; a function, because modules of learners
              take a while to load.
     group    its heading in the help; the options most people need have a heading of their own, in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tinyodl.learning.beside import sections
 from tinyodl.project.model_options import OPTIONS as MODEL
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Millijoules, Milliseconds, Option, Size
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.rule_options import LEARNER, RULE
 
@@ -29,6 +29,7 @@ OWN = ("board", "out", "ram", "flash")
 KEYWORDS = tuple(name for name in OPTIONS if name not in OWN)
 
 _SIZE = re.compile(r"(\d+)\s*(|B|K|KiB|M|MiB)", re.IGNORECASE | re.ASCII)
+_QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([A-Za-z]{1,2})", re.ASCII)
 _UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2}
 
 
@@ -82,6 +83,32 @@ def size_of(text: str) -> int:
     return int(found[1]) * _UNITS[found[2].lower()]
 
 
+def milliseconds_of(text: str) -> float:
+    """Milliseconds, from 150ms or 0.15s. Raises ValueError."""
+    return _quantity(text, {"ms": 1.0, "s": 1e3, "us": 1e-3}, "a time such as 150ms or 0.15s")
+
+
+def millijoules_of(text: str) -> float:
+    """Millijoules, from 2mJ, 500uJ or 0.002J. Raises ValueError."""
+    return _quantity(text, {"mj": 1.0, "j": 1e3, "uj": 1e-3}, "an energy such as 2mJ or 500uJ")
+
+
+def _quantity(text: str, units: Mapping[str, float], wanted: str) -> float:
+    found = _QUANTITY.fullmatch(text.strip())
+    unit = units.get(found[2].lower()) if found else None
+    if not found or unit is None or not 0 < float(found[1]) * unit < 1e9:
+        raise ValueError(f"{text!r} is not {wanted}")
+    return float(found[1]) * unit
+
+
+# How a value with a unit is read from text, by its kind.
+WITH_UNIT: Mapping[Any, Callable[[str], float]] = {
+    Size: size_of,
+    Milliseconds: milliseconds_of,
+    Millijoules: millijoules_of,
+}
+
+
 def checked(option: Option, value: object) -> object:
     """The value as the compiler takes it, from one that a file gives. Raises ValueError."""
     if isinstance(value, int) and option.fills and kind_of(option) is str:
@@ -111,8 +138,8 @@ def _checked(option: Option, value: object) -> object:
             fits = kind is float and math.isfinite(value)
         case str():
             fits = kind in (str, Path) and bool(value)
-            if kind is Size:
-                return size_of(value)
+            if kind in WITH_UNIT:
+                return WITH_UNIT[kind](value)
         case _:
             fits = False
     if not fits:
@@ -126,6 +153,8 @@ _WANTED = {
     float: "a number",
     str: "a text in quotes",
     Path: "a path in quotes",
+    Milliseconds: 'a time such as "150ms"',
+    Millijoules: 'an energy such as "2mJ"',
     Size: 'a size in bytes, or one such as "64KiB"',
 }
 

@@ -8,9 +8,10 @@ from typing import Literal
 from tinyodl.learning.learners import names, optimizers, told
 from tinyodl.project.option import Option
 
+_AUTO = "The choice of --update auto"
 _LAYER, _RULE = "The learner's layer", "The training rule"
 _INT8, _AUTOENCODERS = "int8 layers that learn", "Autoencoders"
-_SCHEMES = ("last", "bias", "full", "none", "device")
+_WORDS = ("last", "bias", "full", "none", "auto", "device")
 
 
 def _always(text: str) -> bool:
@@ -60,15 +61,26 @@ LEARNER = (
 RULE = (
     Option(
         "update", kind=str, often=8, default="last", metavar="WHAT",
-        is_path=lambda text: text not in _SCHEMES,
+        is_path=lambda text: text not in _WORDS,
         help="What learns: last (the last layer), bias (all biases), full (everything), none, or "
-        "as the plan file of that path says, with its own training rule. device: the last layer, "
-        "and of others what is chosen while the board runs; --ram says how much memory that gets.",
+        "as the plan file of that path says, with its own training rule; auto: chosen for this "
+        "model, board, budget and --samples. device: the last layer, and of others what is chosen "
+        "while the board runs; --ram says how much memory that gets.",
     ),
     Option(
         "candidates", example="NODE", kind=str, group=_RULE, metavar="N|NODE,...",
         note="all that can be, 32 at most",
         help="With --update device: the layers to choose among, the last N or those named.",
+    ),
+    Option(
+        "samples", example="day1.npz", kind=Path, group=_AUTO, metavar="DATA", is_path=_always,
+        note="chosen as on other networks",
+        help="Labelled samples (.npz or .csv) for --update auto to choose with, in the order of "
+        "their recording; an .npz may say in `groups` which recording each is of.",
+    ),
+    Option(
+        "trials", kind=int, group=_AUTO, metavar="N", default=8,
+        help="Plans that --update auto trains to compare them; 0: none, it goes by importance.",
     ),
     Option(
         "learning_rate", flag="--lr", often=9, section="rule",

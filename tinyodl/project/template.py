@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from tinyodl.project.option import Option, Size
+from tinyodl.project.option import Millijoules, Milliseconds, Option, Size
 from tinyodl.project.options import (
     OFTEN,
     OPTIONS,
@@ -40,7 +40,7 @@ def config_template() -> str:
         for option in options:
             default = default_text(option)
             told = option.help + (f" [default: {default}]" if default else "")
-            lines += ["", *_comment(told), f"#{option.name} = {_toml(_example(option))}"]
+            lines += ["", *_comment(told), f"#{option.name} = {toml_value(_example(option))}"]
     return "\n".join(lines) + "\n"
 
 
@@ -56,14 +56,15 @@ def _example(option: Option) -> object:
     raise ValueError(f"option {option.name} has no default: give it an example")
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as a TOML file has it."""
     match value:
         case bool():
             return str(value).lower()
         case str():
             return toml_string(value)
-        case tuple():
-            return f"[{', '.join(_toml(each) for each in value)}]"
+        case tuple() | list():
+            return f"[{', '.join(toml_value(each) for each in value)}]"
         case _:
             return repr(value)
 
@@ -87,6 +88,8 @@ def _schema(option: Option) -> dict[str, Any]:
         made = {"type": "string", "enum": list(words)}
     elif kind is Path:
         made = {"type": "string", "minLength": 1}
+    elif kind in (Milliseconds, Millijoules):
+        made = {"type": "string"}
     elif kind is Size:
         size = {"type": "string", "pattern": r"^\s*\d+\s*([BKMbkm]|[KMkm][Ii][Bb])?\s*$"}
         made = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, size]}

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tinyodl import __version__
 from tinyodl.project.manifest import Manifest, MemoryRecord, described_board
 from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, remarks
+from tinyodl.report.choice_picture import pictures
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
 from tinyodl.runs.log import Run
@@ -63,6 +64,12 @@ class ProjectView:
     drawing: Markup
     ram: tuple[Share, ...]
     flash: tuple[Share, ...]
+
+    @property
+    def pictures(self) -> list[Markup]:
+        """How --update auto chose; [] where it did not."""
+        choice = self.manifest.choice
+        return [Markup(drawn) for drawn in pictures(choice)] if choice else []
 
     @property
     def place(self) -> str:

@@ -16,7 +16,7 @@ from tinyodl.project.manifest import (
     NodeRecord,
     described_board,
 )
-from tinyodl.report import saves
+from tinyodl.report import choices, saves
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import (
     count,
@@ -46,6 +46,8 @@ def print_plan(
                        count(layer.parameters), count(layer.macs),
                        Text(learns(layer), style))  # fmt: skip
     console.print(layers)
+    if manifest.choice:
+        choices.print_choice(console, manifest.choice)
     if manifest.model.notes:
         console.print(f"The file: {line('; '.join(manifest.model.notes))}.")
     for shared in manifest.shared:

@@ -52,6 +52,7 @@ def plan_values(
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         "labels": expected_labels(manifest),
         "training": manifest.plan.model_dump(mode="json", exclude={"layers"}),
+        "choice": manifest.choice.model_dump(mode="json") if manifest.choice else None,
         "layers": [layer.model_dump(mode="json") for layer in manifest.layers],
         "learned_together": [shared.model_dump(mode="json") for shared in manifest.shared],
     }

@@ -2,4 +2,6 @@
 
 from tinyodl.select.fixed import SCHEMES, choose
 
-__all__ = ["SCHEMES", "choose"]
+AUTO = "auto"  # the word for a plan that `tinyodl.select.auto` chooses
+
+__all__ = ["AUTO", "SCHEMES", "choose"]

@@ -73,7 +73,7 @@ def _why_not(node: Node, graph: Graph, plan: UpdatePlan) -> str | None:
     """Why a layer can be no candidate; None if it can."""
     if plan.learns(node.name) and plan.layers[node.name] != "candidate":
         return "learns in any case"
-    if OPERATORS[node.op].learns is None:
+    if node.op != "QLinearConv":
         return "is float32, and channels are chosen of int8 convolutions and dense layers"
     if any(len(graph.consumers[name]) > 1 for name in weights_of(node, graph)):
         return "shares its weights with another layer"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyodl.errors import DataError
 from tinyodl.frontend import Prepared
-from tinyodl.graph import Array, Graph
+from tinyodl.graph import Array, Graph, Tensor
 from tinyodl.host_run.network import HostNetwork
 from tinyodl.learning.importance import Measured, delta_name, inputs_name, measurable, shift_name
 from tinyodl.learning.losses import with_fitting_loss
@@ -23,13 +25,17 @@ from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.ops import OPERATORS, biases_of, layers_of
 from tinyodl.planner.lowering import lower
-from tinyodl.project.plan import UpdatePlan
+from tinyodl.project.manifest import ANY_LABEL
+from tinyodl.project.plan import LABELLED, UpdatePlan
+from tinyodl.samples.data import load_inputs, load_labelled
+from tinyodl.samples.files import member, open_npz
 from tinyodl.targets.boards import load_board
 
 Values = NDArray[np.float64]
 
 MOST_SAMPLES = 256
 MOST_MACS = 3_000_000_000  # of the whole pass, which is then a matter of seconds
+MOST_FEATURES = 64  # samples for the mean length of what the last layer reads
 HEAD_PASSES = 3
 HEAD_RATE = 0.3  # of steps divided by |x|^2
 
@@ -70,10 +76,45 @@ class Layer:
 
 @dataclass(frozen=True)
 class Importance:
-    """What a pass over `samples` samples says of the layers of a network, by name."""
+    """What a pass over `samples` samples says of the layers of a network, by name.
+
+    `reach` is 1 and the mean of |x|^2, where x is what the last layer reads: a step of the last
+    layer at the rate 1 / reach goes as far as the sample asks for.
+    """
 
     layers: Mapping[str, Layer]
     samples: int
+    reach: float
+
+
+def load_samples(path: Path, graph: Graph, plan: UpdatePlan) -> Samples:
+    """The samples of a file for a network that learns class labels.
+
+    `groups` (N,) of an .npz says which recording each is of. Where the loss needs no label, none is
+    read. Raises DataError.
+    """
+    shapes = {name: graph.shape(name) for name in graph.inputs}
+    if plan.loss not in LABELLED:
+        parts, y = load_inputs(path, shapes, graph.shape(graph.outputs[0])), None
+    else:
+        parts, y = load_labelled(path, shapes, plan.classes(_outputs(graph)) or ANY_LABEL)
+    several = len(parts) > 1
+    flat = [part.reshape(len(part), -1) if several else part for part in parts.values()]
+    x = np.concatenate(flat, axis=1) if several else flat[0]
+    groups = None
+    if path.suffix.lower() != ".csv":
+        with open_npz(path) as archive:
+            groups = member(archive, "groups", path) if "groups" in archive.files else None
+    if groups is not None and groups.shape != (len(x),):
+        raise DataError(
+            f"{path}: groups says which recording each of {len(x)} samples is of, and has shape "
+            f"{groups.shape}"
+        )
+    return Samples(x, y, groups)
+
+
+def _outputs(graph: Graph) -> int:
+    return graph.tensor(graph.outputs[0]).size
 
 
 def importance(prepared: Prepared, plan: UpdatePlan, samples: Samples) -> Importance:
@@ -92,14 +133,27 @@ def importance(prepared: Prepared, plan: UpdatePlan, samples: Samples) -> Import
     training = differentiate(graph, plan, prepared.begun, prepared.errors, measured)
     macs = sum(OPERATORS[node.op].macs(node, training) for node in training.nodes)
     rows = _even(len(samples.x), max(16, min(MOST_SAMPLES, MOST_MACS // max(1, macs))))
+    last = graph.tensor(layers[-1].inputs[0])
+    training = replace(training, outputs=(last.name, *training.outputs[1:]))  # to be read here
     with HostNetwork(training, plan_arena(training), plan) as net:
+        read = _real(net.forward_all(samples.x[rows[:MOST_FEATURES]]), last)
         net.train_all(samples.x[rows], None if samples.y is None else samples.y[rows])
         found = {
             node.name: _layer(net, node.name, bool(biases_of(node, graph)), len(rows))
             for node in layers
             if node.name in measured.layers and delta_name(node.name) in training.tensors
         }
-    return Importance(found, len(rows))
+    length = float((read.reshape(len(read), -1) ** 2).sum(1).mean())
+    return Importance(found, len(rows), 1 + length)
+
+
+def _real(values: Array, tensor: Tensor) -> Values:
+    """Integers as the real numbers they stand for."""
+    if tensor.quantization is None or tensor.dtype == "float32":
+        return np.asarray(values, np.float64)
+    return tensor.quantization.scale[0] * (
+        values.astype(np.float64) - tensor.quantization.zero_point
+    )
 
 
 def _layer(net: HostNetwork, name: str, has_bias: bool, count: int) -> Layer:

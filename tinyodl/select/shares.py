@@ -7,6 +7,7 @@ import numpy as np
 from tinyodl.errors import UserError
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, layers_of
+from tinyodl.ops.shared import float_learning
 from tinyodl.ops.shared.int8_learning import magnitude
 from tinyodl.project.layer_update import ChannelUpdate, LayerUpdate
 from tinyodl.project.plan import UpdatePlan
@@ -16,8 +17,8 @@ def with_channels(plan: UpdatePlan, graph: Graph) -> UpdatePlan:
     """The plan with channels instead of shares.
 
     A share is rounded to whole channels, at least one; the channels with the largest sum of real
-    magnitudes are taken, the first of equals. Raises UserError where a layer is not int8; a layer
-    that is not in the graph is left for `differentiate` to complain about.
+    magnitudes are taken, the first of equals. Raises UserError where a layer has no channels; a
+    layer that is not in the graph is left for `differentiate` to complain about.
     """
     layers = {node.name: node for node in layers_of(graph)}
     return plan.model_copy(
@@ -35,10 +36,14 @@ def _resolved(update: LayerUpdate, node: Node, graph: Graph) -> LayerUpdate:
         return update
     if OPERATORS[node.op].learns is None:
         raise UserError(
-            f"the plan lets some channels of layer {node.name!r} learn, which is float32; channels "
-            "can be chosen of int8 convolutions and dense layers: plan 'weights' or 'bias'"
+            f"the plan lets some channels of layer {node.name!r} learn, which is a {node.op} of "
+            "float32; channels can be chosen of convolutions and dense layers: plan 'weights' or "
+            "'bias'"
         )
-    sizes = magnitude(node, graph, axis=0 if update.side == "outputs" else 1)
+    if graph.tensor(node.inputs[1]).dtype == "float32":
+        sizes = float_learning.magnitude(node, graph)
+    else:
+        sizes = magnitude(node, graph, axis=0 if update.side == "outputs" else 1)
     count = max(1, round(update.chosen * len(sizes)))
     if count == len(sizes):
         return "weights"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tinyodl.errors import DataError
-from tinyodl.rehearse.folds import folds_of
+from tinyodl.rehearsal.folds import folds_of
 
 LABELS = arrays(np.int64, st.integers(2, 60), elements=st.integers(0, 4))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.quick_c import QUICK
-from tests.rehearse.samples import digits, lowered
+from tests.rehearsal.samples import digits, lowered
 from tinyodl.errors import DataError, UserError
 from tinyodl.host_run.network import HostNetwork
-from tinyodl.rehearse.folds import folds_of
-from tinyodl.rehearse.trial import Course, difference, try_out
+from tinyodl.rehearsal.folds import folds_of
+from tinyodl.rehearsal.trial import Course, difference, try_out
 
 X, Y = digits(20)
 

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyodl.errors import DataError, UserError
 from tinyodl.host_run.network import HostNetwork
-from tinyodl.rehearse.folds import FOLDS, Fold, Rows, folds_of
+from tinyodl.rehearsal.folds import FOLDS, Fold, Rows, folds_of
 
 Order = Literal["shuffled", "recorded"]
 Labelled = tuple[ArrayLike, ArrayLike]  # samples (N, ...) and their class numbers (N,)
