@@ -190,6 +190,18 @@ class TestGoingOn:
         assert first.split("\n", 1)[1] == second.split("\n", 1)[1]
 
 
+def test_a_plan_file_says_when_the_head_goes_on(tmp_path):
+    """Without its section the head would be one of zeros."""
+    plan = tmp_path / "plan.toml"
+    layers = '[layers]\n"head.dense1" = "weights"\n'
+    plan.write_text(layers)
+    with pytest.raises(UserError, match=r"no section \[prototypes\], and --head prototypes:9"):
+        lowered(**HEAD, update=plan)
+    plan.write_text("labels = []\n[prototypes]\nshots = 2\n" + layers)
+    made = lowered(**HEAD, update=plan)
+    assert [node.op for node in made.training.nodes].count("FirstShots") == 1
+
+
 def test_an_int8_body_under_them(tmp_path):
     """The head is float32; onnxruntime gives the answers of what was learned."""
     x, y = person(8, "learn")

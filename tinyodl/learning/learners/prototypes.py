@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,10 @@ def with_prototypes(options: Options) -> Options:
         if name in options:
             flag = name.replace("_", "-")
             raise UserError(f"--head {head} says how many labels may come; leave --{flag} away")
-    by_file = options.get("update", "last") not in (*SCHEMES, *_CHOICES)
+    update = options.get("update", "last")
+    by_file = update not in (*SCHEMES, *_CHOICES)
+    if by_file:
+        _check_file(Path(update), head)
     if "shots" in options or by_file:
         return _going_on(options, int(found[1]))
     for name in ("learner", "optimizer", "update"):
@@ -60,6 +64,17 @@ def with_prototypes(options: Options) -> Options:
     made: Options = {**options, "learner": "prototypes", "max_classes": int(found[1])}
     del made["head"]
     return made
+
+
+def _check_file(path: Path, head: str) -> None:
+    """Raises UserError for a plan file without prototypes, whose head would begin at zero."""
+    from tinyodl.project.plan_file import load_plan  # plans load the learners
+
+    if "prototypes" not in load_plan(path).beside:
+        raise UserError(
+            f"{path}: it has no section [prototypes], and --head {head} needs one; add it, with "
+            "shots = K"
+        )
 
 
 def _going_on(options: Options, outputs: int) -> Options:
