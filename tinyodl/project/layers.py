@@ -9,9 +9,9 @@ from tinyodl.learning.candidates import candidates_of
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.project.layer_update import LayerUpdate
 from tinyodl.project.manifest import (
-    CandidateRecord,
     ChannelsRecord,
     LayerRecord,
+    OpenLayerRecord,
     OriginRecord,
     Part,
     SharedRecord,
@@ -51,7 +51,7 @@ def shared_records(graph: Graph, training: Graph) -> tuple[SharedRecord, ...]:
     return tuple(found)
 
 
-def candidate_records(training: Graph) -> tuple[CandidateRecord, ...]:
+def candidate_records(training: Graph) -> tuple[OpenLayerRecord, ...]:
     """The layers of a training graph of which a run chooses what learns."""
     found = []
     for each in candidates_of(training):
@@ -59,7 +59,7 @@ def candidate_records(training: Graph) -> tuple[CandidateRecord, ...]:
         assert weight.origin is not None
         origin = OriginRecord(**vars(weight.origin))
         found.append(
-            CandidateRecord(
+            OpenLayerRecord(
                 name=each.name,
                 shape=weight.shape,
                 input=each.input,

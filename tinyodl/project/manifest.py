@@ -152,7 +152,7 @@ class LayerRecord(_Record):
     also: tuple[Part, ...] = ()  # parts learned through another layer that shares them
 
 
-class CandidateRecord(_Record):
+class OpenLayerRecord(_Record):
     """A layer of which a run chooses the learning output channels: `tinyodl.learning.candidates`.
 
     `shape` is its weight's. The gradient of the weights reads `input` values: of all its input, or,
@@ -259,7 +259,7 @@ class Manifest(_Record):
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
     shared: tuple[SharedRecord, ...] = ()
-    candidates: tuple[CandidateRecord, ...] = ()  # in the order of their numbers
+    candidates: tuple[OpenLayerRecord, ...] = ()  # in the order of their numbers
     parameters: tuple[ParameterRecord, ...]
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]

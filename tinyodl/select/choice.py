@@ -16,7 +16,7 @@ from tinyodl.errors import UserError
 from tinyodl.graph import Array
 from tinyodl.learning.candidates import HEADER
 from tinyodl.project.layer_update import ChannelUpdate
-from tinyodl.project.manifest import CandidateRecord, Manifest
+from tinyodl.project.manifest import Manifest, OpenLayerRecord
 from tinyodl.project.plan import UpdatePlan
 
 Choice = Mapping[str, tuple[int, ...]]
@@ -115,7 +115,7 @@ def refusal(plan: Array, manifest: Manifest) -> str | None:
 
 def weights_of_choice(
     choice: Choice, manifest: Manifest, pool: Array
-) -> Iterator[tuple[CandidateRecord, tuple[int, ...], Array]]:
+) -> Iterator[tuple[OpenLayerRecord, tuple[int, ...], Array]]:
     """For each layer with learning channels: its record, the channels, and their weights.
 
     These have the shape of the layer's weight with the learning channels only.
@@ -146,7 +146,7 @@ def _update(channels: tuple[int, ...] | None) -> str | ChannelUpdate:
 
 def _layers(
     choice: Choice, manifest: Manifest
-) -> Iterator[tuple[CandidateRecord, tuple[int, ...]]]:
+) -> Iterator[tuple[OpenLayerRecord, tuple[int, ...]]]:
     """The candidates that learn, in the order of execution. Raises UserError for an unknown one."""
     names = [each.name for each in manifest.candidates]
     for name in choice:
