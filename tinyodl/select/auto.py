@@ -5,7 +5,7 @@
     chosen.tried      # what was tried, with costs and accuracies
 
 Importance (`importance`) gives each layer and channel a value, the search (`search`) fills plans
-within the budget, and a trial on held-out samples (`tinyodl.rehearse.trial`) decides between the
+within the budget, and a trial on held-out samples (`tinyodl.rehearsal.trial`) decides between the
 best of them and `none`, `last` and `bias`. docs/choosing.md has the evidence.
 """
 

@@ -11,7 +11,7 @@ from tinyodl.host_run.network import HostNetwork
 from tinyodl.interrupt import interruptible
 from tinyodl.planner.lowering import Lowered
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.rehearse.trial import Course, Outcome, difference, try_out
+from tinyodl.rehearsal.trial import Course, Outcome, difference, try_out
 from tinyodl.select.budget import Cost
 from tinyodl.select.importance import Samples
 from tinyodl.select.progress import OnTrial, Progress
