@@ -90,6 +90,15 @@ def profile(project: Path) -> Profile:
     return tinyodl.profile(project)
 
 
+def test_the_planner_estimates_what_is_counted(watch_nrf):
+    """Before building, from shapes alone."""
+    profile = tinyodl.profile(watch_nrf)
+    estimate = profile.manifest.estimate
+    assert estimate.none == ""
+    assert estimate.step == pytest.approx(profile.step.cycles, rel=0.25)
+    assert estimate.forward == pytest.approx(profile.total["forward"].cycles, rel=0.25)
+
+
 def ordinary_step(project: Path) -> dict[str, Count]:
     """What the firmware's phases take without anybody looking into them; a sample of zeros."""
     manifest = manifest_file.load(project)

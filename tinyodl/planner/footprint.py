@@ -9,7 +9,7 @@ from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.outliers import REACH, gate_bytes
 from tinyodl.learning.tensors import FRACTION, state_name
-from tinyodl.planner.kernel_files import kernel_files
+from tinyodl.planner.code_size import code_bytes
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.targets import firmware
 from tinyodl.targets.boards import Board
@@ -49,17 +49,14 @@ def ram_parts(training: Graph, arena: int, board: Board, plan: UpdatePlan) -> Ma
 
 
 def flash_parts(training: Graph, board: Board, plan: UpdatePlan) -> Mapping[str, int]:
-    """Bytes of flash: constants exactly, code as `firmware.code_bytes` estimates it.
+    """Bytes of flash: constants exactly, code as `code_size.code_bytes` estimates it.
 
     The network's own data in flash takes whole erasable units of the board.
     """
     weights = sum(
         t.nbytes for t in training.tensors.values() if t.storage is Storage.FLASH or has_initial(t)
     )
-    files = kernel_files(training)
-    kernels = sum(name.endswith(("_f32.h", "_i8.h")) for name in files)
-    nodes = sum(len(node.attrs.get("body", (node,))) for node in training.nodes)
-    code = firmware.code_bytes(board.target, kernels, nodes)
+    code = code_bytes(training, board.target)
     parts = {"weights": weights, "code": code}
     for feature in wanted(plan):
         taken = feature.flash(training)

@@ -61,13 +61,13 @@ def _work(node: Node, graph: Graph, call: Call, turns: int) -> Iterator[Work]:
     kernel = f"{call.function} {way}".replace(" ,", ",").strip()
     yield Work(kernel, {what: number for what, number in counts.items() if number})
     for parameter in (a.parameter for a in call.arguments if isinstance(a, Learner)):
-        if states := _states(node, graph):
+        if states := states_of(node, graph):
             dtype = graph.tensor(parameter).dtype
             size = graph.tensor(parameter).size
             yield Work(f"learner of {dtype} with {states}", {"parameters": size})
 
 
-def _states(node: Node, graph: Graph) -> str:
+def states_of(node: Node, graph: Graph) -> str:
     """What the learner of a node keeps for each parameter: names and number formats."""
     kept = []
     for name in node.inputs:

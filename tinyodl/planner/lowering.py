@@ -30,6 +30,7 @@ from tinyodl.memory.gradient_sums import sums_in_place
 from tinyodl.memory.least import least_arena
 from tinyodl.memory.rows import by_rows
 from tinyodl.ops import OPERATORS, layers_of
+from tinyodl.planner.code_size import MARGIN
 from tinyodl.planner.cycles import Cycles, coefficients, modelled_cycles
 from tinyodl.planner.footprint import flash_parts, ram_parts
 from tinyodl.project.plan import UpdatePlan
@@ -97,6 +98,11 @@ class Lowered:
     def flash_bytes(self) -> int:
         """All flash that is taken, without the slots of the weight store."""
         return sum(self.flash.values())
+
+    @property
+    def flash_most(self) -> int:
+        """`flash_bytes` with the margin of its estimate: linked firmware stays within."""
+        return self.flash_bytes + round(MARGIN * self.flash["code"])
 
 
 def lower(prepared: Prepared, plan: UpdatePlan, board: Board) -> Lowered:

@@ -39,23 +39,11 @@ C_FLAGS = (
     "-Werror",
 )
 
-# Code and constants of the linked firmware apart from the network's weights, in bytes, for the
-# flash prediction: each kernel file, each scheduled node, beside the port with the server (see
-# `chips.Size`). Fitted to what GCC 12 makes of the test models at -O2: within about 10 % of the
-# linker's figure.
-KERNEL_CODE = 530
-NODE_CODE = 100
-
 
 def buffer_bytes(family: Family) -> int:
     """Static RAM that does not depend on the network: serial ring, requests, replies, counters."""
     ring = 0 if family.on_host else RECEIVE_RING
     return ring + DEVICE_RAM + family.size.ram + _NET_RAM
-
-
-def code_bytes(family: Family, kernels: int, nodes: int) -> int:
-    """An estimate of the code's size, for so many kernel files and scheduled nodes."""
-    return family.size.code + KERNEL_CODE * kernels + NODE_CODE * nodes
 
 
 def stored_bytes(parameters: Iterable[int], unit: int) -> int:
