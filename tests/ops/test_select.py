@@ -121,9 +121,9 @@ def test_old_resizing_is_what_onnxruntime_makes_of_it(tmp_path, op, opset, mode,
     "given, attrs",
     [({"sizes": [1, 2, 7, 3]}, {"mode": "linear"}),
      ({"scales": [1, 1, 2, 2]}, {"mode": "cubic"}),
-     ({"scales": [1, 1, 1.75, 0.4]},
-      {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
-     ({"scales": [1, 2, 3, 1]}, {"nearest_mode": "ceil"})],
+     ({"scales": [1, 1, 1.8, 0.5]},
+      {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}),
+     ({"scales": [1, 1, 3, 1]}, {"nearest_mode": "ceil"})],
 )  # fmt: skip
 def test_resize(tmp_path, given, attrs):
     [(name, value)] = given.items()
@@ -132,6 +132,23 @@ def test_resize(tmp_path, given, attrs):
     nodes = [helper.make_node("Resize", inputs, ["y"], **attrs)]
     made = model(nodes, [1, 2, 5, 4], {name: np.array(value, kind)}, rank=4)
     assert not any(n.op == "MatMul" for n in same_as_onnxruntime(made, tmp_path).nodes)
+
+
+def test_a_resize_on_which_onnxruntime_and_onnx_differ_is_refused(tmp_path):
+    nodes = [
+        helper.make_node(
+            "Resize", ["x", "", "k"], ["y"], "r", mode="linear",
+            coordinate_transformation_mode="align_corners",
+        )
+    ]  # fmt: skip
+    made = model(nodes, [1, 2, 5, 4], {"k": np.float32([1, 1, 1.75, 1])}, rank=4)
+    with pytest.raises(ModelError, match="'r': onnxruntime and ONNX's reference make different"):
+        import_model(saved(made, tmp_path))
+
+
+def test_space_to_depth_in_the_order_of_opset_28(tmp_path):
+    nodes = [node("SpaceToDepth", ["x"], "y", blocksize=2, mode="CRD")]
+    same_as_onnxruntime(model(nodes, [1, 3, 4, 4], opset=28, rank=4), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
     nearest:        y[.., i, ..] = x[.., index[i], ..]
     linear, cubic:  y = x W along the last axis, y = W' x along the one before
 
-The indices and matrices are what onnxruntime makes of the unit matrix. Before opset 11 the
-place of y[i] in x is i / scale, rounded down for the nearest.
+The indices and matrices are what onnxruntime makes of the unit matrix. Where ONNX's own reference
+makes others, such as with align_corners and sizes that are rounded, Resize is refused. Before opset
+11 onnxruntime alone says what it means: the place of y[i] in x is i / scale, rounded down for the
+nearest, and up where the axis gets smaller.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.helper
+from onnx.reference import ReferenceEvaluator
 
 from tinyodl.graph import Array, Storage, Tensor
 from tinyodl.ops.gather import gather_along
@@ -22,9 +25,11 @@ from tinyodl.ops.shared import OnnxNode, Scope, Unsupported, imports
 
 _OPSET = 19  # has all the attributes
 _MODES = ("nearest", "linear", "cubic")
-_OLD = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+_PLACE = "coordinate_transformation_mode"
+_NOT_IN_THE_REFERENCE, _LAST_WITH_IT = "tf_half_pixel_for_nn", 12
+_OLD = 10  # the last opset without these attributes
 _KEPT = (
-    *("coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside"),
+    *(_PLACE, "nearest_mode", "cubic_coeff_a", "exclude_outside"),
     *("antialias", "keep_aspect_ratio_policy"),
 )
 _LARGEST = 1 << 12  # of an axis: its matrix has as many rows
@@ -44,9 +49,9 @@ def resize(node: OnnxNode, scope: Scope) -> None:
     attrs = {name: node.attrs[name] for name in _KEPT if name in node.attrs}
     if node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unsupported("it keeps the aspect ratio", "keep_aspect_ratio_policy stretch")
-    if attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+    if attrs.get(_PLACE) == "tf_crop_and_resize":
         raise Unsupported("it crops, tf_crop_and_resize", "the other modes")
-    _resize(node, scope, scales, sizes, _OLD if old else attrs)
+    _resize(node, scope, scales, sizes, None if old else attrs)
 
 
 @imports(
@@ -59,7 +64,7 @@ def upsample(node: OnnxNode, scope: Scope) -> None:
     """Upsample, which opset 10 replaced by Resize."""
     given = node.attrs.get("scales")
     scales = scope.floats(node, 1) if given is None else np.array(given, np.float32)
-    _resize(node, scope, scales, None, _OLD)
+    _resize(node, scope, scales, None, None)
 
 
 def _resize(
@@ -67,7 +72,7 @@ def _resize(
     scope: Scope,
     scales: Array | None,
     sizes: Array | None,
-    attrs: Mapping[str, Any],
+    attrs: Mapping[str, Any] | None,
 ) -> None:
     x = scope.activation(node, 0)
     mode = {"bilinear": "linear"}.get(mode := node.attrs.get("mode", "nearest"), mode)
@@ -116,19 +121,20 @@ def _product(node: OnnxNode, scope: Scope, x: str, axis: int, weights: Array, ou
 
 
 def _weights(
-    size: int, mode: str, how: Mapping[str, float | int], attrs: Mapping[str, Any]
+    size: int, mode: str, how: Mapping[str, float | int], attrs: Mapping[str, Any] | None
 ) -> Array:
     """(size, new size): the share of each element in each new one."""
     kind = onnx.TensorProto.FLOAT
     from tinyodl.frontend.runtime import session  # onnxruntime loads slowly
 
     if "scales" in how:
-        inputs, fed = ["x", "", "s"], np.array([1, 1, 1, how["scales"]], np.float32)
+        inputs = ["x", "s"] if attrs is None else ["x", "", "s"]
+        fed = np.array([1, 1, 1, how["scales"]], np.float32)
     else:
         inputs, fed = ["x", "", "", "s"], np.array([1, 1, size, how["sizes"]], np.int64)
         kind = onnx.TensorProto.INT64
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Resize", inputs, ["y"], mode=mode, **attrs)],
+        [onnx.helper.make_node("Resize", inputs, ["y"], mode=mode, **(attrs or {}))],
         "axis",
         [
             onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, size, size]),
@@ -136,14 +142,20 @@ def _weights(
         ],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
     )
-    opset = onnx.helper.make_opsetid("", _OPSET)
+    known = attrs is not None and attrs.get(_PLACE) != _NOT_IN_THE_REFERENCE
+    version = _OPSET if known else _OLD if attrs is None else _LAST_WITH_IT
+    opset = onnx.helper.make_opsetid("", version)
     try:
         model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
-        unit = np.eye(size, dtype=np.float32)[None, None]
-        [made] = session(model).run(None, {"x": unit, "s": fed})
+        given = {"x": np.eye(size, dtype=np.float32)[None, None], "s": fed}
+        [made] = session(model).run(None, given)
+        reference: Any = ReferenceEvaluator(model).run(None, given) if known else [made]
+        expected = np.asarray(reference[0])
     except Exception as error:  # onnxruntime raises its own types
         raise Unsupported(f"its weights cannot be computed ({error})", "valid scales") from error
     weights: Array = np.asarray(made)[0, 0]
+    if made.shape != expected.shape or not np.allclose(made, expected, atol=1e-4):
+        raise Unsupported("onnxruntime and ONNX's reference make different numbers of it", "others")
     if not weights.size or not np.isfinite(weights).all():
         raise Unsupported(f"it makes {weights.shape[-1:]} elements of {size}", "at least one")
     return weights

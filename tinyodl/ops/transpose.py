@@ -64,16 +64,24 @@ def depth_to_space(node: OnnxNode, scope: Scope) -> None:
     _between_views(node, scope, seen, perm, (n, c, height * b, width * b))
 
 
-@imports("SpaceToDepth", becomes=("Transpose", "Reshape"), covers="blocksize")
+@imports(
+    "SpaceToDepth",
+    becomes=("Transpose", "Reshape"),
+    covers="blocksize, mode DCR and, since opset 28, CRD",
+)
 def space_to_depth(node: OnnxNode, scope: Scope) -> None:
-    """SpaceToDepth: blocks of b * b positions become channels."""
+    """SpaceToDepth: blocks of b * b positions become channels, before or behind the others."""
     x = scope.activation(node, 0)
     b = node.integer("blocksize", 0)
+    mode = node.attrs.get("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise Unsupported(f"mode is {mode!r}", "DCR and CRD")
     if len(x.shape) != 4 or b < 1 or x.shape[2] % b or x.shape[3] % b:
         raise Unsupported(f"blocks of {b} from {x.shape}", "(N, C, H * b, W * b)")
     n, c, height, width = x.shape
     seen = (n, c, height // b, b, width // b, b)
-    _between_views(node, scope, seen, (0, 3, 5, 1, 2, 4), (n, b * b * c, height // b, width // b))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    _between_views(node, scope, seen, perm, (n, b * b * c, height // b, width // b))
 
 
 def _between_views(
