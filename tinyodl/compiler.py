@@ -26,6 +26,7 @@ from tinyodl.project.options import KEYWORDS
 from tinyodl.project.plan import RECONSTRUCTIONS, UpdatePlan
 from tinyodl.project.plan_file import load_plan, plan_of
 from tinyodl.select import AUTO, SCHEMES, choose
+from tinyodl.select.candidates import check_candidates, with_candidates, with_room
 from tinyodl.targets.boards import Board, find_board
 from tinyodl.text import stored
 
@@ -114,10 +115,20 @@ def _chosen(
     return choose_plan(prepared, rule, board, samples, budget, trials=trials, progress=progress)
 
 
-def _plan(prepared: Prepared, options: Options) -> UpdatePlan:
+def _plan(prepared: Prepared, options: Options, board: Board, ram: int | None) -> UpdatePlan:
     update = options.get("update", "last")
-    if update not in SCHEMES:
-        return load_plan(Path(update))
+    if update not in (*SCHEMES, "device"):
+        plan = load_plan(Path(update))
+        check_candidates(plan, prepared.graph)
+        return plan
+    plan = _of_scheme(prepared, options, "last" if update == "device" else update)
+    if update == "device":
+        plan = with_candidates(plan, prepared.graph, options.get("candidates"))
+        plan = with_room(prepared, plan, board, ram)
+    return plan
+
+
+def _of_scheme(prepared: Prepared, options: Options, update: str) -> UpdatePlan:
     layers = choose(prepared.graph, update)
     if update == "last" and prepared.head:
         layers |= dict.fromkeys(prepared.head, "weights")
@@ -183,7 +194,7 @@ def compilation(
 ) -> Compilation:
     """Run the pipeline up to the text of the network and the manifest.
 
-    `ram` and `flash` are budgets of `update` "auto".
+    `ram` and `flash` are budgets of `update` "auto", `ram` of "device" too.
     """
     check_keywords("a compilation", options, KEYWORDS)
     options = as_learner(options)
@@ -193,7 +204,8 @@ def compilation(
         chosen = _chosen(prepared, board, options, (ram, flash), progress)
     else:
         _check_unused(options)
-    lowered = lower(prepared, chosen.plan if chosen else _plan(prepared, options), board)
+    plan = chosen.plan if chosen else _plan(prepared, options, board, ram)
+    lowered = lower(prepared, plan, board)
     source = stored(model.name)
     network = render_network(
         lowered.training, lowered.arena, lowered.plan, source=source, version=__version__
@@ -209,3 +221,5 @@ def _check_unused(options: Options) -> None:
     unused = [name for name in ("samples", "trials", "time", "energy") if name in options]
     if unused:
         raise UserError(f"{unused[0]} is for --update auto; give that, or leave it away")
+    if options.get("update") != "device" and "candidates" in options:
+        raise UserError("--candidates is for --update device; give both")

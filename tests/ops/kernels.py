@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from tests import objects
+from tests.kernel_headers import kernel_headers
 from tests.quick_c import flags_for
 from tinyodl.codegen.literals import c_type, float_literal, initializer
 from tinyodl.graph import Graph, Node
 from tinyodl.ops import OPERATORS, Argument, Call, Ref, Struct, Symbol, calls_of
-from tinyodl.resources import TEMPLATES
 
-_KERNELS = TEMPLATES / "kernels"
 _numbers = itertools.count()
 Arrays = Mapping[str, np.ndarray]
 
@@ -85,7 +84,16 @@ def compiled(
     path = library.with_suffix(".c")
     path.write_text(source)
     flags = flags_for(source)
-    command = ["gcc", *flags, f"-I{_KERNELS}", "-fPIC", "-shared", "-o", str(library), str(path)]
+    command = [
+        "gcc",
+        *flags,
+        f"-I{kernel_headers()}",
+        "-fPIC",
+        "-shared",
+        "-o",
+        str(library),
+        str(path),
+    ]
     objects.library(
         [*flags, source, _kernels()], library, lambda: subprocess.run(command, check=True)
     )
@@ -103,7 +111,7 @@ def compiled(
 @functools.cache
 def _kernels() -> str:
     """All that a kernel's file may include."""
-    return "".join(path.read_text() for path in sorted(_KERNELS.glob("*.h")))
+    return "".join(path.read_text() for path in sorted(kernel_headers().glob("*.h")))
 
 
 def argument(argument: Argument, names: Mapping[str, str]) -> str:

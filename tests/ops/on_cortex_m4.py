@@ -12,6 +12,7 @@ import unicorn
 from elftools.elf.elffile import ELFFile
 from unicorn import arm_const
 
+from tests.kernel_headers import kernel_headers
 from tests.ops.kernels import Arrays, argument
 from tinyodl.codegen.literals import c_type
 from tinyodl.graph import Graph, Node
@@ -117,7 +118,7 @@ def _built(source: Path, *include: Path) -> Path:
     )
     floats = FAMILIES["stm32f4"].float_flags
     command = [*find_arm_compiler().command, *C_FLAGS, *floats, "-mcpu=cortex-m4", "-mthumb"]
-    command += [f"-I{path}" for path in (*include, TEMPLATES / "kernels", ports)]
+    command += [f"-I{path}" for path in (*include, kernel_headers(), ports)]
     command += [str(source), str(ports / "memory.c")]
     command += ["-nostdlib", "-nostartfiles", "-Wl,-e,run", f"-T{script}", "-lgcc", "-o", str(elf)]
     subprocess.run(command, check=True)

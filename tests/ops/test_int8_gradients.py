@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import require_tool
+from tests.kernel_headers import kernel_headers
 from tests.ops.on_cortex_m4 import CortexM4
 from tinyodl.codegen.environment import environment
 from tinyodl.codegen.network import learner_context
 from tinyodl.project.plan import UpdatePlan
-from tinyodl.resources import TEMPLATES
 from tinyodl.targets.firmware import C_FLAGS
 
 Arrays = Sequence[np.ndarray | None]
@@ -68,7 +68,7 @@ class Learner:
 
 def on_host(source: Path) -> Callable[[Arrays], None]:
     library = source.with_suffix(".so")
-    include = [f"-I{source.parent}", f"-I{TEMPLATES / 'kernels'}"]
+    include = [f"-I{source.parent}", f"-I{kernel_headers()}"]
     command = ["gcc", *C_FLAGS, *include, "-fPIC", "-shared", "-o", library, source]
     subprocess.run(command, check=True)
     run = ctypes.CDLL(str(library)).run

@@ -150,7 +150,7 @@ def _check_rule(options: Mapping[str, Any], from_file: Mapping[str, Any]) -> Non
 
     update = options.get("update", "last")
     rule = [name for name in options if fills_the_plan(name)]
-    if not rule or update in (*SCHEMES, AUTO):
+    if not rule or update in (*SCHEMES, AUTO, "device"):
         return
     words = [OPTIONS[n].on_the_line[2:].replace("-", "_") for n in rule if n not in from_file]
     if words:

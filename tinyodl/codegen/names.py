@@ -31,8 +31,10 @@ class Names:
         match argument:
             case Ref(""):
                 return "NULL"
-            case Ref(name):
+            case Ref(name, 0):
                 return self.tensor[name]
+            case Ref(name, layers):
+                return f"learning_layers & 0x{layers:x}u ? {self.tensor[name]} : NULL"
             case Learner(parameter):
                 return f"&{self.tensor[parameter]}_learner"
             case Symbol(name):

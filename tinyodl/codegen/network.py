@@ -14,6 +14,7 @@ from tinyodl.codegen.literals import float_literal
 from tinyodl.codegen.names import Names
 from tinyodl.codegen.steps import arrival_of, calls_at, sections_of, slots_of
 from tinyodl.graph import Graph, Storage, Tensor, has_initial, parameters
+from tinyodl.learning import candidates
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
 from tinyodl.learning.learners import rule_of
@@ -34,6 +35,7 @@ from tinyodl.memory.arena import ArenaPlan
 from tinyodl.ops import Ref, kernels_of, single_calls
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
+from tinyodl.ops.shared.candidate import INPUTS
 from tinyodl.planner.kernel_files import kernel_file, with_included
 from tinyodl.project.plan import UpdatePlan
 
@@ -94,6 +96,7 @@ def render_network(
         **sections,
     }
     context |= learner_context(plan)
+    context |= candidates.context_of(graph, plan)
     context["settings"] = settings_of(plan, graph)
     context["gate"] = gate_context(graph, arena, names.tensor)
     there = wanted(plan)
@@ -144,7 +147,7 @@ def _inputs(graph: Graph) -> list[Tensor]:
 
 def _used_tensors(graph: Graph) -> set[str]:
     """Arena tensors that a kernel call or a function of net.c names."""
-    used = {graph.outputs[0], LOSS}
+    used = {graph.outputs[0], LOSS, *(name for name in (INPUTS,) if name in graph.tensors)}
     for node in graph.nodes:
         for call in single_calls(node, graph):
             used.update(a.tensor for a in call.arguments if isinstance(a, Ref) and a.tensor)

@@ -10,6 +10,7 @@ from tinyodl.codegen.names import Names
 from tinyodl.graph import Graph, Node, Phase
 from tinyodl.learning.beside import FOLDER
 from tinyodl.learning.beside.record import Feature
+from tinyodl.learning.candidates import guard_of
 from tinyodl.learning.tensors import LOSS, SAMPLE, UPDATES
 from tinyodl.ops import OPERATORS, Call, Loop, calls_of
 from tinyodl.ops.rows import arriving
@@ -64,6 +65,7 @@ def sections_of(graph: Graph, names: Names, summed: bool) -> dict[str, list[dict
                 "parts": [part for call in calls for part in _parts(call, names, step)],
                 "texts": [line for call in calls for line in _lines(call, names, node, step)],
                 "mark": f"NET_{node.phase.name}" if mark else "",
+                "guard": guard_of(node),
                 "learning": section == ahead and before_loss and node.phase is Phase.UPDATE,
             }
         )
@@ -94,6 +96,7 @@ def _parts(call: Call | Loop, names: Names, step: int) -> list[dict[str, str]]:
             "name": names.part(node),
             "index": call.index,
             "text": _text(inner, node, names),
+            "guard": guard_of(node),
         }
         for place, (inner, node) in enumerate(zip(call.calls, call.nodes, strict=True))
     ]

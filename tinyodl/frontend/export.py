@@ -32,9 +32,12 @@ from tinyodl.frontend.load import (
 from tinyodl.frontend.names import node_names
 from tinyodl.graph import Array, Graph, Origin, Tensor
 from tinyodl.ops.quantized_import import FORMS
+from tinyodl.ops.shared.candidate import PLAN, POOL
 from tinyodl.ops.standardize import standardized
 from tinyodl.project.manifest import MODEL_NAME, Manifest, OriginRecord
+from tinyodl.select.choice import decoded, weights_of_choice
 
+READ = (PLAN, POOL)  # parameters that say what learned where the run chose it
 DELTA_STEPS = 256  # of a learned change of a bias, in one step of the layer's output
 
 
@@ -133,6 +136,7 @@ def _changed(
                 "reset the board and train with a smaller learning rate"
             )
         learned[tensor.name] = (tensor, _whole(tensor, value, graph, manifest))
+    learned |= _chosen(graph, manifest, parameters)
     changed = {
         name: (tensor, value)
         for name, (tensor, value) in learned.items()
@@ -145,6 +149,32 @@ def _changed(
         if removed.intersection(tensor.origin.folded):
             changed[tensor.name] = learned.get(tensor.name, (tensor, _unlearned(tensor)))
     return changed
+
+
+def _chosen(
+    graph: Graph, manifest: Manifest, parameters: Mapping[str, Array]
+) -> dict[str, tuple[Tensor, Array]]:
+    """The weights of candidates that learned: all of a layer, with the channels that were chosen.
+
+    Empty where `parameters` has no choice.
+    """
+    if not all(name in parameters for name in READ):
+        return {}
+    plan, pool = (np.asarray(parameters[name]) for name in READ)
+    places = {(t.origin.node, t.origin.slot): t for t in graph.tensors.values() if t.origin}
+    found = {}
+    for each, channels, value in weights_of_choice(decoded(plan, manifest), manifest, pool):
+        tensor = places[each.origin.node, each.origin.slot]
+        assert tensor.data is not None
+        whole = tensor.data.copy()
+        whole[list(channels)] = value.reshape(len(channels), *tensor.shape[1:])
+        if not np.isfinite(whole).all():
+            raise ModelError(
+                f"layer '{each.name}' holds values that are not finite: the training diverged; "
+                "reset the board and train with a smaller learning rate"
+            )
+        found[tensor.name] = (tensor, whole)
+    return found
 
 
 def _whole(tensor: Tensor, value: Array, graph: Graph, manifest: Manifest) -> Array:

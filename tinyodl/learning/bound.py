@@ -31,6 +31,7 @@ from tinyodl.graph import Graph, Node, Phase, Storage, Tensor
 from tinyodl.learning.learners import rule_of
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import Symbol
+from tinyodl.ops.shared.candidate import INPUTS, POOL, number_of
 from tinyodl.project.plan import UpdatePlan
 
 REACH, SEEN = "<bound.reach>", "<bound.seen>"
@@ -123,7 +124,11 @@ def _reach(graph: Graph, at: int) -> tuple[list[Node], list[Tensor]]:
     ahead = set(graph.inputs).union(*(node.outputs for node in graph.nodes[:at]))
     layers: dict[str, None] = {}
     reads: dict[tuple[str, float, int], None] = {}
+    candidates = [node for node in graph.nodes[at:] if POOL in node.inputs and not node.outputs]
+    candidates = [node for node in candidates if number_of(node) is not None]
     for node in graph.nodes[at:]:
+        if number_of(node) is not None:
+            continue
         for parameter in node.inputs:
             if parameter and graph.tensor(parameter).storage is Storage.PARAMETER:
                 layer = graph.consumers[parameter][0]
@@ -132,12 +137,18 @@ def _reach(graph: Graph, at: int) -> tuple[list[Node], list[Tensor]]:
                 if x:
                     reads[x, *_ratio(x, parameter, layer, graph)] = None
     nodes: list[Node] = []
-    ones, before = float(len(layers)), ""
+    ones: float | Symbol = Symbol("layers_learning") if candidates else float(len(layers))
+    before, count = "", len(reads or [""]) + len(candidates)
     for x, ratio, zero_point in reads or {("", 0.0, 0): None}:
         attrs = {"ratio": ratio, "ones": ones, "zero_point": zero_point}
-        made = REACH if len(nodes) + 1 >= len(reads) else f"{REACH[:-1]}.{len(nodes)}>"
+        made = REACH if len(nodes) + 1 >= count else f"{REACH[:-1]}.{len(nodes)}>"
         nodes.append(_node("StepReach", (x, before), made, **attrs))
         ones, before = 0.0, made
+    for node in candidates:
+        attrs = {key: node.attrs[key] for key in ("candidate", "zero_point")}
+        made = REACH if len(nodes) + 1 >= count else f"{REACH[:-1]}.{len(nodes)}>"
+        nodes.append(_node("StepReach", (INPUTS, before), made, **attrs))
+        before = made
     return nodes, [Tensor(node.outputs[0], (1,)) for node in nodes]
 
 

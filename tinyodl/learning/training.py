@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyodl.errors import ModelError, UserError
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
+from tinyodl.learning.candidates import with_pools
 from tinyodl.learning.error_statistics import with_error_statistics
 from tinyodl.learning.importance import NOTHING, Measured
 from tinyodl.learning.learners import rule_of
@@ -56,6 +57,7 @@ def differentiate(
         if name.startswith(RESERVED):
             raise ModelError(f"tensor {name!r}: names that begin with {RESERVED!r} are reserved")
     graph = with_updates(_mark_parameters(graph, plan), plan.forgetting, plan.seen)
+    graph = with_pools(graph, plan)
     _check_decay(graph, plan)
     rule = rule_of(plan)
     predicted = _loss_input(graph, plan)
@@ -161,6 +163,11 @@ def _mark_parameters(graph: Graph, plan: UpdatePlan) -> Graph:
         if update == "bias" and not biases_of(node, graph):
             raise UserError(f"layer {name!r} has no bias to update; plan 'weights' or 'none'")
         learns = OPERATORS[node.op].learns or whole_tensors
+        if update == "candidate" and node.op != "QLinearConv":
+            raise UserError(
+                f"layer {name!r} is float32, and no candidate: channels are chosen of int8 "
+                "convolutions and dense layers; plan 'weights' or 'bias'"
+            )
         if update == "statistics":
             changed[name], made = standardized(node, graph)
         else:

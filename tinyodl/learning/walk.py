@@ -26,6 +26,7 @@ from tinyodl.learning.tensors import (
 )
 from tinyodl.ops import OPERATORS
 from tinyodl.ops.shared import ShapeTuple
+from tinyodl.ops.shared.candidate import POOL
 from tinyodl.project.plan import UpdatePlan
 
 _FRACTIONS = {"int16": "int8", "float32": "float32"}  # the number format of it by `plan.master`
@@ -83,7 +84,8 @@ class Walk:
         in_parts: bool = False,
     ) -> None:
         states = [self._state(parameter, suffix) for suffix in self._suffixes(parameter)]
-        summed = self.plan.summed or in_parts or self._uses(parameter) > 1
+        shared = self._uses(parameter) > 1 and parameter != POOL  # of which each has its own part
+        summed = self.plan.summed or in_parts or shared
         if summed:
             states.append(self._state(parameter, SUM))
         phase = Phase.BACKWARD if summed else Phase.UPDATE

@@ -25,7 +25,15 @@ import numpy as np
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory.arena import arena_blocks, live_bytes, tensor_lifetimes
 from tinyodl.ops import in_place_of
-from tinyodl.ops.shared import by_channels_of
+from tinyodl.ops.by_channels import TURN
+from tinyodl.ops.shared import Symbol, by_channels_of
+from tinyodl.ops.shared.candidate import (
+    POOL,
+    candidate_weight,
+    is_order_name,
+    number_of,
+    place_in,
+)
 
 _TOGETHER = 4  # channels at a time: the kernels are fastest with these
 
@@ -194,7 +202,9 @@ def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
 
 
 def _changed(node: Node, graph: Graph) -> frozenset[str]:
-    """The parameters and states that a node may change. Only nodes without outputs change any."""
+    """What a node without outputs may change: parameters and states, a candidate's own weight."""
+    if number_of(node) is not None and POOL in node.inputs:
+        return frozenset([candidate_weight(node)])
     kept = (Storage.PARAMETER, Storage.STATE)
     names = () if node.outputs else node.inputs
     return frozenset(name for name in names if name and graph.tensor(name).storage in kept)
@@ -273,15 +283,16 @@ def _node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]
     planes = [graph.tensor(name) for name in made if name in region.planes]
     read = dict.fromkeys(i for node in body for i in node.inputs if i and i not in made)
     parts, tables = _parts(region, graph)
+    known = [part for part in parts if part and isinstance(part, str)]
     node = Node(
         op="ByChannels",
         name=_name(region, graph),
-        inputs=(*(read | dict.fromkeys(filter(None, parts))),),
+        inputs=(*(read | dict.fromkeys(known)),),
         outputs=(*(name for name in made if name not in region.planes), *(p.name for p in planes)),
         attrs={
             "body": body,
             "maps": {plane.name: plane.shape for plane in planes},
-            "parts": parts,
+            "parts": parts,  # of candidates in C, as their order is chosen later
             "count": count,
             "turns": planes[0].shape[1] // count,
         },
@@ -311,18 +322,20 @@ def _sharing_planes(nodes: Sequence[Node], region: Region, graph: Graph) -> tupl
     return tuple(body)
 
 
-def _parts(region: Region, graph: Graph) -> tuple[tuple[str, ...], list[Tensor]]:
-    """For each node its table with the order of its channels, or ""; and the new tables."""
-    tables = {region.order: "", "": region.order}
+def _parts(region: Region, graph: Graph) -> tuple[tuple[str | Symbol, ...], list[Tensor]]:
+    """For each node its table with the order of its channels, "", or C for it; and new tables."""
+    tables: dict[str, str | Symbol] = {region.order: "", "": region.order}
     added = []
     for step, order in zip(region.steps, region.orders, strict=True):
+        if order != region.order and (is_order_name(order) or is_order_name(region.order)):
+            tables[order] = place_in(order, region.order, TURN)
         if order not in tables:
             where = np.argsort(_constant(order, graph))
             data = (where[_constant(region.order, graph)] if region.order else where).astype(
                 np.uint16
             )
-            tables[order] = f"<{graph.nodes[step].name}.part>"
-            added.append(Tensor(tables[order], data.shape, Storage.FLASH, "uint16", data))
+            table = tables[order] = f"<{graph.nodes[step].name}.part>"
+            added.append(Tensor(table, data.shape, Storage.FLASH, "uint16", data))
     return tuple(tables[order] for order in region.orders), added
 
 

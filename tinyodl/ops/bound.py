@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from tinyodl.graph import Graph, Node
 from tinyodl.ops.shared import Call, Operator, Ref, ShapeTuple, Struct, Symbol, register
+from tinyodl.ops.shared.candidate import chosen, number_of
 from tinyodl.ops.shared.step import FLAGS
 
 _KERNEL = "bound_f32.h"
@@ -34,7 +35,11 @@ def _size(node: Node, graph: Graph) -> int:
 
 def _reach_call(node: Node, graph: Graph) -> Call:
     x, before = node.inputs
-    ratio, ones = float(node.attrs["ratio"]), float(node.attrs["ones"])
+    if number_of(node) is not None:
+        zero: int = node.attrs["zero_point"]
+        return Call("chosen_reach_i8", (zero, chosen(node), Ref(before), Ref(node.outputs[0])))
+    ratio, ones = float(node.attrs["ratio"]), node.attrs["ones"]
+    ones = ones if isinstance(ones, Symbol) else float(ones)
     operands = (ratio, ones, Ref(x), Ref(before), Ref(node.outputs[0]))
     if x and graph.tensor(x).dtype == "int8":
         zero_point: int = node.attrs["zero_point"]

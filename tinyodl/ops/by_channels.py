@@ -6,7 +6,7 @@ as the kernels make them elsewhere: the bits are the same. All of it counts as b
 in it too.
 Attributes: body, the nodes; maps, the whole shapes of the planes' maps; count, the number of
 channels in a turn; turns; parts, for each node the table with its part for each turn, or "" if the
-part is the turn's number.
+part is the turn's number, or how C computes it.
 Inputs: the nodes' inputs from outside, then the tables, uint16 (turns).
 Outputs: the nodes' outputs for the outside, then the planes (1, count, H, W).
 """
@@ -26,7 +26,7 @@ from tinyodl.ops.shared import (
 )
 from tinyodl.ops.shared.body import in_full, macs_of_body
 
-_TURN = "i"
+TURN = "i"  # the turn's number in C
 
 
 def _calls(node: Node, graph: Graph) -> tuple[Loop]:
@@ -34,14 +34,14 @@ def _calls(node: Node, graph: Graph) -> tuple[Loop]:
     full = in_full(node, graph)
     pairs = zip(attrs["body"], attrs["parts"], strict=True)
     calls = tuple(_call(inner, full, node, table) for inner, table in pairs)
-    return (Loop(_TURN, attrs["turns"], calls, attrs["body"]),)
+    return (Loop(TURN, attrs["turns"], calls, attrs["body"]),)
 
 
-def _call(inner: Node, graph: Graph, node: Node, table: str) -> Call:
+def _call(inner: Node, graph: Graph, node: Node, table: str | Symbol) -> Call:
     rule = by_channels_of(inner, graph)
     if rule is None:
         raise ValueError(f"{inner.op} cannot work on a few channels")
-    part = Element(table, _TURN) if table else Symbol(_TURN)
+    part = Element(table, TURN) if table and isinstance(table, str) else table or Symbol(TURN)
     return rule.call(inner, graph, node.attrs["maps"], part, node.attrs["count"])
 
 

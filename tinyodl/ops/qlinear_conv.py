@@ -36,6 +36,7 @@ from tinyodl.ops.shared import (
     Struct,
     register,
 )
+from tinyodl.ops.shared.candidate import INPUTS, PLAN, POOL, chosen, number_of, order_name
 from tinyodl.ops.shared.int8_columns import is_dense, scratch_size, strip_rows
 from tinyodl.ops.shared.int8_learning import convolution_learns, convolution_saves
 from tinyodl.ops.shared.quantization import output_struct, through_mask, zero_point
@@ -74,6 +75,8 @@ class _Outputs(NamedTuple):
 def channel_orders(node: Node, order: str) -> tuple[Ref, Ref]:
     """The order of the output channels, and the order of the input channels."""
     split = node.attrs.get("split")
+    if number_of(node) is not None:
+        order = order_name(node)
     return Ref(order if split == "outputs" else ""), Ref(order if split == "inputs" else "")
 
 
@@ -163,13 +166,23 @@ def _call(
         zero_point(of.x, graph),
         output_struct(node, graph),
     )
-    constants = (Ref(of.w), Ref(of.b), Ref(of.multiplier), Ref(of.delta), Ref(of.rest))
-    outputs = (Ref(made.y), Ref(made.mask), Ref(made.scratch))
-    operands = (Ref(of.x), *constants, *channel_orders(node, of.order), *outputs)
+    outputs = (Ref(made.y), Ref(made.mask, node.attrs.get("needed", 0)), Ref(made.scratch))
+    operands = (Ref(of.x), *_constants(node, of), *outputs)
+    family = "qlinear" if number_of(node) is None else "chosen"
     if is_depthwise(node, x, y):
-        return Call("qlinear_depthwise_i8", (*numbers, *operands, strip_rows(y)))
-    kernel = "qlinear_dense_i8" if is_dense(node.attrs, x, w) else "qlinear_conv_i8"
-    return Call(kernel, (*numbers, *operands))
+        return Call(f"{family}_depthwise_i8", (*numbers, *operands, strip_rows(y)))
+    kernel = "dense" if is_dense(node.attrs, x, w) else "conv"
+    return Call(f"{family}_{kernel}_i8", (*numbers, *operands))
+
+
+def _constants(node: Node, of: _Inputs) -> tuple[Argument, ...]:
+    """Weights, bias and their order as the kernels take them."""
+    number = number_of(node)
+    if number is not None:
+        delta = Ref(of.delta, 1 << number)
+        return (chosen(node), Ref(of.b), Ref(of.multiplier), delta, Ref(of.w))
+    constants = (Ref(of.w), Ref(of.b), Ref(of.multiplier), Ref(of.delta), Ref(of.rest))
+    return (*constants, *channel_orders(node, of.order))
 
 
 def _needs(node: Node, graph: Graph, n: int) -> int:
@@ -223,7 +236,14 @@ def _gradient(backward: Backward, node: Node, gy: str, *_: None) -> None:
         backward.learn("QLinearConvBiasGradient", node, of.delta, (gy, attrs["delta_factor"]))
     if backward.wants(of.x):
         backward.add(of.x, _input_gradient(backward, node, gy))
-    if backward.wants(of.w):
+    if number_of(node) is not None:
+        x = backward.graph.tensor(of.x)
+        alone = is_depthwise(node, x.shape, backward.graph.shape(node.outputs[0]))
+        zero = zero_point(of.x, backward.graph)
+        attrs = {**attrs, "saved": alone, "map": x.shape[2:], "zero_point": zero}
+        read = (gy, INPUTS, attrs["factor"], PLAN, of.w)
+        backward.learn("QLinearConvWeightGradient", node, POOL, read, attrs)
+    elif backward.wants(of.w):
         inputs = (gy, saved or of.x, attrs["factor"], of.order)
         attrs = {**attrs, "saved": bool(saved)}
         backward.learn("QLinearConvWeightGradient", node, of.w, inputs, attrs)
@@ -233,7 +253,7 @@ def _input_gradient(backward: Backward, node: Node, gy: str) -> str:
     """The gradient of x; through one plane where it can be computed in place."""
     of = _Inputs.of(node)
     x, y = backward.graph.shape(of.x), backward.graph.shape(node.outputs[0])
-    inputs = (gy, of.w, node.attrs["weight_scale"], of.rest, of.order)
+    inputs = (gy, of.w, node.attrs["weight_scale"], of.rest, of.order)  # order: PLAN of a candidate
     plane = [(prod(y[2:]),)] if is_depthwise(node, x, y) and x == y else []
     return backward.emit_several("QLinearConvInputGradient", node, inputs, (of.x, *plane))[0]
 

@@ -18,7 +18,18 @@ from tinyodl.ops.qlinear_conv import (
     fewest_rows,
     is_depthwise,
 )
-from tinyodl.ops.shared import Argument, ByChannels, Call, Learner, Operator, Ref, Struct, register
+from tinyodl.ops.shared import (
+    Argument,
+    ByChannels,
+    Call,
+    Learner,
+    Operator,
+    Ref,
+    Struct,
+    Symbol,
+    register,
+)
+from tinyodl.ops.shared.candidate import chosen, number_of
 from tinyodl.ops.shared.quantization import zero_point
 
 _ONTO = 5  # the slot of a gradient that the input's is added to
@@ -27,11 +38,19 @@ _ONTO = 5  # the slot of a gradient that the input's is added to
 def _input_gradient_call(node: Node, graph: Graph) -> Call:
     gx, scratch = (*node.outputs, "")[:2]
     operands = (*_input_gradient_operands(node), Ref(gx), Ref(scratch))
-    return Call("qlinear_conv_input_gradient_i8", (_gradient_struct(node, graph), *operands))
+    kernel = f"{_family(node)}_input_gradient_i8"
+    return Call(kernel, (_gradient_struct(node, graph), *operands))
 
 
-def _input_gradient_operands(node: Node) -> tuple[Ref, ...]:
+def _family(node: Node) -> str:
+    """How the kernels' names begin."""
+    return "qlinear_conv" if number_of(node) is None else "chosen"
+
+
+def _input_gradient_operands(node: Node) -> tuple[Argument, ...]:
     gy, w, scale, rest, order, onto = (*node.inputs, "")[:6]
+    if number_of(node) is not None:
+        return (Ref(gy), chosen(node), Ref(scale), Ref(w), Ref(onto))
     return (Ref(gy), Ref(w), Ref(scale), Ref(rest), *channel_orders(node, order), Ref(onto))
 
 
@@ -71,19 +90,30 @@ def _input_gradient_channels(
     operands = (*_input_gradient_operands(node), Ref(node.outputs[0]))
     which = "filters" if node.inputs[0] in planes else "columns"
     arguments = (_gradient_struct(node, graph), part, count, *operands)
-    return Call(f"qlinear_conv_input_gradient_{which}_i8", arguments)
+    return Call(f"{_family(node)}_input_gradient_{which}_i8", arguments)
 
 
 def _weight_gradient_call(node: Node, graph: Graph) -> Call:
-    filters = graph.shape(node.inputs[4])[0]
+    filters: Argument = graph.shape(node.inputs[4])[0]
+    number = number_of(node)
+    if number is not None:
+        filters = Symbol(f"chosen[{number}].filters")
     return _weight_gradient_channels(node, graph, (), 0, filters)
 
 
 def _weight_gradient_channels(
-    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: int
+    node: Node, graph: Graph, planes: Collection[str], part: Argument, count: Argument
 ) -> Call:
     gy, read, factor, order, w = node.inputs[:5]
     weight, saved = graph.shape(w), node.attrs["saved"]
+    if number_of(node) is not None:
+        of_x = (1, weight[1] * node.attrs["group"], *node.attrs["map"])
+        x, y = fewest_rows(node, of_x, weight, graph.shape(gy))
+        zero = node.attrs["zero_point"]
+        numbers = (part, count, int(gy in planes), zero, int(saved))
+        operands = (Ref(gy), Ref(factor), chosen(node), Learner(node.inputs[5]))
+        shape = conv_struct(node, x, weight, y)
+        return Call("chosen_weight_gradient_i8", (shape, *numbers, *operands))
     of_w = (1, weight[1] * node.attrs["group"], *graph.shape(read)[2:])
     x, y = fewest_rows(node, of_w, weight, graph.shape(gy))
     out_order, in_order = channel_orders(node, order)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from tinyodl.graph import Graph, Storage, has_initial
 from tinyodl.learning.beside import wanted
 from tinyodl.learning.beside.adding import settings_of
+from tinyodl.learning.candidates import choice_bytes
 from tinyodl.learning.outliers import REACH, gate_bytes
 from tinyodl.learning.tensors import FRACTION, state_name
+from tinyodl.ops.shared.candidate import PLAN
 from tinyodl.planner.code_size import code_bytes
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.targets import firmware
@@ -37,12 +39,14 @@ def ram_parts(training: Graph, arena: int, board: Board, plan: UpdatePlan) -> Ma
     optimizer = held(Storage.STATE) - masters - sum(beside.values())
     settings = len(settings_of(plan, training))
     beside["watching"] += gate_bytes(training) + (4 * settings + 4 if settings else 0)
+    choice = {"choice": choice_bytes(training)} if PLAN in training.tensors else {}
     return {
         "arena": arena,
         "parameters": held(Storage.PARAMETER),
         "masters": masters,
         "optimizer": optimizer,
         **beside,
+        **choice,
         "buffers": firmware.buffer_bytes(board.target),
         "stack": firmware.stack_bytes(board.target),
     }

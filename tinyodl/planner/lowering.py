@@ -20,6 +20,7 @@ from tinyodl.frontend import Prepared
 from tinyodl.graph import Graph, Phase
 from tinyodl.learning.beside.adding import with_features
 from tinyodl.learning.bound import bounded
+from tinyodl.learning.candidates import guarded
 from tinyodl.learning.losses import with_fitting_loss
 from tinyodl.learning.outliers import gated
 from tinyodl.learning.tensors import LOSS
@@ -169,7 +170,7 @@ def _training_graph(prepared: Prepared, plan: UpdatePlan, graph: Graph) -> Graph
     """Forward, loss, backward and update, with everything that is computed beside learning."""
     layers = _of_layers(plan, prepared.graph, graph)
     training = differentiate(graph, layers, prepared.begun, prepared.errors)
-    return with_features(bounded(training, plan, LOSS), plan, prepared.shown)
+    return with_features(guarded(bounded(training, plan, LOSS)), plan, prepared.shown)
 
 
 def _in_parts(training: Graph) -> Graph:

@@ -83,8 +83,13 @@ class Options(TypedDict, total=False):
 
     # What learns: last (the last layer), bias (all biases), full (everything), none, or as the plan
     # file of that path says, with its own training rule; auto: chosen for this model, board, budget
-    # and --samples. [default: last]
+    # and --samples. device: the last layer, and of others what is chosen while the board runs;
+    # --ram says how much memory that gets. [default: last]
     update: str
+
+    # With --update device: the layers to choose among, the last N or those named. [default: all
+    # that can be, 32 at most]
+    candidates: str
 
     # Labelled samples (.npz or .csv) for --update auto to choose with, in the order of their
     # recording; an .npz may say in `groups` which recording each is of. [default: chosen as on

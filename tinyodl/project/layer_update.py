@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-Updates = Literal["none", "bias", "weights", "statistics"]
+Updates = Literal["none", "bias", "weights", "statistics", "candidate"]
 
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tinyodl.graph import Graph, Node, Storage
+from tinyodl.learning.candidates import candidates_of
 from tinyodl.ops import OPERATORS, biases_of, layers_of, weights_of
 from tinyodl.project.layer_update import LayerUpdate
-from tinyodl.project.manifest import ChannelsRecord, LayerRecord, Part, SharedRecord
+from tinyodl.project.manifest import (
+    ChannelsRecord,
+    LayerRecord,
+    OpenLayerRecord,
+    OriginRecord,
+    Part,
+    SharedRecord,
+)
 from tinyodl.project.plan import UpdatePlan
 
 
@@ -40,6 +48,25 @@ def shared_records(graph: Graph, training: Graph) -> tuple[SharedRecord, ...]:
         if len(uses) > 1 and _learns(tensor.name, training):
             name = tensor.origin.initializer if tensor.origin else None
             found.append(SharedRecord(uses=uses, initializer=name))
+    return tuple(found)
+
+
+def candidate_records(training: Graph) -> tuple[OpenLayerRecord, ...]:
+    """The layers of a training graph of which a run chooses what learns."""
+    found = []
+    for each in candidates_of(training):
+        weight = training.tensor(each.weight)
+        assert weight.origin is not None
+        origin = OriginRecord(**vars(weight.origin))
+        found.append(
+            OpenLayerRecord(
+                name=each.name,
+                shape=weight.shape,
+                input=each.input,
+                alone=each.alone,
+                origin=origin,
+            )
+        )
     return tuple(found)
 
 

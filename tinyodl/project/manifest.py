@@ -152,6 +152,36 @@ class LayerRecord(_Record):
     also: tuple[Part, ...] = ()  # parts learned through another layer that shares them
 
 
+class OpenLayerRecord(_Record):
+    """A layer of which a run chooses the learning output channels: `tinyodl.learning.candidates`.
+
+    `shape` is its weight's. The gradient of the weights reads `input` values: of all its input, or,
+    `alone`, of each learning channel.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    input: int
+    alone: bool
+    origin: OriginRecord  # of the weight
+
+    @property
+    def channels(self) -> int:
+        """Output channels."""
+        return self.shape[0]
+
+    @property
+    def weights(self) -> int:
+        """Weights of one channel."""
+        return prod(self.shape[1:])
+
+    def inputs_kept(self, channels: int) -> int:
+        """Values of its input that a step keeps where so many channels learn."""
+        if channels == 0:
+            return 0
+        return self.input * channels if self.alone else self.input
+
+
 class SharedRecord(_Record):
     """One tensor of the file read by several nodes; it learns from all of them."""
 
@@ -229,6 +259,7 @@ class Manifest(_Record):
     plan: UpdatePlan
     layers: tuple[LayerRecord, ...]
     shared: tuple[SharedRecord, ...] = ()
+    candidates: tuple[OpenLayerRecord, ...] = ()  # in the order of their numbers
     parameters: tuple[ParameterRecord, ...]
     settings: tuple[SettingRecord, ...] = ()
     schedule: tuple[NodeRecord, ...]

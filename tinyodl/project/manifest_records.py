@@ -18,7 +18,12 @@ from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.planner.lowering import Lowered
-from tinyodl.project.layers import layer_records, learning, shared_records
+from tinyodl.project.layers import (
+    candidate_records,
+    layer_records,
+    learning,
+    shared_records,
+)
 from tinyodl.project.manifest import (
     FORMAT,
     ArenaRecord,
@@ -57,6 +62,7 @@ def manifest_of(source: str, prepared: Prepared, lowered: Lowered, network: Netw
         plan=plan,
         layers=layer_records(graph, training, plan),
         shared=shared_records(graph, training),
+        candidates=candidate_records(training),
         parameters=_parameters(training),
         settings=tuple(SettingRecord(**vars(setting)) for setting in settings_of(plan, training)),
         schedule=tuple(_node(node, training) for node in training.nodes),

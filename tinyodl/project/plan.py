@@ -146,6 +146,10 @@ class UpdatePlan(BaseModel):
 
     `beside` has a section for each feature that is on, by name (`tinyodl.learning.beside`).
 
+    "candidate" layers learn the output channels that the host names while the board runs; `pool` is
+    the number of weights that they may have in all, `pool_inputs` the number of elements of their
+    inputs that a step may keep (`tinyodl.learning.candidates`).
+
     `outliers` "skip": a sample far outside all earlier ones is predicted and not learned; "keep"
     learns from every sample. See `tinyodl.learning.outliers`.
     """
@@ -174,6 +178,8 @@ class UpdatePlan(BaseModel):
     bound: Bound = "on"
     seed: int = 0
     outliers: Outliers = "skip"
+    pool: int = Field(default=0, ge=0)
+    pool_inputs: int = Field(default=0, ge=0)
     beside: Mapping[str, SerializeAsAny[Section]] = {}
 
     @property

@@ -103,6 +103,8 @@ def _rule(plan: UpdatePlan) -> dict[str, object]:
         names.append("labels")
     if plan.outliers == "keep":
         names.append("outliers")
+    if "candidate" in plan.layers.values():
+        names += ["pool", "pool_inputs"]
     return {name: getattr(plan, name) for name in (*names, "master", "scaling", "seed")}
 
 

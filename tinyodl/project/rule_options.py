@@ -11,7 +11,7 @@ from tinyodl.project.option import Option
 _AUTO = "The choice of --update auto"
 _LAYER, _RULE = "The learner's layer", "The training rule"
 _INT8, _AUTOENCODERS = "int8 layers that learn", "Autoencoders"
-_WORDS = ("last", "bias", "full", "none", "auto")
+_WORDS = ("last", "bias", "full", "none", "auto", "device")
 
 
 def _always(text: str) -> bool:
@@ -64,7 +64,13 @@ RULE = (
         is_path=lambda text: text not in _WORDS,
         help="What learns: last (the last layer), bias (all biases), full (everything), none, or "
         "as the plan file of that path says, with its own training rule; auto: chosen for this "
-        "model, board, budget and --samples.",
+        "model, board, budget and --samples. device: the last layer, and of others what is chosen "
+        "while the board runs; --ram says how much memory that gets.",
+    ),
+    Option(
+        "candidates", example="NODE", kind=str, group=_RULE, metavar="N|NODE,...",
+        note="all that can be, 32 at most",
+        help="With --update device: the layers to choose among, the last N or those named.",
     ),
     Option(
         "samples", example="day1.npz", kind=Path, group=_AUTO, metavar="DATA", is_path=_always,

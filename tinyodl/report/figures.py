@@ -74,6 +74,8 @@ def learns(layer: LayerRecord) -> str:
         chosen = layer.channels
         bias = ", bias" if "bias" in layer.parts else ""
         return f"{len(chosen.chosen)} of {chosen.of} {chosen.side}{bias}"
+    if layer.updates == "candidate":
+        return "chosen by the run"
     if layer.updates == "statistics":
         return "mean and variance"
     learned = [

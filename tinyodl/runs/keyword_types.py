@@ -46,6 +46,10 @@ class RunKeywords(TypedDict, total=False):
     # With --query: never answer.
     silent: bool
 
+    # With a project of --update device: what learns. host: what is best for the data, found in this
+    # process; or as a plan file says of its layers. Without it, as before.
+    select: str | Path | None
+
     # Learn from samples far outside those before too, in this run.
     keep_outliers: bool
 

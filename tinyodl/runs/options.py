@@ -79,6 +79,14 @@ class RunOptions:
         ),
     )
     silent: bool = field(default=False, metadata=_told("With --query: never answer."))
+    select: str | Path | None = field(
+        default=None,
+        metadata=_told(
+            "With a project of --update device: what learns. host: what is best for the data, "
+            "found in this process; or as a plan file says of its layers. Without it, as before.",
+            metavar="host|PLAN.toml",
+        ),
+    )
     keep_outliers: bool = field(
         default=False,
         metadata=_told("Learn from samples far outside those before too, in this run."),

@@ -232,6 +232,7 @@ class RunRecord(Record):
     in_force: dict[str, float] = {}  # all settings when the run began
     saving: Checkpoint | None = None  # the store's content if the pending SAVE was done
     happened: tuple[Event, ...] = ()  # events seen by the host
+    chosen: dict[str, tuple[int, ...]] | None = None  # channels that learn; None: no candidates
     verdict: str | None = None  # whether learning did harm, and by which evidence
 
 

@@ -10,6 +10,7 @@ from tinyodl import __version__
 from tinyodl.device.codes import State
 from tinyodl.errors import BoardError, UserError
 from tinyodl.interrupt import Interrupted, interruptible
+from tinyodl.project.plan_file import load_plan
 from tinyodl.runs import aside, resuming
 from tinyodl.runs import log as runlog
 from tinyodl.runs import summary as run_summary
@@ -23,6 +24,7 @@ from tinyodl.samples import raw_inputs
 from tinyodl.samples.data import Samples
 from tinyodl.samples.gate import OtherSamplesError, gating
 from tinyodl.samples.order import Position, order_of
+from tinyodl.select.choice import Choice, choice_of
 from tinyodl.session.answering import Answers, Asking, answers
 from tinyodl.session.linked import linked_firmware
 from tinyodl.session.radio import radio_of
@@ -147,6 +149,9 @@ def _record(
     rate = client.learning_rate(manifest.plan.learning_rate if rate is None else rate)
     if options.reset and options.resume is None:  # which goes back to where the run began
         session.reset()
+    if options.select is not None and options.resume is None:
+        session.choose(_choice(session, samples, options.select))
+    chosen = session.chosen()
     hello = client.hello()
     return RunRecord(
         tinyodl=__version__,
@@ -174,6 +179,7 @@ def _record(
         answered_by=answering.name if answering else None,
         save=options.save,
         save_every=options.save_every,
+        chosen=None if chosen is None else dict(chosen),
         steps_before=hello.steps,
         began_at=hello.state,
         generation_before=hello.generation,
@@ -182,6 +188,15 @@ def _record(
         energy_source=session.meter.energy_source,
         linked=linked_firmware(session.project, session.board),
     )
+
+
+def _choice(session: Session, samples: Samples, select: str | Path) -> Choice:
+    """What --select says: a plan file's choice, or the one that suits the samples."""
+    if str(select) != "host":
+        return choice_of(load_plan(Path(select)), session.manifest)
+    from tinyodl.select.on_host import choose_on_host
+
+    return choose_on_host(session.project, session.manifest, samples.x, samples.y)
 
 
 def _check_room(session: Session, samples: Samples, order: list[Position]) -> None:

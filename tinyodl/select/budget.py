@@ -14,6 +14,7 @@ from tinyodl.session.energy import estimate_meter
 from tinyodl.targets.boards import Board
 
 CYCLES_PER_MAC = 4.0  # of a step whose kernels the planner has no cycles of
+EXACT_MACS = 5_000_000  # of a step: below it what may fit is planned exactly, in milliseconds
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,17 @@ class Costs:
         return self.plan.model_copy(update={"layers": {**updates, **self.base}})
 
     def of(self, updates: Mapping[str, LayerUpdate]) -> Cost:
-        """A lower bound of the cost; the arena was the bound itself on every plan looked at."""
+        """The cost; of a large network, or of a plan that is too large, a lower bound."""
         key = tuple((name, repr(update)) for name, update in updates.items())
         if key not in self._known:
             self.asked += 1
             bound = lower_bound(self.prepared, self.plan_with(updates), self.board)
             cycles = self.rate * bound.macs
-            self._known[key] = cost_of(bound.ram_bytes, bound.macs, cycles, self.board)
+            found = cost_of(bound.ram_bytes, bound.macs, cycles, self.board)
+            if fits(found, self.budget) and bound.macs < EXACT_MACS:
+                ram = lower(self.prepared, self.plan_with(updates), self.board).ram_bytes
+                found = cost_of(ram, bound.macs, cycles, self.board)
+            self._known[key] = found
         return self._known[key]
 
     def fits(self, updates: Mapping[str, LayerUpdate]) -> bool:

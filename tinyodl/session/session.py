@@ -9,7 +9,7 @@ with Session("build/watch", port="virtual") as session:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,8 @@ from tinyodl.runs.starting import run_session
 from tinyodl.runs.summary import RunSummary
 from tinyodl.samples import data
 from tinyodl.samples.data import Samples
+from tinyodl.select.choice import Choice
+from tinyodl.session.choosing import choose, chosen
 from tinyodl.session.energy import Meter, link_of, meter
 
 _TRAIN = ("x", "y", "eval", "run", "source", "eval_source", "progress")  # that `train` takes itself
@@ -231,6 +233,24 @@ class Session:
         """Go back to the weights of the ONNX file; the store stays as it is."""
         self.client.reset()
 
+    # What learns
+
+    @strict
+    def choose(self, choice: Mapping[str, Sequence[int]]) -> None:
+        """Let these channels of the project's candidates learn, and nothing else of them.
+
+        `choice` maps a layer's name to the output channels whose weights learn, with all of its
+        bias; with none the bias learns alone. The candidates begin with the weights of the ONNX
+        file, all other layers stay as they are. Raises UserError for a project without candidates
+        (compiled with --update device) and for a choice that does not fit it, BoardError where the
+        board refuses it.
+        """
+        choose(self, {name: tuple(channels) for name, channels in choice.items()})
+
+    def chosen(self) -> Choice | None:
+        """What is chosen on the board now, as `choose` takes it; None without candidates."""
+        return chosen(self)
+
     # What was learned
 
     def labels(self) -> tuple[int, ...] | None:
@@ -263,12 +283,12 @@ class Session:
         If outputs take labels as they come, the file has the taken outputs only, and its metadata
         "tinyodl.labels" has their labels.
         """
-        from tinyodl.frontend.export import export_model
+        from tinyodl.frontend.export import READ, export_model
 
         parameters = {
             record.name: self.client.read_parameter(record.index)
             for record in self.manifest.parameters
-            if record.origin is not None
+            if record.origin is not None or record.name in READ
         }
         labels = None if self.manifest.plan.labels is None else self.labels()
         export_model(self.project, self.manifest, parameters, Path(path), labels)

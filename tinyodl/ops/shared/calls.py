@@ -9,9 +9,14 @@ from tinyodl.graph import Node
 
 @dataclass(frozen=True)
 class Ref:
-    """A tensor as an argument of a kernel: a pointer to its first element, NULL for ""."""
+    """A tensor as an argument of a kernel: a pointer to its first element, NULL for "".
+
+    `learning` has a bit for each candidate of which one must learn, else the pointer is NULL; 0: it
+    never is.
+    """
 
     tensor: str
+    learning: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite
 
     The learning channels come first: w holds their weights, `rest` the weights that stay in flash,
     and `order` the channel at each position. The bias itself stays in flash, beside its change
-    `delta`. Raises UserError for channels that the layer does not have.
+    `delta`. Raises UserError for channels that the layer does not have. A candidate keeps all of w
+    in flash: `tinyodl.learning.candidates`.
     """
     tensors = []
     x, w, b, *_ = node.inputs
@@ -49,6 +50,9 @@ def convolution_learns(node: Node, graph: Graph, update: LayerUpdate) -> Rewrite
     assert weight.data is not None
     attrs = dict(node.attrs)
     outputs = (*node.outputs, "", "", "")[:4]
+    if update == "candidate":
+        attrs |= {"candidate": -1, "split": "outputs"}
+        return replace(node, inputs=(*node.inputs[:4], delta, ""), attrs=attrs), tensors
     if update == "weights":
         tensors.append(replace(weight, storage=Storage.PARAMETER))
     elif isinstance(update, ChannelUpdate):
