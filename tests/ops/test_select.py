@@ -121,8 +121,7 @@ def test_old_resizing_is_what_onnxruntime_makes_of_it(tmp_path, op, opset, mode,
     "given, attrs",
     [({"sizes": [1, 2, 7, 3]}, {"mode": "linear"}),
      ({"scales": [1, 1, 2, 2]}, {"mode": "cubic"}),
-     ({"scales": [1, 1, 1.8, 0.5]},
-      {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}),
+     ({"scales": [1, 1, 2, 0.5]}, {"mode": "linear"}),
      ({"scales": [1, 1, 3, 1]}, {"nearest_mode": "ceil"})],
 )  # fmt: skip
 def test_resize(tmp_path, given, attrs):
