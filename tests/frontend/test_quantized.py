@@ -373,7 +373,8 @@ class TestRefusals:
     def test_a_scale_for_each_block(self, tmp_path):
         def build(b: Builder) -> str:
             steps = b.steps(np.full((1, 3), 0.1), 0, "int8")
-            return b.add("QuantizeLinear", "x", *steps, axis=1, block_size=2)
+            integers = b.add("QuantizeLinear", "x", *steps, axis=1, block_size=2)
+            return b.add("DequantizeLinear", integers, *steps, axis=1, block_size=2)
 
         self.refuse(tmp_path, build, "QuantizeLinear 'n0'", "a scale for each block")
 

@@ -48,9 +48,9 @@ def quantization_of(
 
     Its scale is in the input slot `slot`, its zero point in the next one.
     """
-    scale, zero_point = scale_in(node, scope, slot), zero_point_in(node, scope, slot + 1, kind)
     if node.integer("block_size", 0):
         raise Unsupported("a computed value has a scale for each block", "one scale")
+    scale, zero_point = scale_in(node, scope, slot), zero_point_in(node, scope, slot + 1, kind)
     if zero_point.dtype.name not in ("int8", "uint8"):
         raise Unsupported(f"it makes integers of the type {zero_point.dtype.name}", _COMPUTED)
     zero = {int(each) for each in zero_point.reshape(-1)}
