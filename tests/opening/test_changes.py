@@ -94,6 +94,13 @@ class TestAxes:
         x = weights(64, 1, 4, 4)
         assert_close(computed(prepared, x[5:6], tmp_path), original(path, x=x)[5:6])
 
+    @pytest.mark.parametrize("rows", [1 << 20, 1 << 31, 1 << 62])
+    def test_a_batch_that_nobody_could_run_is_refused(self, tmp_path, rows):
+        nodes = [node("Gemm", ["x", "v"], "y")]
+        path = file(tmp_path, nodes, {"x": [rows, 5]}, {"y": [rows, 2]}, {"v": weights(5, 2)})
+        with pytest.raises(ModelError, match=f"batch of {rows}, too large .* with batch 1"):
+            prepare(path, Changes())
+
     def test_rows_that_depend_on_each_other_stay_together(self, tmp_path):
         nodes = [
             node("ReduceMean", ["x"], "m", axes=[0], keepdims=1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -23,6 +24,7 @@ from tinyodl.frontend.opening.node_order import sorted_nodes
 from tinyodl.frontend.opening.old_opset import newer, with_opset
 
 _REMEDY = "export the model again"
+_MOST_COMPARED = 1 << 22  # elements of an input, so that its maps fit into memory
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ def _with_one_row(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto,
     batch = static_batch(model)
     if not batch:
         return None
+    for value in network_inputs(model.graph):
+        shape = tuple(each.dim_value for each in value.type.tensor_type.shape.dim)
+        if prod(shape) > _MOST_COMPARED:
+            raise ModelError(
+                f"{source}: input '{value.name}' {_text(shape)} has a batch of {batch}, too large "
+                "to run the file and see whether it computes row by row; export it with batch 1"
+            )
     from tinyodl.frontend.simplify import check_same  # onnxruntime loads slowly
 
     for made in of_one_row(model, batch):
