@@ -28,17 +28,19 @@ BOARD, CANDIDATES, POOL, INPUTS = "nrf52840_dk", 22, 20_000, 8_000
 STEPS = 2
 
 
-def shares(manifest: manifest_file.Manifest) -> dict[str, Choice]:
-    """Some choices: biases alone, early and middle layers, a few channels everywhere."""
+def choices(manifest: manifest_file.Manifest) -> dict[str, Choice]:
+    """Some choices: biases alone, middle layers, the last ones. Each fits the memory for inputs."""
     layers = manifest.candidates
     alone = [each for each in layers if each.alone]
     wide = [each for each in layers if not each.alone and each.channels > each.shape[1]]
-    half = {each.name: tuple(range(0, each.channels, 2)) for each in alone[:3]}
-    eighth = {each.name: tuple(range(1, each.channels, 8)) for each in wide[2:4]}
+
+    def some(step: int, *chosen: manifest_file.OpenLayerRecord) -> Choice:
+        return {each.name: tuple(range(0, each.channels, step)) for each in chosen}
+
     return {
         "biases": {each.name: () for each in layers},
-        "middle": {**half, **eighth},
-        "few everywhere": {e.name: tuple(range(0, e.channels, 16)) for e in layers},
+        "middle": {**some(4, *alone[:2]), **some(2, wide[-2])},
+        "last": some(8, alone[-2], wide[-2], wide[-1]),
     }
 
 
@@ -69,7 +71,7 @@ def main(model: Path) -> None:
     print(f"chosen by the run: {linked}, predicted {manifest.ram.total} B of RAM", flush=True)
     size = manifest.model.input_shape
     x = np.random.default_rng(0).normal(size=(STEPS, *size[1:])).astype(np.float32)
-    for name, choice in shares(manifest).items():
+    for name, choice in choices(manifest).items():
         static = compiled(model, folder / name, dump_plan(with_choice(plan, choice)), options)
         ours, loss = measured(chosen_later, choice, x)
         theirs, expected = measured(static, None, x)

@@ -14,8 +14,10 @@ from tests.memory.test_by_channels import random_mobile
 from tests.models import INT8, ROOT, SHIPPED, WATCH, name
 from tests.random_graphs import random_model
 from tests.random_int8 import random_maps
+from tinyodl.compiler import changes_of, compilation
 from tinyodl.frontend import Changes, Prepared, prepare
 from tinyodl.graph import Graph
+from tinyodl.learning.learners.choice import as_learner
 from tinyodl.learning.training import differentiate
 from tinyodl.memory.arena import plan_arena
 from tinyodl.memory.by_channels import by_channels, possible_regions, with_regions
@@ -32,6 +34,7 @@ from tinyodl.targets.boards import load_board
 BOARD = load_board("nrf52840_dk")
 SCHEMES = ("last", "bias", "full")
 BATCH_NORM = ROOT / "tests" / "models" / "lenet_mnist_c8_bn.onnx"
+DIGITS_INT8 = next(path for path in INT8 if path.stem.startswith("digits"))
 SMALL_INT8 = [path for path in INT8 if path.stat().st_size < 100_000]
 
 
@@ -73,6 +76,28 @@ def test_what_an_optimizer_keeps_is_in_the_bound(rule):
     plan = planned(prepared, "full", **rule)
     exact = assert_bounded(prepared, plan)
     assert exact.ram["optimizer"] > 0
+
+
+BESIDE = [
+    {"learner": "rls", "query": "auto", "drift": True},
+    {"learner": "elm", "hidden": 16, "forgetting": 0.999},
+    {"learner": "slda", "max_classes": 6},
+    {"learner": "ncm"},
+    {"learner": "online", "max_classes": 6, "metrics": True},
+    {"learner": "transfer", "cache": 20, "guard": "10"},
+    {"head": "prototypes:5", "shots": 3},
+    {"head": "dense:4", "update": "full", "guard": "20", "query": "margin:0.2"},
+    {"update": "full", "guard": "20", "optimizer": "momentum"},
+]
+
+
+@pytest.mark.parametrize("options", BESIDE, ids=lambda options: "-".join(map(str, options)))
+@pytest.mark.parametrize("path", [WATCH, DIGITS_INT8], ids=name)
+def test_heads_learners_and_features_are_in_the_bound(path, options):
+    prepared = prepare(path, changes_of(as_learner(options)))
+    plan = compilation(path, BOARD, options).lowered.plan
+    assert plan.beside or prepared.head
+    assert_bounded(prepared, plan)
 
 
 @pytest.mark.parametrize("seed", range(12))

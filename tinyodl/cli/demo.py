@@ -20,6 +20,8 @@ def demo(out: Path) -> None:
     """Watch a virtual board learn a new person: compile, build, boot, learn, report. No hardware.
 
     Uses the watch example, which comes with tinyodl.
+    \f
+    Long, because it is what the user reads, from the first line to the last.
     """
     from tinyodl import demo as watch
     from tinyodl.cli.output import Output

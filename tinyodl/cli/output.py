@@ -103,23 +103,28 @@ class Output:
 
     @contextmanager
     def trials(self) -> Iterator[OnTrial]:
-        """A progress bar for the plans that are tried, from the first of them on."""
-        with Bars(
+        """A progress bar for the plans that are tried; nothing is printed before the first."""
+        bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=self.errors,
-        ) as bars:
-            tasks: list[Any] = []
+        )
+        tasks: list[Any] = []
 
-            def show(progress: Trials) -> None:
-                if not tasks:
-                    tasks.append(bars.add_task("", total=progress.total))
-                name = f"trying {progress.name}" if progress.name else "tried"
-                bars.update(tasks[0], description=name, completed=progress.done)
+        def show(progress: Trials) -> None:
+            if not tasks:
+                tasks.append(bars.add_task("", total=progress.total))
+                bars.start()
+            name = f"trying {progress.name}" if progress.name else "tried"
+            bars.update(tasks[0], description=name, completed=progress.done)
 
+        try:
             yield show
+        finally:
+            if tasks:
+                bars.stop()
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:

@@ -53,7 +53,10 @@ class Network:
 def render_network(
     graph: Graph, arena: ArenaPlan, plan: UpdatePlan, *, source: str, version: str
 ) -> Network:
-    """Render `lib/net`. `source` is the name of the ONNX file, for the comments."""
+    """Render `lib/net`. `source` is the name of the ONNX file, for the comments.
+
+    Long, because each value of the templates has a line.
+    """
     names = Names.of(graph)
     learners = _learners(graph, plan, names)
     kernels: set[str] = set().union(*(kernels_of(node) for node in graph.nodes))

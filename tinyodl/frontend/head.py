@@ -152,9 +152,9 @@ def with_head(
     """The model that ends with a fresh head on the value `on`, of this shape with batch 1.
 
     `begun` are weight and bias of its first outputs, if it `grows`; `outputs` is how many the model
-    has now. No value is called as one is that computes something
-    else in the model `before` all changes. Raises ModelError when the head would be beyond all
-    measure.
+    has now. No fresh value has the name of another value in the model `before` all changes. Raises
+    ModelError for a head that is too large. One long function, because each layer reads the one
+    before.
     """
     features = prod(shape)
     sizes = tuple(outputs if size is None else size for size in head.sizes)
@@ -182,7 +182,6 @@ def with_head(
     for index, units in enumerate(sizes):
         last = index == len(sizes) - 1
         hashed = head.hashed and index == 0
-        bias = np.zeros(units, np.float32)
         if last and head.standardized:
             standardized, x = _standardized(graph, x, features, names, fresh)
         if hashed:
@@ -190,9 +189,10 @@ def with_head(
         elif last and begun:
             weight, bias = _grown(begun, units, features, source)
         elif last and head.zero:
-            weight, bias = np.zeros((units, features), np.float32), bias + np.float32(head.bias)
+            weight = np.zeros((units, features), np.float32)
+            bias = np.full(units, head.bias, np.float32)
         else:
-            weight = _drawn(random, units, features, last)
+            weight, bias = _drawn(random, units, features, last), np.zeros(units, np.float32)
         layer = unused(f"head.dense{index + 1}", names)
         w, b = fresh(f"{layer}.weight"), fresh(f"{layer}.bias")
         graph.initializer.extend(

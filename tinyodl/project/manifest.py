@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinyodl.errors import UserError
 from tinyodl.files.project_files import finish_compile
 from tinyodl.graph import Phase, Storage
+from tinyodl.project.choice_record import ChoiceRecord
 from tinyodl.project.layer_update import Updates
 from tinyodl.project.plan import UpdatePlan
 from tinyodl.targets.boards import Board, load_board, parse_board
@@ -208,29 +209,6 @@ class MacsRecord(_Record):
     forward: int
     backward: int
     update: int
-
-
-class CandidateRecord(_Record):
-    """A plan that --update auto looked at; shares from 0 to 1, None where they are not known."""
-
-    name: str
-    learns: str
-    ram: int
-    flash: int
-    macs: int
-    milliseconds: float | None
-    millijoules: float | None
-    value: float | None
-    accuracy: float | None
-    error: float | None
-    verdict: str
-
-
-class ChoiceRecord(_Record):
-    """How --update auto chose."""
-
-    candidates: tuple[CandidateRecord, ...]
-    sentences: tuple[str, ...]
 
 
 class EstimateRecord(_Record):

@@ -18,6 +18,7 @@ from tinyodl.ops import OPERATORS
 from tinyodl.ops.rows import arriving
 from tinyodl.ops.shared.body import in_full
 from tinyodl.planner.lowering import Lowered
+from tinyodl.project.choice_record import CandidateRecord, ChoiceRecord
 from tinyodl.project.layers import (
     candidate_records,
     layer_records,
@@ -27,8 +28,6 @@ from tinyodl.project.layers import (
 from tinyodl.project.manifest import (
     FORMAT,
     ArenaRecord,
-    CandidateRecord,
-    ChoiceRecord,
     EstimateRecord,
     MacsRecord,
     Manifest,

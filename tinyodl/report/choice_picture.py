@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinyodl.project.manifest import CandidateRecord, ChoiceRecord
+from tinyodl.project.choice_record import CandidateRecord, ChoiceRecord
 from tinyodl.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, frame, ticks
 from tinyodl.text import page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from tinyodl.project.manifest import CandidateRecord, ChoiceRecord
+from tinyodl.project.choice_record import CandidateRecord, ChoiceRecord
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import UNKNOWN, count
 
