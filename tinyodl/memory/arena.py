@@ -117,11 +117,12 @@ def tensor_lifetimes(graph: Graph) -> dict[str, tuple[int, int]]:
 
 def live_bytes(blocks: tuple[Block, ...], steps: int) -> list[tuple[int, int]]:
     """Bytes alive at each step, from the upload to the end."""
-    live = dict.fromkeys(range(UPLOAD, steps + 1), 0)
+    live = np.zeros(steps + 2, np.int64)
     for block in blocks:
-        for step, height in enumerate(block.heights, block.first):
-            live[step] += height
-    return list(live.items())
+        alone = len(block.tensors) == 1  # then it is as high at all steps
+        heights = block.heights[0] if alone else block.heights
+        live[block.first - UPLOAD : block.last - UPLOAD + 1] += heights
+    return list(enumerate(live.tolist(), UPLOAD))
 
 
 def arena_blocks(
@@ -185,14 +186,17 @@ def _block(
     lifetimes: Mapping[str, tuple[int, int]],
 ) -> Block:
     """The block of these tensors, which share memory."""
+    if len(names) == 1:
+        first, last = lifetimes[names[0]]
+        height = aligned(within[names[0]] + graph.tensor(names[0]).nbytes)
+        return Block(names, first, (height,) * (last - first + 1))
     first = min(lifetimes[name][0] for name in names)
     last = max(lifetimes[name][1] for name in names)
-    heights = [0] * (last - first + 1)
+    heights = np.zeros(last - first + 1, np.int64)
     for name in names:
-        top = aligned(within[name] + graph.tensor(name).nbytes)
-        for step in range(lifetimes[name][0] - first, lifetimes[name][1] - first + 1):
-            heights[step] = max(heights[step], top)
-    return Block(names, first, tuple(heights))
+        part = heights[lifetimes[name][0] - first : lifetimes[name][1] - first + 1]
+        np.maximum(part, aligned(within[name] + graph.tensor(name).nbytes), out=part)
+    return Block(names, first, tuple(heights.tolist()))
 
 
 def aligned(nbytes: int) -> int:

@@ -14,26 +14,20 @@ memory.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
+from graphlib import CycleError
 
 import numpy as np
 
 from tinyodl.graph import Array, Graph, Node, Phase, Storage, Tensor
 from tinyodl.memory.arena import arena_blocks, live_bytes, tensor_lifetimes
+from tinyodl.memory.schedule import changed, earliest_first, steps_behind
 from tinyodl.ops import in_place_of
 from tinyodl.ops.by_channels import TURN
 from tinyodl.ops.shared import Symbol, by_channels_of
-from tinyodl.ops.shared.candidate import (
-    POOL,
-    candidate_weight,
-    is_order_name,
-    number_of,
-    place_in,
-)
+from tinyodl.ops.shared.candidate import is_order_name, place_in
 
 _TOGETHER = 4  # channels at a time: the kernels are fastest with these
 
@@ -103,12 +97,27 @@ class _Tried:
 
 def regions(graph: Graph) -> list[Region]:
     """Regions without common nodes. Where regions overlap, the one with the larger maps stays."""
+    largest_first = sorted(possible_regions(graph), key=lambda region: -_largest(region, graph))
+    apart = _apart(largest_first)
+    if _can_stand(graph, apart):  # a part of them can stand, too
+        return apart
     chosen: list[Region] = []
-    for region in sorted(possible_regions(graph), key=lambda region: -_largest(region, graph)):
-        taken = {step for other in chosen for step in other.steps}
-        if taken.isdisjoint(region.steps) and _can_stand(graph, [*chosen, region]):
-            chosen.append(region)
+    for region in largest_first:
+        tried = [*chosen, region]
+        if _apart(tried) == tried and _can_stand(graph, tried):
+            chosen = tried
     return chosen
+
+
+def _apart(found: Iterable[Region]) -> list[Region]:
+    """The regions that have no node of those before them."""
+    taken: set[int] = set()
+    apart = []
+    for region in found:
+        if taken.isdisjoint(region.steps):
+            taken.update(region.steps)
+            apart.append(region)
+    return apart
 
 
 def possible_regions(graph: Graph) -> list[Region]:
@@ -197,17 +206,8 @@ def _learns_in_turn(steps: Sequence[int], graph: Graph) -> bool:
         other.inputs[0] == node.inputs[0]
         for node in body
         for other in body
-        if _changed(node, graph).intersection(other.inputs)
+        if changed(node, graph).intersection(other.inputs)
     )
-
-
-def _changed(node: Node, graph: Graph) -> frozenset[str]:
-    """What a node without outputs may change: parameters and states, a candidate's own weight."""
-    if number_of(node) is not None and POOL in node.inputs:
-        return frozenset([candidate_weight(node)])
-    kept = (Storage.PARAMETER, Storage.STATE)
-    names = () if node.outputs else node.inputs
-    return frozenset(name for name in names if name and graph.tensor(name).storage in kept)
 
 
 def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
@@ -215,51 +215,21 @@ def _schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
 
     Raises CycleError if a region would have to run both before and after a node.
     """
+    these = frozenset(chosen)
+    known: dict[frozenset[Region], list[Region | Node]] = graph.remember("<schedules>", dict)
+    if these not in known:
+        known[these] = _new_schedule(graph, these)
+    return known[these]
+
+
+def _new_schedule(graph: Graph, chosen: Iterable[Region]) -> list[Region | Node]:
     at = {step: region for region in chosen for step in region.steps}
     place = [at[step].steps[0] if step in at else step for step in range(len(graph.nodes))]
     behind: dict[int, set[int]] = {own: set() for own in place}
-    for own, before in zip(place, graph.remember("<behind>", lambda: _behind(graph)), strict=True):
+    every = graph.remember("<behind>", lambda: steps_behind(graph))
+    for own, before in zip(place, every, strict=True):
         behind[own].update(place[step] for step in before)
-    return [at[own] if own in at else graph.nodes[own] for own in _earliest_first(behind)]
-
-
-def _behind(graph: Graph) -> list[set[int]]:
-    """The earlier steps that each step must follow.
-
-    Such a step writes a tensor of this one, or reads one of its outputs.
-    """
-    behind: list[set[int]] = []
-    writer: dict[str, int] = {}
-    readers: dict[str, set[int]] = {}
-    for step, node in enumerate(graph.nodes):
-        written = {*node.outputs, *_changed(node, graph)}
-        before: set[int] = set()
-        for name in filter(None, (*node.inputs, *written)):
-            before |= {writer[name]} if name in writer else set()
-            before |= readers.get(name, set()) if name in written else set()
-        behind.append(before)
-        for name in node.inputs:
-            readers.setdefault(name, set()).add(step)
-        for name in written:
-            writer[name], readers[name] = step, set()
-    return behind
-
-
-def _earliest_first(behind: Mapping[int, set[int]]) -> list[int]:
-    """The numbers in topological order; of several ready numbers the smallest comes first.
-
-    `behind` has for each number the numbers that must come before it. Raises CycleError.
-    """
-    sorter = TopologicalSorter({own: before - {own} for own, before in behind.items()})
-    sorter.prepare()
-    ready: list[int] = []
-    order = []
-    while sorter.is_active():
-        for own in sorter.get_ready():
-            heapq.heappush(ready, own)
-        order.append(heapq.heappop(ready))
-        sorter.done(order[-1])
-    return order
+    return [at[own] if own in at else graph.nodes[own] for own in earliest_first(behind)]
 
 
 def with_regions(graph: Graph, choice: Choice) -> Graph:
@@ -278,6 +248,13 @@ def with_regions(graph: Graph, choice: Choice) -> Graph:
 
 def _node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
     """The node for a region, and the tensors it adds: its tables, and its maps as planes."""
+    known: dict[tuple[Region, int], tuple[Node, list[Tensor]]] = graph.remember("<regions>", dict)
+    if (region, count) not in known:
+        known[region, count] = _new_node(region, count, graph)
+    return known[region, count]
+
+
+def _new_node(region: Region, count: int, graph: Graph) -> tuple[Node, list[Tensor]]:
     body = _sharing_planes([graph.nodes[step] for step in region.steps], region, graph)
     made = dict.fromkeys(node.outputs[0] for node in body if node.outputs)
     planes = [graph.tensor(name) for name in made if name in region.planes]

@@ -27,7 +27,8 @@ def _without(add: Node, graph: Graph) -> Graph:
     node = graph.nodes[made_at[later]]
     rule = OPERATORS[node.op].onto
     slot = rule(node, graph) if rule else None
-    alone = graph.consumers[later] == (add,) and later == node.outputs[0] and earlier != later
+    readers = [reader for reader in graph.nodes if later in reader.inputs]
+    alone = readers == [add] and later == node.outputs[0] and earlier != later
     if slot is None or slot < len(node.inputs) or not alone:
         return graph
     read = {behind_views(name, graph) for name in node.inputs}

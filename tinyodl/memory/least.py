@@ -77,7 +77,7 @@ def _live(spans: Mapping[str, tuple[int, int]], graph: Graph) -> NDArray[np.int6
         np.maximum(part, graph.tensor(name).nbytes, out=part)
     nothing = np.zeros(len(graph.nodes) + 1, np.int64)
     inputs = sum((largest.pop(name, nothing) for name in sample_inputs(graph)), nothing)
-    return sum((_aligned(live) for live in largest.values()), _aligned(inputs))
+    return np.asarray(_aligned(np.stack([inputs, *largest.values()])).sum(axis=0))
 
 
 def _aligned(nbytes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ _STEPS = 4_000  # the most blocks that each search puts down
 _MANY = 100  # with more blocks than these a search puts down fewer: each takes longer
 _DEEPEST = 400  # with more blocks than these there is no search: it recurses once for each block
 _NEVER = np.iinfo(np.int64).max // 2
+_NOWHERE = -1  # the offset of a block that is not placed
 
 
 def place(heights: Heights) -> Offsets:
@@ -68,7 +69,8 @@ def _best_fit(taken: list[tuple[int, int]]) -> int:
     for start, stop in sorted(taken):
         if offset <= start and start - offset < room:
             best, room = offset, start - offset
-        offset = max(offset, stop)
+        if stop > offset:
+            offset = stop
     return offset if best < 0 else best
 
 
@@ -102,8 +104,8 @@ class _Blocks:
         return cls(
             heights=heights,
             neighbours=tuple(
-                tuple((int(b), int(above[a, b]), int(above[b, a])) for b in np.flatnonzero(row))
-                for a, row in enumerate(above)
+                tuple((b, up, down) for b, (up, down) in enumerate(both) if up)
+                for both in np.stack([above, above.T], axis=2).tolist()
             ),
             tops=heights.max(axis=1),
             area=heights.sum(axis=1),
@@ -129,21 +131,29 @@ class _Blocks:
         return [np.lexsort(key).tolist() for key in keys]
 
     def fill(
-        self, order: Sequence[int], fit: _Fit, before: Offsets | None = None, same: int = 0
+        self, order: Sequence[int], fit: _Fit, before: Offsets | None = None, moved: int = 0
     ) -> Offsets:
         """The offsets when each block in turn goes into a gap between those already placed.
 
-        The first `same` blocks of the order keep their offsets of `before`.
+        `before` are the offsets by the same fit when the block at position `moved` of the order
+        came later in it. Then a block is placed anew only if one of its neighbours moved.
         """
-        offsets = [-1] * len(order)
-        taken: list[list[tuple[int, int]]] = [[] for _ in order]
-        for position, block in enumerate(order):
-            stays = before is not None and position < same
-            offset = before[block] if before and stays else fit(taken[block])
-            offsets[block] = offset
-            for other, up, down in self.neighbours[block]:
-                if offsets[other] < 0:
-                    taken[other].append((offset - down, offset + up))
+        was = [_NOWHERE] * len(order) if before is None else list(before)
+        was[order[moved]] = _NOWHERE
+        anew = {block for block in order if was[block] == _NOWHERE}
+        offsets = [_NOWHERE] * len(order)
+        for block in order[:moved]:
+            offsets[block] = was[block]
+        for block in order[moved:]:
+            offsets[block] = was[block]
+            if block not in anew:
+                continue
+            near = self.neighbours[block]
+            offsets[block] = fit(
+                [(at - up, at + down) for b, up, down in near if (at := offsets[b]) != _NOWHERE]
+            )
+            if offsets[block] != was[block]:
+                anew.update(b for b, _, _ in near)
         return offsets
 
 
@@ -170,7 +180,7 @@ def _repair(blocks: _Blocks, best: Offsets, order: list[int]) -> Offsets:
         position = order.index(highest)
         earlier = max(0, position // 2 - 1)
         order.insert(earlier, order.pop(position))
-        offsets = blocks.fill(order, _first_fit, offsets, earlier if made else 0)
+        offsets = blocks.fill(order, _first_fit, offsets if made else None, earlier if made else 0)
         made = True
         best = min(best, offsets, key=blocks.size)
     return best

@@ -211,20 +211,17 @@ class _Lives:
         lifetimes = tensor_lifetimes(graph)
         blocks, within = arena_blocks(graph, lifetimes)
         upload, *steps = (nbytes for _, nbytes in live_bytes(blocks, len(graph.nodes)))
-        carried = [0] * len(graph.nodes)
+        carried = np.zeros(len(graph.nodes) + 1, np.int64)
         for block in blocks:
-            for step in range(block.first + 1, block.last + 1):
-                tops = [
-                    within[name] + graph.tensor(name).nbytes
-                    for name in block.tensors
-                    if lifetimes[name][0] < step <= lifetimes[name][1]
-                ]
-                if step < len(carried):
-                    carried[step] += aligned(max(tops, default=0))
+            tops = np.zeros_like(carried)
+            for name in block.tensors:
+                part = tops[lifetimes[name][0] + 1 : lifetimes[name][1] + 1]
+                np.maximum(part, aligned(within[name] + graph.tensor(name).nbytes), out=part)
+            carried += tops
         last_use = {name: last for name, (_, last) in lifetimes.items()}
         phases = [node.phase for node in graph.nodes]
         forward = phases.index(Phase.BACKWARD) if Phase.BACKWARD in phases else len(phases)
-        return cls(upload, steps, carried, last_use, forward)
+        return cls(upload, steps, carried[:-1].tolist(), last_use, forward)
 
 
 def _runs(graph: Graph, lives: _Lives) -> Iterator[_Run]:
@@ -292,7 +289,8 @@ def _starts(graph: Graph, lives: _Lives, end: int) -> Iterator[_Start]:
 
 
 def _ring_bytes(rings: Mapping[str, int], graph: Graph) -> int:
-    return sum(aligned(_ring(graph.tensor(name), rows).nbytes) for name, rows in rings.items())
+    maps = ((graph.tensor(name), rows) for name, rows in rings.items())
+    return sum(aligned(whole.nbytes // whole.shape[2] * rows) for whole, rows in maps)
 
 
 def can_run(node: Node, graph: Graph) -> bool:
