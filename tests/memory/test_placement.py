@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyodl.memory.placement import place
+from tinyodl.memory.placement import _best_fit, _Blocks, _first_fit, place
 
 
 @st.composite
@@ -87,3 +88,23 @@ def test_the_search_finds_what_every_order_of_filling_in_misses():
 def test_a_block_moves_in_where_another_has_shrunk():
     heights = np.array([[8, 8, 2, 2], [0, 0, 6, 6]])
     assert size(heights, place(heights)) == 8
+
+
+@pytest.mark.parametrize("fit", [_first_fit, _best_fit])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_fill_that_places_only_what_moved_is_that_from_scratch(seed, fit):
+    random = np.random.default_rng(seed)
+    count, steps = int(random.integers(2, 25)), int(random.integers(2, 12))
+    heights = np.zeros((count, steps), np.int64)
+    for own in heights:
+        begin = int(random.integers(0, steps))
+        own[begin : begin + int(random.integers(1, steps + 1))] = random.integers(1, 40)
+    blocks = _Blocks.of(heights)
+    order = random.permutation(count).tolist()
+    offsets = blocks.fill(order, fit)
+    for _ in range(10):
+        position = int(random.integers(0, count))
+        earlier = int(random.integers(0, position + 1))
+        order.insert(earlier, order.pop(position))
+        offsets = blocks.fill(order, fit, offsets, earlier)
+        assert offsets == blocks.fill(order, fit)
