@@ -32,6 +32,7 @@ from tinyodl.project.plan import UpdatePlan
 from tinyodl.project.plan_file import dump_plan
 from tinyodl.runs.log import read
 from tinyodl.select.choice import with_choice
+from tinyodl.session.linked import linked_firmware
 from tinyodl.session.session import Session
 from tinyodl.targets.boards import load_board
 
@@ -194,6 +195,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ram=20 * 1024,
         learning_rate=0.02,
     )
+
+
+def test_its_ram_and_flash_are_predicted(project):
+    manifest, linked = load(project), linked_firmware(project, load_board("nrf52840_dk"))
+    assert linked is not None
+    assert linked.ram_bytes == pytest.approx(manifest.ram.total, rel=0.003)
+    assert linked.flash_bytes == pytest.approx(manifest.flash.total, rel=0.1)
 
 
 def test_a_board_learns_saves_and_exports_what_was_chosen(project, tmp_path):
