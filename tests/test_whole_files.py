@@ -119,6 +119,7 @@ PARTS = {  # of something that is renamed when it is whole, or that is no output
     "pio/standins.py": "a temporary folder",
     "pio/standin_builder.py": "a step of the build",
     "frontend/quantize.py": "a temporary folder",
+    "rehearsal/problem.py": "a temporary folder",
     "files/built_here.py": "a record read as a whole, and a program in a temporary folder",
     "host_run/library.py": "C that is compiled at once, and written anew each time",
     "runs/log.py": "the log, which grows by whole lines",
