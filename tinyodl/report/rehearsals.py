@@ -78,6 +78,7 @@ def print_rehearsal(console: Console, made: Rehearsal) -> None:
         "", *(name for name, _ in there),
         title=f"{made.problem.name} on {made.problem.board.title}, {len(samples):,} samples",
     )  # fmt: skip
+    table.columns[0].no_wrap = False  # names are wrapped, numbers stay whole
     few = shown[:_SHOWN]
     few += [each for each in shown[_SHOWN:] if _stays(made, each)]
     for each in few:
