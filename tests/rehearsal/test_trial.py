@@ -12,7 +12,7 @@ from tests.rehearsal.samples import digits, lowered
 from tinyodl.errors import DataError, UserError
 from tinyodl.host_run.network import HostNetwork
 from tinyodl.rehearsal.folds import folds_of
-from tinyodl.rehearsal.trial import Course, difference, try_out
+from tinyodl.rehearsal.trial import Course, Difference, _error_of, difference, try_out
 
 X, Y = digits(20)
 
@@ -141,3 +141,11 @@ class TestRefused:
             pytest.raises(UserError, match="class labels"),
         ):
             try_out(targets, X, Y)
+
+
+@pytest.mark.parametrize("held", [(24, 24, 24, 24), (25, 25, 23, 23), (3, 90, 2, 1)])
+def test_a_single_sample_more_is_a_tie_and_many_are_none(held):
+    one, many = np.zeros(sum(held)), np.zeros(sum(held))
+    one[5], many[::3] = 1, 1
+    assert Difference(float(one.mean()), _error_of(one, held)).ties
+    assert not Difference(float(many.mean()), _error_of(many, held)).ties

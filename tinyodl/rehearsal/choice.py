@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 
-from tinyodl.rehearsal.trial import difference
+from tinyodl.rehearsal.trial import Difference, difference
 from tinyodl.rehearsal.work import Tried
 
 FROZEN = "none"  # the candidate that learns nothing
@@ -62,7 +62,7 @@ def _ties(each: Tried, best: Tried) -> bool:
     orders = ((best.shuffled, each.shuffled), (best.recorded, each.recorded))
     shuffled, recorded = (difference(one, other) for one, other in orders)
     error = max(shuffled.error, recorded.error, hypot(shuffled.error, recorded.error) / 2)
-    return each is best or (shuffled.mean + recorded.mean) / 2 <= error
+    return each is best or Difference((shuffled.mean + recorded.mean) / 2, error).ties
 
 
 def _why(tied: Sequence[Tried], best: Tried, sound: Sequence[Tried]) -> list[str]:

@@ -30,6 +30,8 @@ from tinyodl.rehearsal.folds import FOLDS, Fold, Rows, folds_of
 Order = Literal["shuffled", "recorded"]
 Labelled = tuple[ArrayLike, ArrayLike]  # samples (N, ...) and their class numbers (N,)
 
+_ROUNDING = 1e-9  # of sums of shares
+
 
 @dataclass(frozen=True)
 class Course:
@@ -81,6 +83,11 @@ class Difference:
 
     mean: float
     error: float
+
+    @property
+    def ties(self) -> bool:
+        """Whether it is at most one standard error; a single sample's difference is just that."""
+        return self.mean <= self.error * (1 + _ROUNDING)
 
 
 def try_out(
@@ -186,4 +193,4 @@ def _error_of(values: NDArray[np.float64], held: tuple[int, ...]) -> float:
     mean, sizes, count = float(values.mean()), np.array(held), len(held)
     sums = np.add.reduceat(values - mean, np.cumsum((0, *held[:-1])))
     of_folds = float((sums**2).sum()) / sizes.sum() ** 2 * count / (count - 1)
-    return math.sqrt(max(of_folds, float(values.var()) / len(values)))
+    return math.sqrt(max(of_folds, float(values.var(ddof=1)) / len(values)))

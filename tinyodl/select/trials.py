@@ -160,8 +160,7 @@ def _decided(tried: Sequence[Tried]) -> tuple[tuple[Tried, ...], Tried, tuple[st
 
 
 def _ties(top: Outcome, other: Outcome) -> bool:
-    less = difference(top, other)
-    return less.mean <= less.error
+    return difference(top, other).ties
 
 
 def _cost(tried: Tried) -> tuple[int, int]:
