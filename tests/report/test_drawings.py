@@ -14,7 +14,7 @@ from tests.fakes import record, step
 from tests.projects import WATCH
 from tinyodl import plan
 from tinyodl.project.manifest import Manifest
-from tinyodl.report import curves, figures, groups, memory_map
+from tinyodl.report import curves, figures, groups, memory_map, pareto
 from tinyodl.runs.log import Run
 
 
@@ -135,3 +135,18 @@ def test_runs_are_named_by_their_folders_with_as_many_parents_as_it_takes() -> N
     assert named("/a/x", "/a/y") == ["x", "y"]
     assert named("/a/x", "/b/x") == ["a/x", "b/x"]
     assert named("/a/x", "/a/x") == ["x (1)", "x (2)"]
+
+
+@pytest.mark.parametrize("costs", [(27_312.0, 40_836.0), (21.0, 21.0), (900.0, 2e6)])
+@pytest.mark.parametrize("shares", [(97.9, 97.9), (97.9, 99.0), (20.0, 100.0)])
+def test_a_picture_of_accuracy_over_cost_has_both_axes(costs, shares):
+    points = [
+        pareto.Point("a", costs[0], shares[0], 1.0),
+        pareto.Point("b", costs[1], shares[1], 1.0),
+    ]
+    svg = ElementTree.fromstring(pareto.draw("Accuracy", "bytes", points))
+    told = [each.text for each in svg.iter() if each.get("class") == "axis"]
+    numbers = [each for each in told if each and each != "bytes"]
+    assert len(numbers) == len(set(numbers)) >= 2
+    for circle in (each for each in svg.iter() if each.tag.endswith("circle")):
+        assert all(np.isfinite(float(circle.get(at))) for at in ("cx", "cy"))

@@ -22,28 +22,13 @@ _TAKEN = ("output", "cut", "simplify", "precision", "calibrate", "check", "seed"
 
 def _model_options(function: Callable[..., None]) -> Callable[..., None]:
     """A decorator: the options of `compile` that a rehearsal takes too."""
-    for name in reversed(("board", "ram", "flash", *_TAKEN)):
+    for name in reversed(("board", "ram", "flash", "time", "energy", *_TAKEN)):
         function = click_option(OPTIONS[name])(function)
     return function
 
 
 def _samples(*flags: str, help: str, required: bool = False) -> Callable[..., Any]:
     return click.option(*flags, required=required, metavar="DATA.npz", type=type_path, help=help)
-
-
-def _amount(unit: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """Reads a positive number with or without its unit."""
-
-    def read(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
-        try:
-            number = None if text is None else float(text.strip().removesuffix(unit))
-        except ValueError:
-            number = -1.0
-        if number is not None and not 0 < number < float("inf"):
-            raise click.BadParameter(f"{text!r} is no number of {unit}, such as 150{unit}")
-        return number
-
-    return read
 
 
 @click.command("rehearse")
@@ -64,14 +49,6 @@ def _amount(unit: str) -> Callable[[click.Context, click.Parameter, str | None],
     "known of them afterwards is counted.",
 )  # fmt: skip
 @_model_options
-@click.option(
-    "--time", "ms", metavar="MS", callback=_amount("ms"),
-    help="Most milliseconds that a step may take, as modelled, e.g. 150ms.",
-)  # fmt: skip
-@click.option(
-    "--energy", "mj", metavar="MJ", callback=_amount("mJ"),
-    help="Most millijoules that a step may take, as estimated, e.g. 2mJ.",
-)  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Processes that try candidates side by side.",
@@ -100,8 +77,6 @@ def rehearse_command(
     data_file: Path,
     eval_file: Path | None,
     old_file: Path | None,
-    ms: float | None,
-    mj: float | None,
     jobs: int,
     dask: str | None,
     keep: Path | None,
@@ -132,6 +107,7 @@ def rehearse_command(
     }
     if "board" not in options:
         raise UserError("--board is missing: see `tinyodl boards`")
+    ms, mj = options.pop("time", None), options.pop("energy", None)
     target = _target(model, config)
     folder = keep or Path("rehearsals") / model.stem
     with _bar(printer) as progress:

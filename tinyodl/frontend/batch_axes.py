@@ -51,14 +51,5 @@ def _is_batched(shape: tuple[int, ...]) -> bool:
 def _rename(scope: Scope, name: str, suffix: str) -> str:
     """Give a tensor another name, which nodes read and write from now on; returns it."""
     inner = scope.fresh(f"{name}.{suffix}")
-    names = {name: inner}
-    scope.nodes = [
-        replace(
-            node,
-            inputs=tuple(names.get(each, each) for each in node.inputs),
-            outputs=tuple(names.get(each, each) for each in node.outputs),
-        )
-        for node in scope.nodes
-    ]
-    scope.add(replace(scope.tensors.pop(name), name=inner))
+    scope.rename(name, inner)
     return inner

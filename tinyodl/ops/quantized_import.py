@@ -118,16 +118,7 @@ def through_real_numbers(node: OnnxNode, scope: Scope, function: ImportFunction)
 def as_real_numbers(scope: Scope, output: str) -> None:
     """Let an int8 output of the network be the real numbers that it stands for, under its name."""
     integers = scope.fresh(f"{output}.integers")
-    renamed = {output: integers}
-    scope.nodes = [
-        replace(
-            node,
-            inputs=tuple(renamed.get(name, name) for name in node.inputs),
-            outputs=tuple(renamed.get(name, name) for name in node.outputs),
-        )
-        for node in scope.nodes
-    ]
-    scope.add(replace(scope.tensors.pop(output), name=integers))
+    scope.rename(output, integers)
     name = scope.fresh_node(f"{output}.dequantize")
     scope.emit("DequantizeLinear", name, (integers,), output)
 

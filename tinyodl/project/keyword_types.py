@@ -41,11 +41,11 @@ class Options(TypedDict, total=False):
     # false: Do not compare what --simplify and --cut left with the original network.
     check: bool
 
-    # Budget of --update auto for one training step, forward pass included, such as 150ms. [default:
+    # Budget for one training step, forward pass included, such as 150ms; as modelled. [default:
     # any]
     time: float
 
-    # Budget of --update auto for the energy of one training step, such as 2mJ. [default: any]
+    # Budget for the energy of one training step, such as 2mJ; as estimated. [default: any]
     energy: float
 
     # A way to learn that brings its own last layer: online, gradients behind a running

@@ -78,11 +78,11 @@ OPTIONS = (
     Option(
         "time", kind=Milliseconds, group=_BUDGET, metavar="TIME", note="any",
         example="150ms",
-        help="Budget of --update auto for one training step, forward pass included, such as 150ms.",
+        help="Budget for one training step, forward pass included, such as 150ms; as modelled.",
     ),
     Option(
         "energy", kind=Millijoules, group=_BUDGET, metavar="ENERGY", note="any",
         example="2mJ",
-        help="Budget of --update auto for the energy of one training step, such as 2mJ.",
+        help="Budget for the energy of one training step, such as 2mJ; as estimated.",
     ),
 )  # fmt: skip

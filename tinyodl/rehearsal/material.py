@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyodl.errors import DataError
+from tinyodl.project.manifest import ANY_LABEL
 from tinyodl.samples.data import load_labelled
-from tinyodl.samples.files import member, open_npz
-
-_ANY_LABEL = 1 << 31
+from tinyodl.samples.recordings import recordings, side_by_side
 
 
 @dataclass(frozen=True)
@@ -44,24 +42,8 @@ def load_material(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> Material
 
     An .npz may have `groups` (N,) beside `x` and `y`. Raises DataError.
     """
-    parts, y = load_labelled(path, inputs, _ANY_LABEL)
-    several = len(parts) > 1
-    flat = [part.reshape(len(part), -1) if several else part for part in parts.values()]
-    x = np.concatenate(flat, axis=1) if several else flat[0]
-    return Material(x, y, None if path.suffix.lower() == ".csv" else _groups(path, len(y)))
-
-
-def _groups(path: Path, count: int) -> NDArray[Any] | None:
-    with open_npz(path) as archive:
-        if "groups" not in archive.files:
-            return None
-        groups = member(archive, "groups", path)
-    if groups.shape != (count,):
-        raise DataError(
-            f"{path}: groups says which recording each of {count} samples is of, and has shape "
-            f"{groups.shape}"
-        )
-    return groups
+    parts, y = load_labelled(path, inputs, ANY_LABEL)
+    return Material(side_by_side(parts), y, recordings(path, len(y)))
 
 
 def halves(old: Material) -> tuple[Material, Material]:

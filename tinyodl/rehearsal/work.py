@@ -22,6 +22,8 @@ _QUICK_UP_TO = (
 )
 _RECORDED = Course(order="recorded", seeds=(0,))
 
+NOT_KNOWN = "there is no estimate of its "  # a reason not to try a candidate
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -148,7 +150,7 @@ def _too_large(problem: Problem, made: Compilation) -> str:
     ):
         takes = None if cycles is None else of(cycles.step)
         if most is not None and takes is None:
-            return f"its {what} is not known: {lowered.no_cycles}"
+            return f"{NOT_KNOWN}{what}: {lowered.no_cycles}"
         if most is not None and takes is not None and takes > most:
             return f"a step takes {takes:.3g} {unit}, and may take {most:g} {unit}"
     return ""

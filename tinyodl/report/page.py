@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tinyodl import __version__
 from tinyodl.project.manifest import Manifest, MemoryRecord, described_board
 from tinyodl.report import curves, experiments, figures, groups, histogram, memory_map, remarks
-from tinyodl.report.choice_picture import pictures
+from tinyodl.report.choices import pictures
 from tinyodl.report.writing import write_output
 from tinyodl.resources import TEMPLATES
 from tinyodl.runs.log import Run

@@ -34,7 +34,9 @@ def draw(title: str, along: str, points: Sequence[Point]) -> str:
     """The picture as one SVG element; the costs are on a logarithmic axis. "" without points."""
     if not points:
         return ""
-    marks = ticks(min(p.accuracy for p in points), max(p.accuracy for p in points))
+    shares = [point.accuracy for point in points]
+    wider = 0.5 if max(shares) - min(shares) < 1 else 0.0  # points; less would look like much
+    marks = ticks(min(shares) - wider, max(shares) + wider)
     low, high = marks[0], marks[-1]
     left, right = (f(log10(p.cost) for p in points) for f in (min, max))
     left, right = left - 0.05, right + 0.05
@@ -46,10 +48,11 @@ def draw(title: str, along: str, points: Sequence[Point]) -> str:
         return HEIGHT - BOTTOM - (accuracy - low) * (HEIGHT - TOP - BOTTOM) / (high - low)
 
     parts = frame("curves pareto", title, [(mark, y(mark)) for mark in marks], along)
-    for cost in _round_costs(10**left, 10**right):
+    costs = [point.cost for point in points]
+    for cost in _round_costs(10**left, 10**right) or sorted({min(costs), max(costs)}):
         parts.append(
             f'<text class="axis" x="{x(cost):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle">{cost:,g}</text>'
+            f'text-anchor="middle">{cost:,.6g}</text>'
         )
     line = " ".join(f"{x(p.cost):.1f},{y(p.accuracy):.1f}" for p in front(points))
     parts.append(f'<polyline class="series-0" points="{line}"/>')
@@ -64,11 +67,11 @@ def draw(title: str, along: str, points: Sequence[Point]) -> str:
 
 
 def _round_costs(low: float, high: float) -> list[float]:
-    """Costs with one digit within the range, at most six."""
+    """Costs with one digit within the range, two to six; [] where there are not as many."""
     found = [
         digit * 10.0**power
         for power in range(int(log10(low)) - 1, int(log10(high)) + 1)
         for digit in (1, 2, 5)
         if low <= digit * 10.0**power <= high
     ]
-    return found[:: -(-len(found) // 6)] if found else []
+    return found[:: -(-len(found) // 6)] if len(found) > 1 else []

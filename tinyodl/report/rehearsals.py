@@ -17,7 +17,7 @@ from tinyodl.project.options import OPTIONS, kind_of
 from tinyodl.project.template import toml_value
 from tinyodl.rehearsal.choice import FROZEN, error_of, share_of
 from tinyodl.rehearsal.rehearse import Rehearsal
-from tinyodl.rehearsal.work import Tried
+from tinyodl.rehearsal.work import NOT_KNOWN, Tried
 from tinyodl.report import figures
 from tinyodl.report.columns import table_of
 from tinyodl.report.figures import UNKNOWN, count, percent
@@ -103,7 +103,12 @@ def sentences(made: Rehearsal) -> list[str]:
     else:
         told.append(f"Take {made.choice.taken.name}: {' '.join(made.choice.why)}")
     told += list(_of_finals(made))
-    left_out = [f"{r.candidate} ({r.why_not.split(';')[0]})" for r in made.results if r.why_not]
+    reasons = {r.candidate: r.why_not.split(";")[0] for r in made.results if r.why_not}
+    timeless = [name for name, why in reasons.items() if why.startswith(NOT_KNOWN)]
+    if timeless:
+        names = "; ".join(timeless)
+        told.append(f"Not tried, without an estimate of a step's time or energy: {names}.")
+    left_out = [f"{name} ({why})" for name, why in reasons.items() if name not in timeless]
     if left_out:
         told.append(f"Do not suit or fit: {'; '.join(left_out)}.")
     if made.untried:

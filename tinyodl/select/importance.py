@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyodl.errors import DataError
 from tinyodl.frontend import Prepared
 from tinyodl.graph import Array, Graph, Tensor
 from tinyodl.host_run.network import HostNetwork
@@ -28,7 +27,7 @@ from tinyodl.planner.lowering import lower
 from tinyodl.project.manifest import ANY_LABEL
 from tinyodl.project.plan import LABELLED, UpdatePlan
 from tinyodl.samples.data import load_inputs, load_labelled
-from tinyodl.samples.files import member, open_npz
+from tinyodl.samples.recordings import recordings, side_by_side
 from tinyodl.targets.boards import load_board
 
 Values = NDArray[np.float64]
@@ -98,19 +97,8 @@ def load_samples(path: Path, graph: Graph, plan: UpdatePlan) -> Samples:
         parts, y = load_inputs(path, shapes, graph.shape(graph.outputs[0])), None
     else:
         parts, y = load_labelled(path, shapes, plan.classes(_outputs(graph)) or ANY_LABEL)
-    several = len(parts) > 1
-    flat = [part.reshape(len(part), -1) if several else part for part in parts.values()]
-    x = np.concatenate(flat, axis=1) if several else flat[0]
-    groups = None
-    if path.suffix.lower() != ".csv":
-        with open_npz(path) as archive:
-            groups = member(archive, "groups", path) if "groups" in archive.files else None
-    if groups is not None and groups.shape != (len(x),):
-        raise DataError(
-            f"{path}: groups says which recording each of {len(x)} samples is of, and has shape "
-            f"{groups.shape}"
-        )
-    return Samples(x, y, groups)
+    x = side_by_side(parts)
+    return Samples(x, y, recordings(path, len(x)))
 
 
 def _outputs(graph: Graph) -> int:

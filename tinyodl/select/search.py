@@ -8,7 +8,7 @@ planner: a plan's memory is no sum over its layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tinyodl.select.budget import Costs
@@ -218,16 +218,10 @@ def _topped_up(of: Search, choice: Choice, steps: Sequence[Choice] = ()) -> Choi
             for at in range(1, len(of.ladders[index].levels))
             if of.ladders[index].levels[at].value > of.ladders[index].levels[choice[index]].value
         )
-        for _, index, at in better:
-            larger = _with(choice, index, at)
-            if any(_holds(of, larger, small) for small in failed):
-                continue
-            if of.fits(larger):
-                choice = larger
-                break
-            failed.append(larger)
-        else:
+        larger = _first_that_fits(of, (_with(choice, i, at) for _, i, at in better), failed)
+        if larger is None:
             return choice
+        choice = larger
 
 
 def _by_layer(of: Search) -> Choice:
@@ -236,15 +230,20 @@ def _by_layer(of: Search) -> Choice:
     order = sorted(range(len(of.ladders)), key=lambda i: -of.ladders[i].levels[-1].value)
     failed: list[Choice] = []
     for index in order:
-        for at in reversed(range(1, len(of.ladders[index].levels))):
-            larger = _with(choice, index, at)
-            if any(_holds(of, larger, small) for small in failed):
-                continue
-            if of.fits(larger):
-                choice = larger
-                break
-            failed.append(larger)
+        levels = reversed(range(1, len(of.ladders[index].levels)))
+        choice = _first_that_fits(of, (_with(choice, index, at) for at in levels), failed) or choice
     return choice
+
+
+def _first_that_fits(of: Search, larger: Iterable[Choice], failed: list[Choice]) -> Choice | None:
+    """The first of the choices that fits; those that do not, and hold none of `failed`, join it."""
+    for each in larger:
+        if any(_holds(of, each, small) for small in failed):
+            continue
+        if of.fits(each):
+            return each
+        failed.append(each)
+    return None
 
 
 def _swapped(of: Search, choice: Choice) -> Choice:

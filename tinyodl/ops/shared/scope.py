@@ -238,6 +238,19 @@ class Scope:
         self.names.add(tensor.name)
         return tensor.name
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a tensor another name, which nodes read and write from now on."""
+        names = {name: new}
+        self.nodes = [
+            replace(
+                node,
+                inputs=tuple(names.get(each, each) for each in node.inputs),
+                outputs=tuple(names.get(each, each) for each in node.outputs),
+            )
+            for node in self.nodes
+        ]
+        self.add(replace(self.tensors.pop(name), name=new))
+
     def fresh(self, name: str) -> str:
         """A tensor name that is not in use yet: this one, or with a number behind it."""
         return unused(name, self.names)
